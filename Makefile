@@ -1,0 +1,66 @@
+# Everything starts here. From a fresh clone: `make demo` or `make test`; both make their own .venv.
+
+PYTHON ?= python3
+JOBS ?= 2
+OUT ?= runs/demo
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+DEPENDENCIES := pyproject.toml constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format bench docs clean
+
+help:  ## say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: .venv/.test  ## .venv with everything that the tests need
+
+demo: .venv/.runtime  ## learn on the embedded world and open the report (a few minutes)
+	@$(BIN)/manyviews pretrain simclr --out $(OUT)
+	@$(BIN)/python -c 'import os, pathlib, sys, webbrowser; \
+		page = pathlib.Path("$(OUT)/report.html").resolve(strict=True); \
+		print(f"The report: {page}"); \
+		seen = sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"); \
+		seen and webbrowser.open(page.as_uri())'
+
+test: check  ## format, lint, types and all tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+
+check: .venv/.test  ## format, lint and types only
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/basedpyright
+
+format: .venv/.test  ## write code the way `make check` wants it
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: .venv/.bench  ## speed, side by side with peers
+	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+docs: .venv/.docs  ## the site, in docs/_build
+	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build
+	@echo "The site: docs/_build/index.html"
+
+clean:  ## remove what was built; .venv and runs stay
+	@rm -rf docs/_build docs/methods .pytest_cache .ruff_cache .hypothesis build dist
+	@find src tests docs benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+# A stamp a set of packages, so that nothing is installed twice.
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else \
+		f"Manyviews needs Python 3.11 or later; $(PYTHON) is {sys.version.split()[0]}. Say which: make PYTHON=python3.12 ...")'
+	@echo "Making .venv ..."
+	@$(PYTHON) -m venv .venv
+
+.venv/.runtime: $(BIN)/python $(DEPENDENCIES)
+	@echo "Installing Manyviews and what it needs (one to a few minutes) ..."
+	@$(PIP) --editable .
+	@touch $@
+
+.venv/.test .venv/.bench .venv/.docs: .venv/.%: $(BIN)/python $(DEPENDENCIES)
+	@echo "Installing Manyviews with its [$*] extra (one to a few minutes) ..."
+	@$(PIP) --editable '.[$*]'
+	@touch $@
