@@ -1,0 +1,162 @@
+"""The one contract between a paper and everything else.
+
+A paper that proposes how to learn is one file under ``methods/``; the file's name is the method's name
+on the command line. It holds a module docstring (the paper), ``Config`` (its hyper-parameters),
+``ANATOMY`` (what tells it from its neighbours), one ``Method`` class and ``RECIPES``.
+"""
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar, TypeAlias
+
+from torch import Tensor, nn
+
+from manyviews.errors import ManyviewsError
+from manyviews.nets.encoder import Encoder
+from manyviews.views import Views
+
+EmbedAll: TypeAlias = Callable[[], Tensor]  # every item of the training set through the encoder: [N, width]
+NetFactory: TypeAlias = Callable[..., Encoder]  # net() or net(in_channels=1)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a method may know of the data before it sees any of it."""
+
+    items: int  # N, the size of memory banks
+    size: int  # side of a view in pixels
+    classes: int | None = None  # None where there are no labels
+
+
+@dataclass
+class Batch:
+    """One step's items. ``label`` is present only for methods that declare ``supervised``."""
+
+    views: list[Tensor]  # V tensors, each [B, C, H, W]
+    index: Tensor  # [B] place of each item in the data set
+    label: Tensor | None = None  # [B] int64
+
+
+@dataclass
+class Out:
+    """What a step gives back: a scalar loss, what to log, and what ``after_step`` needs."""
+
+    loss: Tensor
+    log: dict[str, Tensor] = field(default_factory=dict)  # name -> scalar
+    carry: Tensor | None = None  # [B, ...] rows in the order of the batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anatomy:
+    """What tells contrastive papers apart, as data: a row of ``manyviews methods``."""
+
+    pretext: str
+    positives: str
+    negatives: str
+    target: str
+    objective: str
+
+
+class Method(nn.Module):
+    """How one paper learns: views of a batch in, a loss out."""
+
+    encoder: Encoder  # what is kept when learning is over
+    supervised: ClassVar[bool] = False  # True: `batch.label` is filled; False: no label ever reaches `loss`
+
+    def __init__(self, config: Any, spec: Spec) -> None:
+        super().__init__()
+        self.config = config
+        self.spec = spec
+
+    def views(self) -> Views:
+        """How an item is seen."""
+        raise NotImplementedError
+
+    def loss(self, batch: Batch, progress: float) -> Out:
+        """The loss of one step at ``progress`` in [0, 1] of the run."""
+        raise NotImplementedError
+
+    def after_step(self, out: Out, progress: float) -> None:
+        """Called after the optimiser's step: the twin follows, the queue turns."""
+
+    def before_epoch(self, epoch: int, embed: EmbedAll) -> None:
+        """Called as each pass over the data begins: clustering, boxes from heat maps."""
+
+    def constant_rate(self) -> list[nn.Parameter]:
+        """The parameters whose learning rate the schedule leaves at its peak."""
+        return []
+
+
+# -- discovery: the folder is the registry ---------------------------------------------------------------------
+
+FOLDER = Path(__file__).parent / "methods"
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """All methods, by the names of their files."""
+    return tuple(sorted(path.stem for path in FOLDER.rglob("*.py") if path.stem != "__init__"))
+
+
+def titles() -> dict[str, str]:
+    """The first line of each method's file, read without importing any: the list behind ``--help``."""
+    lines = {path.stem: path.read_text().partition('"""')[2].partition("\n")[0] for path in FOLDER.rglob("*.py")}
+    return {name: lines[name] for name in names()}
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A method's file, opened: what the command line, the docs and the tests walk over."""
+
+    name: str
+    module: ModuleType
+
+    @property
+    def title(self) -> str:
+        """The first line of the file: its name and its idea in one sentence."""
+        return (self.module.__doc__ or self.name).strip().splitlines()[0]
+
+    @property
+    def config(self) -> type:
+        return self.module.Config
+
+    @property
+    def anatomy(self) -> Anatomy:
+        return self.module.ANATOMY
+
+    @property
+    def recipes(self) -> dict[str, Any]:
+        return self.module.RECIPES
+
+    @property
+    def method(self) -> type[Method]:
+        """The one Method that the file itself defines."""
+        own = [
+            kind
+            for _, kind in inspect.getmembers(self.module, inspect.isclass)
+            if issubclass(kind, Method) and kind.__module__ == self.module.__name__
+        ]
+        if len(own) != 1:
+            raise ManyviewsError(f"methods file '{self.name}' must define exactly one Method, but defines {len(own)}")
+        return own[0]
+
+
+def find(name: str) -> Paper:
+    """Open a method by name.
+
+    Raises:
+        ManyviewsError: there is no such method; the nearest names are suggested.
+    """
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names())}."
+        raise ManyviewsError(f"there is no method '{name}'; {hint}")
+    path = next(path for path in FOLDER.rglob(f"{name}.py"))
+    dotted = ".".join(path.relative_to(FOLDER).with_suffix("").parts)
+    return Paper(name, importlib.import_module(f"manyviews.methods.{dotted}"))

@@ -1,0 +1,76 @@
+"""How a run is trained: everything that is not the method's own idea. Plain data, nothing more."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from manyviews.errors import ManyviewsError
+
+UNITS = {
+    "s": "seconds", "sec": "seconds", "m": "minutes", "min": "minutes", "h": "hours",
+    "ep": "epochs", "epoch": "epochs", "epochs": "epochs",
+    "step": "steps", "steps": "steps", "item": "items", "items": "items",
+}  # fmt: skip
+SECONDS = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0}
+PREFIX = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Data, net, optimiser and schedule of one run. Each field is a flag of ``manyviews pretrain``."""
+
+    data: str = "world"  # named set, folder, CSV or hf:name
+    net: str = "small_resnet"  # small_resnet, resnet18 ... 152, cifar_resnet20, timm/NAME, torchvision/NAME
+    size: int = 32  # side of a view in pixels
+    batch: int = 256  # items a step, over all devices
+    budget: str = "20ep"  # how long: 20m, 2h, 5ep, 10000steps, 2M items
+    optimiser: Literal["sgd", "adamw", "lars"] = "sgd"
+    lr: float = 0.06  # learning rate at its peak, for this batch
+    inertia: float = 0.9  # SGD's and LARS's momentum; AdamW's first beta
+    weight_decay: float = 5e-4
+    decay_all: bool = False  # also decay biases and norms (MoCo's and SimSiam's code do)
+    trust: float = 0.001  # LARS: layer-wise trust coefficient (eta in the paper)
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    milestones: tuple[float, ...] = (0.6, 0.8)  # step schedule: shares of the run at which lr falls tenfold
+    warmup: float = 0.0  # share of the run over which lr rises linearly from 0
+    accumulate: int = 1  # pieces a batch is split into, to save memory (negatives stay within a piece)
+    clip: float | None = None  # largest allowed norm of the gradient
+    precision: Literal["float32", "bf16"] = "float32"
+    compile: bool = False  # torch.compile the encoder: slower to start, faster to run
+    channels_last: bool = True
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A length with its unit: one of seconds, epochs, steps or items."""
+
+    amount: float
+    unit: Literal["seconds", "epochs", "steps", "items"]
+
+    @classmethod
+    def parse(cls, text: str) -> "Budget":
+        """Read ``20m``, ``2h``, ``5ep``, ``10000steps``, ``2M items``.
+
+        Raises:
+            ManyviewsError: no unit, an unknown one, or an amount that is not positive.
+        """
+        match = re.fullmatch(r"\s*([\d._]+(?:e\d+)?)\s*(?:([kKMG])(?=\s*[a-z]{2}))?\s*([a-z]+)\s*", text)
+        unit = UNITS.get(match[3]) if match else None
+        if match is None or unit is None:
+            raise ManyviewsError(
+                f"the budget '{text}' is not a length with a unit; write for example 20m, 2h, 5ep, 10000steps or 2M items"
+            )
+        amount = float(match[1].replace("_", "")) * PREFIX[match[2] or ""]
+        if amount <= 0:
+            raise ManyviewsError(f"the budget '{text}' is not positive; give at least one step")
+        if unit in SECONDS:
+            return cls(amount * SECONDS[unit], "seconds")
+        return cls(amount, unit)  # pyright: ignore[reportArgumentType]
+
+    def steps(self, batch: int, steps_per_epoch: int) -> int | None:
+        """The number of steps, at least 1; None where only the clock can tell."""
+        per_unit = {"epochs": steps_per_epoch, "steps": 1, "items": 1 / batch}
+        if self.unit == "seconds":
+            return None
+        return max(1, round(self.amount * per_unit[self.unit]))
