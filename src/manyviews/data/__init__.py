@@ -1,0 +1,22 @@
+"""Where images come from: folders, named sets, arrays, the hub, and the embedded world; and batches of them."""
+
+from manyviews.data.decode import Unreadable, read
+from manyviews.data.images import ImageSet, fits, in_memory, split_of, summary
+from manyviews.data.loader import Drawn, batches, steps_per_epoch
+from manyviews.data.skipped import Skipped
+from manyviews.data.sources import open_data
+
+__all__ = [
+    "Drawn",
+    "ImageSet",
+    "Skipped",
+    "Unreadable",
+    "batches",
+    "fits",
+    "in_memory",
+    "open_data",
+    "read",
+    "split_of",
+    "steps_per_epoch",
+    "summary",
+]

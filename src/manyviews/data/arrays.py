@@ -1,0 +1,175 @@
+"""Arrays, tensors and torch datasets from Python as image sets.
+
+Shapes   N items, H W pixels, C in {1, 3, 4} channels (grey, RGB, RGB and alpha on white).
+"""
+
+from collections.abc import Mapping, Sequence, Sized
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from manyviews.data.decode import Unreadable, to_rgb
+from manyviews.data.images import ImageSet, in_memory
+from manyviews.errors import ManyviewsError
+
+CHANNELS = (1, 3, 4)
+
+
+def from_arrays(images: np.ndarray | Tensor, labels: Any = None, *, name: str = "array") -> ImageSet:
+    """A resident set of images [N, H, W], [N, H, W, C] or [N, C, H, W]: integers in 0..255 or floats in [0, 1].
+
+    Where both the second and the last axis could be channels, a numpy array is taken as [N, H, W, C] and a torch
+    tensor as [N, C, H, W], which is each one's habit. ``labels`` are N integers from 0, or N strings.
+    """
+    x = images if isinstance(images, Tensor) else _tensor(images)
+    if x.ndim not in (3, 4) or 0 in x.shape:
+        raise ManyviewsError(
+            f"An array of images has the shape [N, H, W], [N, H, W, C] or [N, C, H, W] and is not empty; "
+            f"this one has {list(x.shape)}."
+        )
+    channels_first = _channels_first(x, isinstance(images, Tensor))
+    pixels = as_rgb(x, channels_first)
+    indices, classes = as_labels(labels, len(x)) if labels is not None else (None, None)
+    return in_memory(name, pixels, indices, classes)
+
+
+def as_rgb(x: Tensor, channels_first: bool) -> Tensor:
+    """Images [N, H, W] or with channels, of any number type, as uint8 [N, 3, H, W]."""
+    x_NCHW = x[:, None] if x.ndim == 3 else x if channels_first else x.permute(0, 3, 1, 2)
+    x_NCHW = _as_bytes(x_NCHW)
+    if x_NCHW.shape[1] == 4:
+        colour, alpha = x_NCHW[:, :3].to(torch.int32), x_NCHW[:, 3:].to(torch.int32)
+        x_NCHW = ((colour * alpha + 255 * (255 - alpha) + 127) // 255).to(torch.uint8)
+    return x_NCHW.expand(-1, 3, -1, -1).contiguous()
+
+
+def as_labels(labels: Any, count: int) -> tuple[Tensor, tuple[str, ...]]:
+    """Labels as int64 [N] and the names of the classes. Integers keep their values; strings are numbered in order."""
+    values = labels.cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    if values.shape != (count,):
+        raise ManyviewsError(
+            f"There are {count} images, but the labels have the shape {list(values.shape)}: give one each."
+        )
+    if values.dtype.kind in "US" or (
+        values.dtype.kind == "O" and all(isinstance(value, str) for value in values)
+    ):
+        classes = sorted({str(value) for value in values})
+        number = {name: i for i, name in enumerate(classes)}
+        return torch.tensor([number[str(value)] for value in values]), tuple(classes)
+    if values.dtype.kind not in "iu" or values.min() < 0:
+        raise ManyviewsError("Labels are integers from 0 upwards, or strings.")
+    return torch.from_numpy(values.astype(np.int64)), tuple(str(i) for i in range(int(values.max()) + 1))
+
+
+def from_dataset(dataset: Any, *, name: str | None = None) -> ImageSet:
+    """A set over a map-style torch Dataset whose items are (image, label, ...) or an image alone.
+
+    An image is a Pillow image, a tensor [C, H, W] or [H, W], or an array [H, W, C] or [H, W]. Labels are the data
+    set's own ``targets`` where it has them; otherwise every item is read once, here, to learn its label.
+    """
+    name = name or type(dataset).__name__
+    if not isinstance(dataset, Sized) or len(dataset) == 0:
+        raise ManyviewsError(
+            f"{name} has no items, or does not say how many: only map-style data sets with items will do."
+        )
+    count = len(dataset)
+    labels, classes = _labels_of(dataset, count)
+    known = getattr(dataset, "classes", None)
+    if known is not None and classes is not None and len(known) >= len(classes):
+        classes = tuple(str(value) for value in known)
+    names = [f"{name}/{i:06d}" for i in range(count)]
+    return ImageSet(name, names, labels, classes, None, Items(dataset, name))
+
+
+@dataclass(frozen=True)
+class Items:
+    """Reads from a map-style data set."""
+
+    dataset: Any
+    name: str
+
+    def __call__(self, item: int) -> Tensor:
+        try:
+            value = self.dataset[item]
+        except (OSError, SyntaxError, EOFError) as error:  # what Pillow raises at damaged files
+            raise Unreadable(f"Item {item} of {self.name} cannot be read: {error}.") from error
+        try:
+            return as_image(value[0] if isinstance(value, tuple | list) else value)
+        except (ManyviewsError, OSError) as error:
+            raise Unreadable(f"Item {item} of {self.name} cannot be used: {error}") from error
+
+
+def as_image(value: Any) -> Tensor:
+    """One Pillow image, tensor [C, H, W] or [H, W], or array [H, W, C] or [H, W] as uint8 [3, H, W]."""
+    if isinstance(value, Image.Image):
+        return to_rgb(value)
+    if isinstance(value, np.ndarray | Tensor) and value.ndim in (2, 3):
+        x = value if isinstance(value, Tensor) else _tensor(value)
+        return as_rgb(x[None], x.ndim == 3 and _channels_first(x[None], isinstance(value, Tensor)))[0]
+    shape = f" of shape {list(value.shape)}" if hasattr(value, "shape") else ""
+    raise ManyviewsError(f"it is a {type(value).__name__}{shape}, where an image was expected.")
+
+
+def _labels_of(dataset: Any, count: int) -> tuple[Tensor | None, tuple[str, ...] | None]:
+    targets = getattr(dataset, "targets", None)
+    if targets is not None and len(targets) == count:
+        return as_labels(targets, count)
+    first = dataset[0]
+    if not isinstance(first, tuple | list) or len(first) < 2 or not _is_label(first[1]):
+        return None, None
+    values = [dataset[i][1] for i in range(count)]
+    return as_labels([value if isinstance(value, str) else int(value) for value in values], count)
+
+
+def _is_label(value: Any) -> bool:
+    if isinstance(value, Tensor | np.ndarray):
+        return value.ndim == 0 and str(value.dtype).removeprefix("torch.").startswith(("int", "uint"))
+    return isinstance(value, int | str | np.integer)
+
+
+def _channels_first(x: Tensor, torch_habit: bool) -> bool:
+    if x.ndim == 3:
+        return False
+    first, last = x.shape[1] in CHANNELS, x.shape[3] in CHANNELS
+    if not first and not last:
+        raise ManyviewsError(
+            f"Images of shape {list(x.shape)} have no axis of 1, 3 or 4 channels, second or last."
+        )
+    return first and (torch_habit or not last)
+
+
+def _as_bytes(x: Tensor) -> Tensor:
+    if x.dtype == torch.uint8:
+        return x
+    if x.dtype == torch.bool:
+        return x.to(torch.uint8) * 255
+    if x.dtype in (torch.uint16, torch.uint32, torch.uint64):  # which torch stores, but hardly computes with
+        x = x.to(torch.int64)
+    low, high = x.min().item(), x.max().item()
+    if x.is_floating_point() and low >= 0 and high <= 1:  # also False for NaN
+        return (x.float() * 255).round().to(torch.uint8)
+    if not x.is_floating_point() and not x.is_complex() and low >= 0 and high <= 255:
+        return x.to(torch.uint8)
+    kind = "floats in [0, 1]" if x.is_floating_point() else "integers in 0..255"
+    raise ManyviewsError(f"Pixels are {kind}; these go from {low:g} to {high:g}.")
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    if array.dtype.kind not in "biuf":
+        raise ManyviewsError(f"An array of images holds numbers, not {array.dtype}.")
+    native = array.astype(array.dtype.newbyteorder("="), order="C", copy=not array.flags.writeable)
+    return torch.from_numpy(native)
+
+
+def is_array_like(source: Any) -> bool:
+    return isinstance(source, np.ndarray | Tensor)
+
+
+def is_dataset(source: Any) -> bool:
+    """Whether it may be a map-style torch Dataset, which is told by what it can do."""
+    sequence = isinstance(source, Sequence | Mapping)
+    return hasattr(source, "__getitem__") and hasattr(source, "__len__") and not sequence

@@ -1,0 +1,200 @@
+"""A set of images: in memory, or on disk and read one at a time.
+
+Shapes   N items, C = 3 channels, H W pixels; uint8 in [0, 255].
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from manyviews import rng
+from manyviews.data.canvas import read_all, squares, stacked
+from manyviews.data.skipped import Skipped
+from manyviews.errors import ManyviewsError
+
+MANY = 2000
+"""Items from which on starting processes pays."""
+
+MOST_WORKERS = 16
+
+
+@dataclass
+class ImageSet:
+    """A set of images.
+
+    ``read`` may be any callable; sets that this package opens have one that survives pickling, so that workers
+    can be started in any way.
+    """
+
+    name: str
+    names: Sequence[str]
+    """One path or id per item."""
+    labels: Tensor | None
+    """int64 [N], indices into ``classes``."""
+    classes: tuple[str, ...] | None
+    pixels: Tensor | None
+    """uint8 [N, 3, H, W] when the set is resident."""
+    read: Callable[[int], Tensor]
+    """Item -> uint8 [3, H, W] at its own resolution. Raises ``Unreadable``, naming the file."""
+    read_near: Callable[[int, int], Tensor] | None = None
+    """(item, side) -> the same image, perhaps decoded smaller, its shorter side at least ``side`` if it ever was."""
+    skipped: Skipped = field(default_factory=Skipped)
+    """What could not be read so far."""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read_at(self, item: int, side: int) -> Tensor:
+        """Item as uint8 [3, H, W], decoded as small as its shorter side's staying at least ``side`` allows."""
+        return self.read(item) if self.read_near is None else self.read_near(item, side)
+
+    def subset(self, indices: Sequence[int] | Tensor) -> "ImageSet":
+        """The chosen items, in the order given."""
+        chosen = torch.as_tensor(indices, dtype=torch.long).cpu()
+        items = tuple(chosen.tolist())
+        pixels = None if self.pixels is None else self.pixels[chosen.to(self.pixels.device)]
+        return replace(
+            self,
+            names=[self.names[i] for i in items],
+            labels=None if self.labels is None else self.labels[chosen.to(self.labels.device)],
+            pixels=pixels,
+            read=Chosen(self.read, items) if pixels is None else Rows(pixels),
+            read_near=None if self.read_near is None else Chosen(self.read_near, items),
+            skipped=Skipped(),
+        )
+
+    def to(self, device: torch.device | str) -> "ImageSet":
+        """The same set with its pixels, where it has them, on ``device``. Labels stay on the CPU."""
+        return self if self.pixels is None else replace(self, pixels=self.pixels.to(device))
+
+    def resident(self, size: int, *, workers: int | None = None) -> "ImageSet":
+        """The set in memory, on a square canvas of at most ``size`` x ``size`` pixels.
+
+        Each image's shorter side is resized to ``size`` (bilinear, antialiased) and the centre square kept. Where
+        all images have the same smaller square, they stay as they are: enlarging is the views' business.
+
+        ``workers`` processes read the images; unless told, one per core for large sets and none for small ones.
+
+        Unreadable images are left out; ``skipped`` of the result names them. Raises ``ManyviewsError`` where they
+        are more than 1% of the set.
+        """
+        if self.pixels is not None:
+            height, width = self.pixels.shape[-2:]
+            if height == width <= size:
+                return self
+            pixels = torch.cat([squares(part.cpu(), size) for part in self.pixels.split(512)])
+            return replace(self, pixels=pixels.to(self.pixels.device), read=Rows(pixels), read_near=None)
+        if len(self) == 0:
+            raise ManyviewsError(f"{self.name} has no images to read.")
+        skipped = Skipped()
+        if workers is None:
+            workers = min(_cores(), MOST_WORKERS) if len(self) >= MANY else 0
+        found = read_all(self, size, skipped, workers)
+        kept = [i for i, square in enumerate(found) if square is not None]
+        pixels = stacked([square for square in found if square is not None], size)
+        del found
+        return ImageSet(
+            name=self.name,
+            names=[self.names[i] for i in kept],
+            labels=None if self.labels is None else self.labels[kept],
+            classes=self.classes,
+            pixels=pixels,
+            read=Rows(pixels),
+            skipped=skipped,
+        )
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Reads from memory."""
+
+    pixels: Tensor
+
+    def __call__(self, item: int) -> Tensor:
+        return self.pixels[item]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Reads some items of another set."""
+
+    read: Callable[..., Tensor]
+    items: tuple[int, ...]
+
+    def __call__(self, item: int, *side: int) -> Tensor:
+        return self.read(self.items[item], *side)
+
+
+def in_memory(name: str, pixels: Tensor, labels: Tensor | None, classes: tuple[str, ...] | None) -> ImageSet:
+    """A resident set of uint8 [N, 3, H, W] whose items are named by their numbers."""
+    names = [f"{name}/{i:06d}" for i in range(len(pixels))]
+    return ImageSet(name, names, labels, classes, pixels, Rows(pixels))
+
+
+def fits(data: ImageSet, size: int, limit_bytes: int = 2 << 30) -> bool:
+    """Whether ``data.resident(size)`` would take at most ``limit_bytes`` (2 GiB unless told)."""
+    if data.pixels is not None:
+        size = min(size, *data.pixels.shape[-2:])
+    return len(data) * 3 * size * size <= limit_bytes
+
+
+def split_of(data: ImageSet, fraction: float, seed: int = 0) -> tuple[ImageSet, ImageSet]:
+    """(train, test): ``fraction`` of every class is set aside for testing, by the seed alone.
+
+    Every class of two items or more gets at least one on either side. Raises ``ManyviewsError`` for fewer than two
+    items.
+    """
+    if not 0 < fraction < 1:
+        raise ManyviewsError(f"The share set aside for testing must lie between 0 and 1, not {fraction}.")
+    if len(data) < 2:
+        raise ManyviewsError(f"{data.name} has {len(data)} item(s): too few to set any aside for testing.")
+    labels = torch.zeros(len(data), dtype=torch.long) if data.labels is None else data.labels.cpu()
+    test = torch.zeros(len(data), dtype=torch.bool)
+    for label in labels.unique().tolist():
+        items = (labels == label).nonzero().squeeze(1)
+        if len(items) < 2:
+            continue
+        count = min(max(round(len(items) * fraction), 1), len(items) - 1)
+        order = torch.randperm(len(items), generator=rng.generator(seed, "split", label))
+        test[items[order[:count]]] = True
+    if not test.any():  # as many classes as items
+        test[
+            torch.randperm(len(data), generator=rng.generator(seed, "split"))[
+                : max(round(len(data) * fraction), 1)
+            ]
+        ] = True
+    return data.subset((~test).nonzero().squeeze(1)), data.subset(test.nonzero().squeeze(1))
+
+
+def summary(data: ImageSet) -> dict[str, object]:
+    """What a run folder keeps of its data: name, items, classes, shape, a cheap digest, what was skipped.
+
+    The digest covers all names (below their common folder, so that moving it changes nothing), all labels, and the
+    pixels of up to 64 items where the set is in memory.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    common = os.path.commonprefix(list(data.names)).rpartition("/")[0]  # noqa: RUF071, cut at the last slash
+    for name in data.names:
+        digest.update(name[len(common) :].encode(errors="surrogateescape") + b"\0")
+    if data.labels is not None:
+        digest.update(data.labels.cpu().contiguous().numpy().tobytes())
+    if data.pixels is not None:
+        some = torch.linspace(0, len(data) - 1, min(len(data), 64)).long()
+        digest.update(data.pixels[some.to(data.pixels.device)].cpu().contiguous().numpy().tobytes())
+    return {
+        "name": data.name,
+        "items": len(data),
+        "classes": None if data.classes is None else list(data.classes),
+        "shape": None if data.pixels is None else list(data.pixels.shape[1:]),
+        "digest": digest.hexdigest(),
+        "skipped": data.skipped.as_dict(),
+    }
+
+
+def _cores() -> int:
+    """Cores that this process may use, which can be fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,52 @@
+"""What could not be read: named, counted, skipped; and too much of it stops the run."""
+
+from dataclasses import dataclass, field
+
+from manyviews.errors import ManyviewsError
+
+SHARE = 0.01
+"""Share of a set that may be unreadable."""
+
+ALWAYS = 2
+"""Unreadable items that any set may have, however small."""
+
+
+@dataclass
+class Skipped:
+    """What could not be read so far. Items are counted once, however often they come up."""
+
+    seen: int = 0
+    """Items asked for, repeats included."""
+    files: dict[str, str] = field(default_factory=dict)
+    """Name of an unreadable item -> the sentence that says why."""
+
+    def miss(self, name: str, why: str) -> None:
+        """Note that item ``name`` cannot be read."""
+        self.files.setdefault(name, why)
+
+    def check(self, name: str, items: int) -> None:
+        """Raise ``ManyviewsError`` where more than 1% of the ``items`` of set ``name``, or all, cannot be read."""
+        lost = len(self.files)
+        if lost < items and (lost <= ALWAYS or lost <= SHARE * items):
+            return
+        raise self.error(name, items)
+
+    def error(self, name: str, items: int) -> ManyviewsError:
+        """The sentence that a run stops with."""
+        lost = len(self.files)
+        reasons = " ".join(list(self.files.values())[:3])
+        return ManyviewsError(
+            f"{lost} of the {items} images of {name} cannot be read, and more than {SHARE:.0%} are too many to skip: "
+            f"mend or remove them. {'The first of them: ' if lost > 3 else ''}{reasons}"
+        )
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON: the count, and the first 100 names with the reason."""
+        return {"count": len(self.files), "files": dict(list(self.files.items())[:100])}
+
+    def __str__(self) -> str:
+        """One line for the screen; empty where nothing was skipped."""
+        if not self.files:
+            return ""
+        first, count = next(iter(self.files.values())), len(self.files)
+        return f"Skipped {count} unreadable image{'s' if count > 1 else ''}: {first}{' ...' if count > 1 else ''}"

@@ -1,0 +1,102 @@
+"""From whatever the user has to an image set."""
+
+import difflib
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from manyviews.data.arrays import from_arrays, from_dataset, is_array_like, is_dataset
+from manyviews.data.decode import SUFFIXES
+from manyviews.data.fetch import data_root
+from manyviews.data.folder import open_csv, open_files, open_folder
+from manyviews.data.images import ImageSet, fits
+from manyviews.data.named import NAMED, open_named
+from manyviews.errors import ManyviewsError
+
+WORLD_SIZE = 32  # pixels; what the embedded world is drawn at unless told
+
+
+def open_data(
+    source: Any, *, split: str = "train", root: str | os.PathLike[str] | None = None, size: int | None = None
+) -> ImageSet:
+    """The images of ``source`` as a set.
+
+    Args:
+        source: ``"world"``; a named set (cifar10, cifar100, mnist, fashion_mnist, stl10, imagenette); the path of a
+            folder, of a CSV file or of one image, or a list of such images; ``"hf:name"``; an array or tensor, alone
+            or as (images, labels); a map-style torch ``Dataset``; or an ``ImageSet``, which is returned as it is.
+        split: train, val or test, as far as the source has them; all for a folder. Arrays have none: it is ignored.
+        root: the folder where named sets lie or are put; unless told, ``MANYVIEWS_DATA`` or the user's cache folder.
+        size: side in pixels that the world is drawn at (32 unless told). For files, the canvas to decode them to,
+            in memory, if all of them fit there (``fits``); unless told they stay on disk.
+
+    Raises ``ManyviewsError``: nothing of that name, with the nearest ones; or what is wrong with it.
+    """
+    if isinstance(source, ImageSet):
+        return source
+    if isinstance(source, str) and source == "world":
+        from manyviews.data.world import world
+
+        return world(split, size=size or WORLD_SIZE)
+    data = _opened(source, split, root)
+    if size is not None and data.pixels is None and fits(data, size):
+        return data.resident(size)
+    return data
+
+
+def _opened(source: Any, split: str, root: str | os.PathLike[str] | None) -> ImageSet:
+    if isinstance(source, str | os.PathLike):
+        return _by_name(os.fspath(source), split, root)
+    if isinstance(source, list) and source and all(isinstance(item, str | os.PathLike) for item in source):
+        return open_files(source)
+    if is_array_like(source):
+        return from_arrays(source)  # pyright: ignore[reportArgumentType]
+    if isinstance(source, tuple) and len(source) == 2 and is_array_like(source[0]):
+        return from_arrays(source[0], source[1])
+    if is_dataset(source):
+        return from_dataset(source)
+    raise ManyviewsError(
+        f"Data is a name, a path, an array, a pair (images, labels) or a torch Dataset, "
+        f"not a {type(source).__name__}."
+    )
+
+
+def _by_name(source: str, split: str, root: str | os.PathLike[str] | None) -> ImageSet:
+    if source.startswith("hf:"):
+        from manyviews.data.hub import open_hub
+
+        return open_hub(source.removeprefix("hf:"), split)
+    name = source.replace("-", "_").lower()
+    if name in NAMED:
+        return open_named(name, split, root)
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return open_folder(path, split)
+    if path.is_file():
+        return _by_kind(path, split)
+    if path.parent == Path(".") and not source.endswith(os.sep):
+        if (data_root(root) / source).is_dir():
+            return replace(open_folder(data_root(root) / source, split), name=f"{source}/{split}")
+        raise ManyviewsError(_unknown(source, name))
+    raise ManyviewsError(f"There is no folder or file {source}.")
+
+
+def _by_kind(path: Path, split: str) -> ImageSet:
+    if path.suffix.lower() == ".csv":
+        return open_csv(path, split)
+    if path.suffix.lower() in SUFFIXES:
+        return open_files([path])
+    raise ManyviewsError(
+        f"{path} is neither a folder of images, nor a CSV file that lists them, nor an image."
+    )
+
+
+def _unknown(source: str, name: str) -> str:
+    names = ["world", *NAMED]
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    guess = f" Did you mean {' or '.join(near)}?" if near else f" Sets known by name: {', '.join(names)}."
+    return (
+        f"There is no data set and no folder called {source!r}.{guess} "
+        f"A folder of your own is given by its path, as in ./{source}/."
+    )

@@ -1,0 +1,155 @@
+"""Folders and CSV files of images."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from manyviews.data import ImageSet, open_data
+from manyviews.errors import ManyviewsError
+
+
+def write(folder: Path, *files: str) -> Path:
+    for i, file in enumerate(files):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 3), (i, 0, 0)).save(folder / file)
+    return folder
+
+
+def files_of(data: ImageSet, folder: Path) -> list[str]:
+    return [Path(name).relative_to(folder).as_posix() for name in data.names]
+
+
+def test_flat_folder_in_sorted_order_without_labels(tmp_path: Path):
+    write(tmp_path, "b.png", "a.JPG", "c.webp", ".hidden.png")
+    (tmp_path / "notes.txt").write_text("not an image")
+    data = open_data(tmp_path)
+    assert files_of(data, tmp_path) == ["a.JPG", "b.png", "c.webp"]
+    assert data.labels is None and data.classes is None and data.pixels is None
+    assert data.read(1).shape == (3, 3, 4)
+
+
+def test_nested_folder_has_no_labels(tmp_path: Path):
+    write(tmp_path, "2023/may/a.png", "2023/b.png", "2024/june/c.png", ".cache/x.png", "__MACOSX/y.png")
+    data = open_data(tmp_path)
+    assert files_of(data, tmp_path) == ["2023/b.png", "2023/may/a.png", "2024/june/c.png"]
+    assert data.labels is None
+
+
+def test_class_folders(tmp_path: Path):
+    data = open_data(write(tmp_path, "cat/1.png", "ant/1.png", "cat/0.png"))
+    assert data.classes == ("ant", "cat")
+    assert data.labels is not None and data.labels.tolist() == [0, 1, 1]
+    assert files_of(data, tmp_path) == ["ant/1.png", "cat/0.png", "cat/1.png"]
+
+
+def test_split_folders_share_their_classes(tmp_path: Path):
+    write(tmp_path, "train/ant/1.png", "train/cat/1.png", "train/dog/1.png", "val/cat/2.png", "val/dog/2.png")
+    train, test = open_data(tmp_path), open_data(tmp_path, split="test")
+    assert train.classes == test.classes == ("ant", "cat", "dog")
+    assert train.labels is not None and train.labels.tolist() == [0, 1, 2]
+    assert test.labels is not None and test.labels.tolist() == [1, 2]
+    assert files_of(test, tmp_path) == ["val/cat/2.png", "val/dog/2.png"]
+    assert len(open_data(tmp_path, split="all")) == 5
+
+
+def test_a_class_called_train_is_a_class(tmp_path: Path):
+    data = open_data(write(tmp_path, "train/1.png", "car/1.png"))
+    assert data.classes == ("car", "train")
+
+
+def test_no_test_split(tmp_path: Path):
+    write(tmp_path, "a.png")
+    with pytest.raises(ManyviewsError, match="has no split 'test': it has train"):
+        open_data(tmp_path, split="test")
+    with pytest.raises(ManyviewsError, match="A split is train, val, test or all, not 'tset'"):
+        open_data(tmp_path, split="tset")
+
+
+def test_a_link_to_the_folder_above_is_followed_once(tmp_path: Path):
+    write(tmp_path / "photos", "a.png")
+    write(tmp_path / "more", "b.png")
+    (tmp_path / "photos" / "loop").symlink_to(tmp_path / "photos")
+    (tmp_path / "photos" / "more").symlink_to(tmp_path / "more")
+    assert files_of(open_data(tmp_path / "photos"), tmp_path / "photos") == ["a.png", "more/b.png"]
+
+
+def test_no_such_folder(tmp_path: Path):
+    with pytest.raises(ManyviewsError, match=r"There is no folder or file .*/photoz\."):
+        open_data(tmp_path / "photoz")
+
+
+def test_empty_folder(tmp_path: Path):
+    with pytest.raises(ManyviewsError, match=r"The folder .* is empty\."):
+        open_data(tmp_path)
+
+
+def test_folder_without_images(tmp_path: Path):
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(ManyviewsError, match=r"The folder .* has no images: no file ends in .*\.jpg"):
+        open_data(tmp_path)
+
+
+def test_a_file_that_is_neither(tmp_path: Path):
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(ManyviewsError, match=r"notes\.txt is neither a folder of images, nor a CSV"):
+        open_data(tmp_path / "notes.txt")
+
+
+def test_one_image_and_a_list_of_images(tmp_path: Path):
+    write(tmp_path, "a.png", "b.png")
+    assert len(open_data(tmp_path / "a.png")) == 1
+    data = open_data([tmp_path / "b.png", tmp_path / "a.png"])
+    assert data.read(0)[0, 0, 0] == 1 and data.read(1)[0, 0, 0] == 0
+    with pytest.raises(ManyviewsError, match=r"There is no file .*gone\.png\."):
+        open_data([tmp_path / "gone.png"])
+
+
+def test_labels_csv_in_the_folder(tmp_path: Path):
+    write(tmp_path, "x/1.png", "2.png", "unlisted.png")
+    (tmp_path / "labels.csv").write_text("﻿Path,Label,weight\n2.png,dog,1\nx/1.png,ant,2\n", encoding="utf-8")
+    data = open_data(tmp_path)
+    assert files_of(data, tmp_path) == ["2.png", "x/1.png"]
+    assert data.classes == ("ant", "dog")
+    assert data.labels is not None and data.labels.tolist() == [1, 0]
+
+
+def test_csv_with_numbers_and_splits(tmp_path: Path):
+    write(tmp_path, "1.png", "2.png", "3.png")
+    path = tmp_path / "list.csv"
+    path.write_text("file;class;split\n1.png;10;train\n2.png;9;test\n3.png;9;train\n")
+    train, test = open_data(path), open_data(path, split="test")
+    assert train.classes == test.classes == ("9", "10")
+    assert train.labels is not None and train.labels.tolist() == [1, 0]
+    assert test.labels is not None and test.labels.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("path,label\nhere.png,a\ngone.png,b\n", r"names a file that is not there: .*gone\.png\."),
+        (
+            "path,label\n" + "".join(f"{i}.png,a\n" for i in range(5)),
+            r"names 5 files that are not there: .*0\.png, .*1\.png, .*2\.png, \.\.\.",
+        ),
+        ("name,label\nhere.png,a\n", "has the columns name, label: one of them should be called path or"),
+        ("path,kind\nhere.png,a\n", "has the columns path, kind: one of them should be called label or"),
+        ("path,label\n", "lists no images"),
+        ("", "lists no images"),
+        ("path,label\nhere.png,a\nhere.png,b\n", r"lists .*here\.png twice"),
+        ("path,label\nhere.png, \n", "line 2: the label is empty"),
+        ("path,label\nhere.png\n", "line 2: not as many fields as the first line has columns"),
+        ("path,label,split\nhere.png,a,holdout\n", "a split is train, val or test, not 'holdout'"),
+    ],
+)
+def test_a_csv_that_does_not_match(tmp_path: Path, text: str, sentence: str):
+    write(tmp_path, "here.png")
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(ManyviewsError, match=rf"labels\.csv.*{sentence}"):
+        open_data(tmp_path)
+
+
+def test_a_csv_that_is_not_text(tmp_path: Path):
+    (tmp_path / "labels.csv").write_bytes(b"\xff\xfe\x00binary")
+    with pytest.raises(ManyviewsError, match="is not a CSV file in UTF-8"):
+        open_data(tmp_path)

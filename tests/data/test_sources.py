@@ -1,0 +1,240 @@
+"""From whatever the user has to an image set: names, arrays, torch data sets, the hub."""
+
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from torch.utils.data import Dataset, Subset, TensorDataset
+
+from manyviews.data import in_memory, open_data
+from manyviews.errors import ManyviewsError
+
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 256, (5, 6, 7), dtype=np.uint8)
+RGB = RNG.integers(0, 256, (5, 6, 7, 3), dtype=np.uint8)
+
+
+def pixels_of(source: Any) -> np.ndarray:
+    data = open_data(source)
+    assert data.pixels is not None and data.pixels.dtype == torch.uint8 and len(data) == len(data.pixels)
+    return data.pixels.numpy()
+
+
+def test_grey_is_repeated():
+    assert np.array_equal(pixels_of(GREY), np.stack([GREY] * 3, 1))
+    assert np.array_equal(pixels_of(GREY[..., None]), np.stack([GREY] * 3, 1))
+    assert np.array_equal(pixels_of(torch.from_numpy(GREY)[:, None]), np.stack([GREY] * 3, 1))
+
+
+def test_channels_last_and_first():
+    first = RGB.transpose(0, 3, 1, 2)
+    assert np.array_equal(pixels_of(RGB), first)
+    assert np.array_equal(pixels_of(first), first)
+    assert np.array_equal(pixels_of(torch.from_numpy(RGB)), first)
+
+
+def test_ambiguous_channels_follow_the_habit_of_the_library():
+    tiny = RNG.integers(0, 256, (2, 3, 4, 3), dtype=np.uint8)
+    assert pixels_of(tiny).shape == (2, 3, 3, 4)
+    assert pixels_of(torch.from_numpy(tiny)).shape == (2, 3, 4, 3)
+
+
+def test_alpha_is_laid_on_white():
+    rgba = np.zeros((1, 1, 3, 4), np.uint8)
+    rgba[..., 3] = (0, 128, 255)
+    assert pixels_of(rgba)[0, 0, 0].tolist() == [255, 127, 0]
+
+
+@given(st.sampled_from([np.float16, np.float32, np.float64, np.int64, np.int16, ">u2", bool]))
+def test_other_number_types(dtype: Any):
+    kind = np.dtype(dtype).kind
+    given_ = {"f": GREY / 255, "b": GREY > 127}.get(kind, GREY).astype(dtype)
+    expected = (GREY > 127) * np.uint8(255) if kind == "b" else GREY
+    assert np.array_equal(pixels_of(given_)[:, 0], expected)
+
+
+def test_read_only_arrays_are_fine():
+    frozen = GREY.copy()
+    frozen.setflags(write=False)
+    assert np.array_equal(pixels_of(frozen)[:, 0], GREY)
+
+
+@pytest.mark.parametrize(
+    ("array", "sentence"),
+    [
+        (GREY.astype(np.float32), r"Pixels are floats in \[0, 1\]; these go from"),
+        (np.full((1, 2, 2), np.nan), r"Pixels are floats in \[0, 1\]"),
+        (GREY.astype(np.int32) * 300, r"Pixels are integers in 0\.\.255; these go from"),
+        (GREY[0], r"An array of images has the shape .* this one has \[6, 7\]"),
+        (GREY[:0], r"is not empty; this one has \[0, 6, 7\]"),
+        (np.zeros((2, 5, 5, 5), np.uint8), "have no axis of 1, 3 or 4 channels"),
+        (np.array([[["a"]]]), "holds numbers, not <U1"),
+    ],
+)
+def test_arrays_that_are_not_images(array: np.ndarray, sentence: str):
+    with pytest.raises(ManyviewsError, match=sentence):
+        open_data(array)
+
+
+def test_labels_of_arrays():
+    data = open_data((GREY, [0, 2, 0, 1, 2]))
+    assert data.labels is not None and data.labels.tolist() == [0, 2, 0, 1, 2]
+    assert data.labels.dtype == torch.long and data.classes == ("0", "1", "2")
+    data = open_data((GREY, np.array(["cat", "ant", "cat", "ant", "bee"])))
+    assert data.labels is not None and data.labels.tolist() == [2, 0, 2, 0, 1]
+    assert data.classes == ("ant", "bee", "cat")
+    with pytest.raises(ManyviewsError, match=r"There are 5 images, but the labels have the shape \[4\]"):
+        open_data((GREY, [0, 1, 2, 3]))
+    with pytest.raises(ManyviewsError, match="Labels are integers from 0 upwards, or strings"):
+        open_data((GREY, [0, 1, 2, 3, -1]))
+    with pytest.raises(ManyviewsError, match="Labels are integers from 0 upwards, or strings"):
+        open_data((GREY, [0.5] * 5))
+
+
+class Photos(Dataset[Any]):
+    """A map-style data set of Pillow images; the third is damaged on wish."""
+
+    classes = ("ant", "bee", "cat")
+
+    def __init__(self, targets: bool, broken: bool = False):
+        if targets:
+            self.targets = [0, 1, 2, 0, 1]
+        self.broken = broken
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, item: int) -> Any:
+        if self.broken and item == 2:
+            raise OSError("image file is truncated")
+        return Image.fromarray(RGB[item]), [0, 1, 2, 0, 1][item]
+
+
+@pytest.mark.parametrize("targets", [True, False])
+def test_torch_datasets_of_pillow_images(targets: bool):
+    data = open_data(Photos(targets))
+    assert data.labels is not None and data.labels.tolist() == [0, 1, 2, 0, 1]
+    assert data.classes == ("ant", "bee", "cat") and data.pixels is None
+    assert np.array_equal(data.read(4).numpy(), RGB[4].transpose(2, 0, 1))
+
+
+def test_torch_datasets_of_tensors_and_subsets():
+    images = torch.from_numpy(RGB).permute(0, 3, 1, 2)
+    whole = TensorDataset(images, torch.tensor([1, 0, 1, 0, 1]))
+    data = open_data(Subset(whole, [4, 1]))
+    assert data.labels is not None and data.labels.tolist() == [1, 0]
+    assert torch.equal(data.read(0), images[4])
+    unlabelled = open_data(TensorDataset(images.float() / 255))
+    assert unlabelled.labels is None and torch.equal(unlabelled.read(2), images[2])
+
+
+def test_items_that_cannot_be_read_are_named_and_skipped():
+    data = open_data(Photos(targets=True, broken=True)).resident(6)
+    assert len(data) == 4 and data.labels is not None and data.labels.tolist() == [0, 1, 0, 1]
+    assert str(data.skipped).startswith(
+        "Skipped 1 unreadable image: Item 2 of Photos cannot be read: image file"
+    )
+
+
+def test_items_that_are_not_images():
+    with pytest.raises(
+        ManyviewsError, match=r"Item 1 of TensorDataset cannot be used: it is a Tensor of shape \[2\]"
+    ):
+        open_data(TensorDataset(torch.zeros(3, 2))).read(1)
+
+
+@pytest.mark.parametrize("source", [12, None, {"a": 1}, {1, 2}, [], [1, 2]])
+def test_sources_that_are_nothing(source: Any):
+    with pytest.raises(ManyviewsError, match="Data is a name, a path, an array, a pair"):
+        open_data(source)
+
+
+def test_an_image_set_is_itself():
+    data = in_memory("mine", torch.zeros(2, 3, 4, 4, dtype=torch.uint8), None, None)
+    assert open_data(data) is data
+
+
+def test_unknown_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MANYVIEWS_DATA", str(tmp_path / "root"))
+    with pytest.raises(
+        ManyviewsError, match=r"no folder called 'cifar1O'\. Did you mean cifar10.*as in \./cifar1O/\."
+    ):
+        open_data("cifar1O")
+    with pytest.raises(ManyviewsError, match="Sets known by name: world, cifar10, cifar100, mnist"):
+        open_data("qqqqqq")
+
+
+def test_size_brings_files_into_memory(tmp_path: Path):
+    for i in range(3):
+        Image.fromarray(RGB[i]).resize((20 + i, 30)).save(tmp_path / f"{i}.png")
+    assert open_data(tmp_path).pixels is None
+    data = open_data(tmp_path, size=8)
+    assert data.pixels is not None and data.pixels.shape == (3, 3, 8, 8)
+
+
+def test_the_world_is_drawn_at_the_size():
+    data = open_data("world", split="test", size=16)
+    assert data.read(0).shape == (3, 16, 16) and data.labels is not None and data.classes is not None
+
+
+def test_the_hub_needs_its_extra(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(
+        ManyviewsError, match=r"hf:beans needs the datasets library: .* pip install 'manyviews\[hub\]'"
+    ):
+        open_data("hf:beans")
+
+
+class FakeTable:
+    """What this package uses of a table of the datasets library."""
+
+    def __init__(self, features: dict[str, Any]):
+        self.features = features
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, str):
+            return [0, 1, 0, 1, 1]
+        return {"img": Image.fromarray(RGB[key]), "label": [0, 1, 0, 1, 1][key]}
+
+
+def test_the_hub(monkeypatch: pytest.MonkeyPatch):
+    """Against a stand-in for the library, as tests have no network."""
+    asked = []
+
+    class Picture: ...
+
+    class Label(SimpleNamespace): ...
+
+    def load_dataset(name: str, config: str | None, *, split: str) -> FakeTable:
+        asked.append((name, config, split))
+        if name == "nowhere":
+            raise ConnectionError("no network")
+        words = {"text": object()}
+        return FakeTable(
+            words if name == "words" else {"img": Picture(), "label": Label(names=["ant", "bee"])}
+        )
+
+    library = ModuleType("datasets")
+    vars(library).update(Image=Picture, ClassLabel=Label, load_dataset=load_dataset)
+    monkeypatch.setitem(sys.modules, "datasets", library)
+    data = open_data("hf:someone/things@small", split="test")
+    assert asked == [("someone/things", "small", "test")]
+    assert (
+        data.classes == ("ant", "bee") and data.labels is not None and data.labels.tolist() == [0, 1, 0, 1, 1]
+    )
+    assert np.array_equal(data.read(3).numpy(), RGB[3].transpose(2, 0, 1))
+    with pytest.raises(ManyviewsError, match="hf:nowhere cannot be had from the hub: no network"):
+        open_data("hf:nowhere")
+    with pytest.raises(ManyviewsError, match="hf:words has no column of images: it has text"):
+        open_data("hf:words")
