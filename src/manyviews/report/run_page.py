@@ -1,0 +1,157 @@
+"""From a run's folder and its data to the page that tells it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from manyviews.data import ImageSet
+from manyviews.evaluation import embed_all, neighbours, verdict
+from manyviews.report.map import MOST, flat
+from manyviews.report.page import write
+from manyviews.report.story import Atlas, Confusion, Curve, Figure, Neighbours, Story
+from manyviews.rng import generator
+from manyviews.runs import Run
+from manyviews.views import picture
+
+SHEET = 8  # items whose views are shown
+POINTS = 1_000  # of the map
+QUERIES, NEAREST = 6, 6
+THUMBNAIL = 32
+SAID = {"knn": "kNN top-1", "linear": "linear top-1"}
+
+
+def write_report(run: Run, train: ImageSet, test: ImageSet | None) -> Path:
+    """Write ``report.html`` into the run's folder from what the folder holds and the data shows."""
+    return write(tell(run, train, test), run.path / "report.html")
+
+
+def tell(run: Run, train: ImageSet, test: ImageSet | None) -> Story:
+    """The story of a finished run. Neighbours and map are of ``test``, or of ``train`` where there is no test set."""
+    shown = _some(test if test is not None else train, POINTS, run.size)
+    h_ND = embed_all(run.embedder, shown).h_ND
+    figures = run.results().get("figures", {})
+    rows = run.metrics()
+    title, _, claim = run.paper.title.partition(":")
+    best = figures.get("this encoder", {}).get("knn", {})
+    classes = () if shown.classes is None else shown.classes
+    return Story(
+        title=f"{title} on {train.name}",
+        subtitle=claim.strip(),
+        command=run.settings["command"],
+        settings=_settings(run),
+        verdict=_verdict(run),
+        figures=_figures(figures),
+        curves=_curves(rows, figures),
+        sheet=_sheet(run, train),
+        neighbours=_neighbours(shown, h_ND),
+        atlas=_atlas(shown, h_ND),
+        confusion=Confusion(torch.tensor(best["confusion"]), classes) if best and classes else None,
+        per_class=dict(zip(classes, best["per_class"], strict=True)) if best and classes else {},
+    )
+
+
+def _settings(run: Run) -> dict[str, dict[str, Any]]:
+    data = {name: value for name, value in run.settings["data"].items() if name not in ("classes", "skipped")}
+    machine = {
+        **run.settings.get("versions", {}),
+        "commit": run.settings.get("commit"),
+        **run.settings.get("machine", {}),
+    }
+    return {"Method": run.settings["config"], "Recipe": run.settings["recipe"], "Data": data, "Machine": machine}
+
+
+def _looks(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [row for row in rows if "verdict" in row]
+
+
+def _verdict(run: Run) -> tuple[str, str] | None:
+    history = run.looks()
+    if not history:
+        return None
+    said = verdict(history, finished=True)
+    return said.state, said.sentence
+
+
+def _figures(figures: Mapping[str, Any]) -> list[Figure]:
+    return [
+        Figure(name, {SAID[key]: row[key]["top1"] for key in SAID if key in row} or _plain(row))
+        for name, row in figures.items()
+    ]
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, float]:
+    return {name: row["labelfree"][name] for name in ("spread", "rankme", "uniformity") if "labelfree" in row}
+
+
+def _curves(rows: Sequence[Mapping[str, Any]], figures: Mapping[str, Any]) -> list[Curve]:
+    looks = _looks(rows)
+    minutes = [row["seconds"] / 60 for row in rows]
+    seen = [row["seconds"] / 60 for row in looks]
+    curves = [Curve("Loss", "minutes", {"loss": (minutes, [row["loss"] for row in rows])})]
+    if any("knn" in row for row in looks):
+        at = {
+            name: row["knn"]["top1"]
+            for name, row in figures.items()
+            if "knn" in row and name != "this encoder"
+        }
+        online = (seen, [row.get("knn") for row in looks])
+        note = "Among training images, while learning: a trend. The table has the result."
+        curves.append(Curve("Online kNN", "minutes", {"online kNN": online}, at, percent=True, note=note))
+    for name, title in {
+        "rank": "Directions in use",
+        "spread": "Spread",
+        "closeness": "Closeness of views",
+    }.items():
+        if any(name in row for row in looks):
+            curves.append(Curve(title, "minutes", {name: (seen, [row.get(name) for row in looks])}))
+    return curves
+
+
+def _some(data: ImageSet, count: int, size: int) -> ImageSet:
+    """At most ``count`` items, always the same ones, in memory."""
+    order = torch.randperm(len(data), generator=generator("report", len(data)))[: min(count, MOST)]
+    some = data.subset(order.sort().values)
+    return some if some.pixels is not None else some.resident(2 * size)
+
+
+def _sheet(run: Run, train: ImageSet) -> Tensor:
+    """Items as they are, each beside the views that the method learned from: uint8 ``[R, 1 + V, 3, S, S]``."""
+    some = _some(train, SHEET, run.size)
+    assert some.pixels is not None
+    views = run.build(train).views()
+    seen = [picture(view) for view in views(some.pixels, views.draw(len(some), "report"))]
+    side = max(view.shape[-1] for view in seen)
+    return torch.stack([_square(images, side) for images in (some.pixels, *seen)], dim=1)
+
+
+def _square(image_B3HW: Tensor, side: int) -> Tensor:
+    if image_B3HW.shape[-2:] == (side, side):
+        return image_B3HW
+    return torch.nn.functional.interpolate(image_B3HW, (side, side), mode="bilinear", antialias=True)
+
+
+def _neighbours(data: ImageSet, h_ND: Tensor) -> Neighbours | None:
+    if len(data) <= NEAREST or data.pixels is None:
+        return None
+    queries = torch.linspace(0, len(data) - 1, QUERIES).long().unique()
+    if data.labels is not None:  # one query a class, as far as they go
+        firsts = [
+            int((data.labels == label).nonzero()[0]) for label in data.labels.unique()[:QUERIES].tolist()
+        ]
+        queries = torch.tensor(firsts)
+    similarity, index = neighbours(h_ND, h_ND[queries], NEAREST + 1)
+    similarity, index = similarity[:, 1:], index[:, 1:]  # the nearest to itself is the query
+    same = None if data.labels is None else data.labels[index] == data.labels[queries][:, None]
+    return Neighbours(data.pixels[queries], data.pixels[index], similarity, same)
+
+
+def _atlas(data: ImageSet, h_ND: Tensor) -> Atlas | None:
+    if data.pixels is None:
+        return None
+    thumbnails = _square(data.pixels, min(THUMBNAIL, data.pixels.shape[-1]))
+    names = [Path(name).name for name in data.names]
+    classes = () if data.classes is None else data.classes
+    return Atlas(flat(h_ND), thumbnails, data.labels, classes, names)
