@@ -2,7 +2,6 @@
 
 PYTHON ?= python3
 JOBS ?= 2
-OUT ?= runs/demo
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -17,9 +16,9 @@ help:  ## say what there is
 install: .venv/.test  ## .venv with everything that the tests need
 
 demo: .venv/.runtime  ## learn on the embedded world and open the report (a few minutes)
-	@$(BIN)/manyviews pretrain simclr --out $(OUT)
+	@$(BIN)/manyviews pretrain simclr --out runs/demo --overwrite
 	@$(BIN)/python -c 'import os, pathlib, sys, webbrowser; \
-		page = pathlib.Path("$(OUT)/report.html").resolve(strict=True); \
+		page = pathlib.Path("runs/demo/report.html").resolve(strict=True); \
 		print(f"The report: {page}"); \
 		seen = sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"); \
 		seen and webbrowser.open(page.as_uri())'

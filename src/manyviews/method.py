@@ -49,7 +49,10 @@ class Out:
 
     loss: Tensor
     log: dict[str, Tensor] = field(default_factory=dict)  # name -> scalar
-    carry: Tensor | None = None  # [B, ...] rows in the order of the batch
+    carry: Any = None  # a tensor [B, ...], rows in the order of the batch
+    z: Tensor | None = (
+        None  # [B, D] the embedding that the loss compares: the monitor watches it for collapse
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +109,9 @@ def names() -> tuple[str, ...]:
 
 def titles() -> dict[str, str]:
     """The first line of each method's file, read without importing any: the list behind ``--help``."""
-    lines = {path.stem: path.read_text().partition('"""')[2].partition("\n")[0] for path in FOLDER.rglob("*.py")}
+    lines = {
+        path.stem: path.read_text().partition('"""')[2].partition("\n")[0] for path in FOLDER.rglob("*.py")
+    }
     return {name: lines[name] for name in names()}
 
 
@@ -143,7 +148,9 @@ class Paper:
             if issubclass(kind, Method) and kind.__module__ == self.module.__name__
         ]
         if len(own) != 1:
-            raise ManyviewsError(f"methods file '{self.name}' must define exactly one Method, but defines {len(own)}")
+            raise ManyviewsError(
+                f"Methods file '{self.name}' must define exactly one Method, but defines {len(own)}"
+            )
         return own[0]
 
 
@@ -156,7 +163,7 @@ def find(name: str) -> Paper:
     if name not in names():
         near = difflib.get_close_matches(name, names(), n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names())}."
-        raise ManyviewsError(f"there is no method '{name}'; {hint}")
+        raise ManyviewsError(f"There is no method '{name}'; {hint}")
     path = next(path for path in FOLDER.rglob(f"{name}.py"))
     dotted = ".".join(path.relative_to(FOLDER).with_suffix("").parts)
     return Paper(name, importlib.import_module(f"manyviews.methods.{dotted}"))

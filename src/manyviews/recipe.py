@@ -59,11 +59,11 @@ class Budget:
         unit = UNITS.get(match[3]) if match else None
         if match is None or unit is None:
             raise ManyviewsError(
-                f"the budget '{text}' is not a length with a unit; write for example 20m, 2h, 5ep, 10000steps or 2M items"
+                f"The budget '{text}' is not a length with a unit; write for example 20m, 2h, 5ep, 10000steps or 2M items"
             )
         amount = float(match[1].replace("_", "")) * PREFIX[match[2] or ""]
         if amount <= 0:
-            raise ManyviewsError(f"the budget '{text}' is not positive; give at least one step")
+            raise ManyviewsError(f"The budget '{text}' is not positive; give at least one step")
         if unit in SECONDS:
             return cls(amount * SECONDS[unit], "seconds")
         return cls(amount, unit)  # pyright: ignore[reportArgumentType]

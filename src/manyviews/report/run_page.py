@@ -48,6 +48,7 @@ def tell(run: Run, train: ImageSet, test: ImageSet | None) -> Story:
         sheet=_sheet(run, train),
         neighbours=_neighbours(shown, h_ND),
         atlas=_atlas(shown, h_ND),
+        plain=("spread", "rankme", "uniformity"),
         confusion=Confusion(torch.tensor(best["confusion"]), classes) if best and classes else None,
         per_class=dict(zip(classes, best["per_class"], strict=True)) if best and classes else {},
     )
@@ -60,7 +61,12 @@ def _settings(run: Run) -> dict[str, dict[str, Any]]:
         "commit": run.settings.get("commit"),
         **run.settings.get("machine", {}),
     }
-    return {"Method": run.settings["config"], "Recipe": run.settings["recipe"], "Data": data, "Machine": machine}
+    return {
+        "Method": run.settings["config"],
+        "Recipe": run.settings["recipe"],
+        "Data": data,
+        "Machine": machine,
+    }
 
 
 def _looks(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -1,0 +1,13 @@
+"""The public face: what a user of the library does, in as many words. The command line calls nothing else."""
+
+from manyviews.comparing import compare
+from manyviews.learn import pretrain, resume
+from manyviews.method import Anatomy, find, names
+from manyviews.use import embed, evaluate, export, load, search
+
+__all__ = ["anatomy", "compare", "embed", "evaluate", "export", "load", "pretrain", "resume", "search"]
+
+
+def anatomy() -> dict[str, Anatomy]:
+    """What tells the methods apart: every method's anatomy, by name."""
+    return {name: find(name).anatomy for name in names()}

@@ -1,0 +1,76 @@
+"""The same from the shell: ``manyviews pretrain simclr``. Every command calls the Python function of its name."""
+
+import difflib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+from manyviews.cli.shared import said
+from manyviews.errors import ManyviewsError
+
+USAGE = "manyviews COMMAND [...]; manyviews COMMAND --help tells more"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: what it is called, what it does in a line, and the module that runs it with the rest of the line."""
+
+    name: str
+    about: str
+    module: str
+
+    def run(self, words: list[str]) -> None:
+        """Import what the command needs, only now, and run it."""
+        getattr(import_module(f"manyviews.cli.{self.module}"), f"{self.name}_command")(words)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit: 0 done, 2 bad input (one sentence on stderr), 130 interrupted and saved."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        _run(words)
+    except ManyviewsError as error:
+        sys.exit(said(str(error), 2))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def _run(words: list[str]) -> None:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return
+    if words[0] == "--version":
+        from manyviews import __version__
+
+        print(__version__)
+        return
+    known = {command.name: command for command in COMMANDS}
+    if words[0] not in known:
+        near = difflib.get_close_matches(words[0], known, n=2, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}."
+        raise ManyviewsError(f"There is no command '{words[0]}'; {hint}")
+    known[words[0]].run(words[1:])
+
+
+def _overview() -> str:
+    width = max(len(command.name) for command in COMMANDS)
+    rows = [f"  {command.name:<{width}}  {command.about}" for command in COMMANDS]
+    return "\n".join(["Learn from many views of the same thing.", "", USAGE, "", *rows])
+
+
+COMMANDS = (
+    Command(
+        "pretrain", "learn an encoder from images without labels; judge it and write a report", "learning"
+    ),
+    Command("resume", "continue a run after Ctrl-C, kill -9 or a power cut", "learning"),
+    Command("evaluate", "what an encoder is worth: with labels, with few, or with none", "using"),
+    Command("embed", "turn images into vectors", "using"),
+    Command("search", "find the images nearest to one", "using"),
+    Command("export", "hand the encoder over to timm, torchvision, ONNX or safetensors", "using"),
+    Command("compare", "several methods, the same budget: one honest table", "learning"),
+    Command("methods", "the anatomy table of all methods", "using"),
+)

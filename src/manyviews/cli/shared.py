@@ -1,0 +1,64 @@
+"""What the commands share: reading flags, printing figures."""
+
+import json
+import shlex
+import sys
+from typing import Annotated, Any
+
+
+def parse(kind: Any, words: list[str], command: str, default: Any = None) -> Any:
+    import tyro
+
+    given = {} if default is None else {"default": default}
+    return tyro.cli(
+        kind, prog=f"manyviews {command}", args=words, config=(tyro.conf.ConsolidateSubcommandArgs,), **given
+    )
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False))
+
+
+def positional(kind: Any, help: str) -> Any:
+    import tyro
+
+    return Annotated[kind, tyro.conf.Positional, tyro.conf.arg(help=help)]
+
+
+def said(sentence: str, status: int) -> int:
+    """Say something to the person rather than to a pipe; gives back ``status``."""
+    print(f"manyviews: {sentence}", file=sys.stderr)
+    return status
+
+
+def typed(command: str, words: list[str]) -> str:
+    """The line that the user typed, to be repeated."""
+    return shlex.join(["manyviews", command, *words])
+
+
+def figures_table(figures: dict[str, Any]) -> Any:
+    """A row an encoder, a column a figure."""
+    from rich.table import Table
+
+    shown = {
+        "top1": "{:.1%}",
+        "top5": "{:.1%}",
+        "top1_mean": "{:.1%}",
+        "top1_std": "{:.1%}",
+        "spread": "{:.2f}",
+        "rankme": "{:.0f}",
+    }
+    rows = {
+        name: {
+            f"{protocol} {key}": form.format(value[key])
+            for protocol, value in row.items()
+            for key, form in shown.items()
+            if value.get(key) is not None
+        }
+        for name, row in figures.items()
+    }
+    columns = list(dict.fromkeys(key for row in rows.values() for key in row))
+    table = Table("", *columns)
+    for name, row in rows.items():
+        table.add_row(name, *(row.get(column, "") for column in columns))
+    return table

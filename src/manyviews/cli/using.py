@@ -1,0 +1,141 @@
+"""Commands that use what was learned: evaluate, embed, search, export; and what there is: methods."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from manyviews.cli.shared import figures_table, parse, positional, print_json, said
+
+
+def evaluate_command(words: list[str]) -> None:
+    @dataclass(frozen=True)
+    class Evaluate:
+        """What a run's encoder is worth: with labels, with few, or with none."""
+
+        run: positional(Path, "the run's folder")  # pyright: ignore[reportInvalidTypeForm]
+        data: str | None = None  # labelled images; unless told, what the run learned from
+        protocol: tuple[str, ...] = (
+            "knn",
+        )  # knn, linear, linear-sgd, finetune, linear-1%, finetune-10%, labelfree ...
+        seeds: int = 1  # how often, with another seed each; several give mean and deviation
+        data_root: Path | None = None  # where named sets are
+        json: bool = False  # print one JSON object
+
+    ask = parse(Evaluate, words, "evaluate")
+    from manyviews.use import evaluate
+
+    result = evaluate(ask.run, ask.data, protocol=ask.protocol, seeds=ask.seeds, data_root=ask.data_root)
+    if ask.json:
+        print_json(result)
+        return
+    from rich.console import Console
+
+    Console().print(figures_table({result["data"]: result["figures"]}))
+    for name, figures in result["figures"].items():
+        if "sentence" in figures:
+            print(f"{name}: {figures['state']}. {figures['sentence']}")
+
+
+def embed_command(words: list[str]) -> None:
+    @dataclass(frozen=True)
+    class Embed:
+        """Turn every image into a vector."""
+
+        run: positional(Path, "the run's folder")  # pyright: ignore[reportInvalidTypeForm]
+        data: positional(str, "images: a folder, a name")  # pyright: ignore[reportInvalidTypeForm]
+        out: Path = Path("vectors.parquet")  # .parquet, .npz or .csv
+        data_root: Path | None = None  # where named sets are
+        json: bool = False  # print one JSON object
+
+    ask = parse(Embed, words, "embed")
+    from manyviews.use import embed
+
+    features = embed(ask.run, ask.data, out=ask.out, data_root=ask.data_root)
+    count, width = features.h_ND.shape
+    for reason in features.unreadable:
+        said(f"left out: {reason}", 0)
+    if ask.json:
+        print_json(
+            {"out": str(ask.out), "items": count, "width": width, "unreadable": list(features.unreadable)}
+        )
+        return
+    print(f"{count} vectors of {width} numbers in {ask.out}")
+
+
+def search_command(words: list[str]) -> None:
+    @dataclass(frozen=True)
+    class Search:
+        """Find the images nearest to one."""
+
+        run: positional(Path, "the run's folder")  # pyright: ignore[reportInvalidTypeForm]
+        data: positional(str, "what is searched: a folder, a name")  # pyright: ignore[reportInvalidTypeForm]
+        query: Path  # an image file
+        k: int = 10  # how many
+        sheet: Path = Path("search.png")  # where the contact sheet goes
+        data_root: Path | None = None  # where named sets are
+        json: bool = False  # print one JSON object
+
+    ask = parse(Search, words, "search")
+    from manyviews.use import search
+
+    found = search(ask.run, ask.data, query=ask.query, k=ask.k, sheet=ask.sheet, data_root=ask.data_root)
+    if ask.json:
+        print_json(
+            {"query": str(ask.query), "found": [asdict(one) for one in found], "sheet": str(ask.sheet)}
+        )
+        return
+    for one in found:
+        print(f"{one.distance:.4f}  {one.path}")
+    print(f"sheet    {ask.sheet}")
+
+
+def export_command(words: list[str]) -> None:
+    @dataclass(frozen=True)
+    class Export:
+        """Hand the encoder over to another library."""
+
+        run: positional(Path, "the run's folder")  # pyright: ignore[reportInvalidTypeForm]
+        to: str  # timm, torchvision, onnx or safetensors
+        out: Path | None = None  # the file; unless told, beside the run's encoder
+        json: bool = False  # print one JSON object
+
+    ask = parse(Export, words, "export")
+    from manyviews.use import export
+
+    made = export(ask.run, to=ask.to, out=ask.out)
+    if ask.json:
+        print_json({"path": str(made.path), "how": made.how})
+        return
+    print(f"{made.path}\nload it: {made.how}")
+
+
+def methods_command(words: list[str]) -> None:
+    @dataclass(frozen=True)
+    class Methods:
+        """What tells the methods apart: one row each."""
+
+        markdown: bool = False  # print the table as Markdown
+        json: bool = False  # print one JSON object
+
+    ask = parse(Methods, words, "methods")
+    from manyviews.api import anatomy
+
+    rows = {name: asdict(row) for name, row in anatomy().items()}
+    if ask.json:
+        print_json(rows)
+        return
+    columns = list(next(iter(rows.values())))
+    if ask.markdown:
+        lines = [
+            ["method", *columns],
+            ["---"] * (len(columns) + 1),
+            *([name, *row.values()] for name, row in rows.items()),
+        ]
+        print("\n".join(f"| {' | '.join(line)} |" for line in lines))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("method", *columns)
+    for name, row in rows.items():
+        table.add_row(name, *row.values())
+    Console().print(table)

@@ -1,0 +1,244 @@
+"""What crosses ranks, in one place: gathering, averaging, batch statistics.
+
+Every function is the identity on one process and does not ask for ``torch.distributed`` to be initialised, so the
+code above never asks how many ranks there are. Torch's own collectives do the work.
+
+One convention holds everywhere: each rank's loss is the *mean over its own rows*, every rank has the same number of
+rows, and gradients are *averaged* over ranks (as DDP and FSDP do). Then R ranks give the loss and gradients of one
+process with the whole batch. The loss of the whole is ``L = (1/R) sum_s L_s``. What leaves a rank through a collective
+may come back in any rank's loss, so the backward pass of every collective here adds up what all ranks send back:
+rank r then holds the gradient of ``sum_s L_s`` by its own rows, and the averaging supplies the ``1/R``.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def active() -> bool:
+    """Whether this process is one of several, or could be: a process group exists."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def rank() -> int:
+    """This process's number, in ``[0, world_size())``."""
+    return dist.get_rank() if active() else 0
+
+
+def world_size() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if active() else 1
+
+
+def is_main() -> bool:
+    """Whether this process is the one that writes files and prints; true of one among several after they parted too."""
+    return (rank() if active() else int(os.environ.get("RANK", "0"))) == 0
+
+
+def local_rows(total: int) -> slice:
+    """This rank's contiguous share of ``total`` rows; shares are equal where ``world_size()`` divides ``total``."""
+    return slice(total * rank() // world_size(), total * (rank() + 1) // world_size())
+
+
+def gather(x: Tensor) -> Tensor:
+    """All ranks' rows in rank order, ``[B, ...] -> [R * B, ...]``, without gradient. B is the same on every rank."""
+    if world_size() == 1:
+        return x.detach()
+    everything = x.new_empty(world_size() * x.shape[0], *x.shape[1:])
+    dist.all_gather_into_tensor(everything, x.detach().contiguous())
+    return everything
+
+
+def gather_with_grad(x: Tensor) -> Tensor:
+    """All ranks' rows in rank order, ``[B, ...] -> [R * B, ...]``, with gradient. B is the same on every rank.
+
+    Backward is a reduce-scatter by SUM: a row's gradient is what all ranks' losses, not only its own rank's, say about
+    it. With each loss a mean over the rank's own rows and gradients averaged over ranks, this is the gradient of one
+    process with the whole batch (see the module's convention).
+    """
+    return x if world_size() == 1 else cast(Tensor, _Gather.apply(x))
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return gather(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        own = grad.new_empty(grad.shape[0] // world_size(), *grad.shape[1:])
+        dist.reduce_scatter_tensor(own, grad.contiguous())
+        return own
+
+
+def all_reduce_sum_with_grad(x: Tensor) -> Tensor:
+    """The sum of ``x`` (any shape, the same on every rank) over ranks, with gradient; backward sums over ranks too."""
+    return x if world_size() == 1 else cast(Tensor, _Sum.apply(x))
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return _summed(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return _summed(grad)
+
+
+def _summed(x: Tensor) -> Tensor:
+    total = x.detach().clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(total)
+    return total
+
+
+def all_reduce_mean(x: Tensor) -> Tensor:
+    """The mean of ``x`` (any shape) over ranks, without gradient: for figures that are logged."""
+    return x.detach() if world_size() == 1 else _summed(x) / world_size()
+
+
+def broadcast_(x: Tensor, source: int = 0) -> Tensor:
+    """Overwrite ``x`` with rank ``source``'s; returns ``x``."""
+    if world_size() > 1:
+        dist.broadcast(x.detach(), source)
+    return x
+
+
+def synchronise(module: nn.Module) -> nn.Module:
+    """Make every ``BatchNorm1d`` and ``BatchNorm2d`` of ``module`` take its batch statistics over all ranks.
+
+    Children are replaced in place; the return value matters where ``module`` is itself a batch norm. Parameters,
+    buffers and the keys of ``state_dict`` stay the same. Subclasses are left alone: whoever wrote one (statistics in
+    split halves, say) meant something else than the whole batch. Call it before DDP or FSDP wraps the module.
+    """
+    if world_size() == 1:
+        return module
+    if type(module) in (nn.BatchNorm1d, nn.BatchNorm2d):
+        return _synchronised(cast(_BatchNorm, module))
+    for name, child in module.named_children():
+        setattr(module, name, synchronise(child))
+    return module
+
+
+def _synchronised(norm: _BatchNorm) -> _BatchNorm:
+    state = [*norm.parameters(), *norm.buffers()]
+    on_cpu = not state or state[0].device.type == "cpu"
+    kind = SyncBatchNorm if on_cpu else nn.SyncBatchNorm
+    twin = kind(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+    twin.weight, twin.bias = norm.weight, norm.bias
+    for name, buffer in norm.named_buffers():
+        setattr(twin, name, buffer)
+    return twin.train(norm.training)
+
+
+class SyncBatchNorm(_BatchNorm):
+    """Batch norm over all ranks, ``[B, C]`` or ``[B, C, ...]``, where torch's refuses to work: on the CPU.
+
+    Running statistics equal those of one process with the whole batch (the variance unbiased by the whole count).
+    """
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() < 2:
+            raise ValueError(f"Batch norm needs [B, C] or [B, C, ...], but got {input.dim()} dimension(s).")
+
+    def forward(self, input: Tensor) -> Tensor:
+        self._check_input_dim(input)
+        if (not self.training and self.running_mean is not None) or world_size() == 1:
+            return super().forward(input)
+        over = [axis for axis in range(input.dim()) if axis != 1]
+        column = (1, -1) + (1,) * (input.dim() - 2)
+        count = input.numel() // input.shape[1] * world_size()
+        mean = all_reduce_sum_with_grad(input.sum(over)) / count
+        centred = input - mean.view(column)
+        variance = all_reduce_sum_with_grad(centred.square().sum(over)) / count
+        if self.training:
+            self._remember(mean.detach(), variance.detach() * count / max(count - 1, 1))
+        scale = torch.rsqrt(variance + self.eps)
+        if self.weight is None:
+            return centred * scale.view(column)
+        return torch.addcmul(self.bias.view(column), centred, (scale * self.weight).view(column))
+
+    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked.add_(1)
+        # Without a momentum, torch's batch norm keeps the plain average of all batches so far.
+        share = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
+        self.running_var.lerp_(variance.to(self.running_var.dtype), share)
+
+
+def from_main(value: float) -> float:
+    """Rank 0's number, on every rank: clocks differ, and a budget in minutes must end everywhere at once."""
+    if world_size() == 1:
+        return value
+    return float(broadcast_(torch.tensor(value, dtype=torch.float64, device=_device())))
+
+
+def any_rank(flag: bool) -> bool:
+    """Whether the flag is up on any rank."""
+    if world_size() == 1:
+        return flag
+    return bool(_summed(torch.tensor(float(flag), device=_device())) > 0)
+
+
+def _device() -> torch.device:
+    return (
+        torch.device("cuda", torch.cuda.current_device())
+        if dist.get_backend() == "nccl"
+        else torch.device("cpu")
+    )
+
+
+def launched() -> bool:
+    """Whether torchrun (or what speaks its language) started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def launch(processes: int, arguments: list[str]) -> None:
+    """Start ``processes`` Pythons with ``arguments`` by torchrun on this machine, and wait for them.
+
+    Raises:
+        KeyboardInterrupt: they were interrupted and saved their state.
+        RuntimeError: one of them failed; what it printed stands above.
+    """
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={processes}",
+    ]
+    code = subprocess.call([*torchrun, *arguments])
+    if code == 130:
+        raise KeyboardInterrupt
+    if code:
+        raise RuntimeError(
+            f"one of {processes} processes failed with status {code}; its own message stands above"
+        )
+
+
+@contextmanager
+def group() -> Iterator[None]:
+    """Join the other processes for the length of the block: NCCL on GPUs, gloo on CPUs. Nothing on one process."""
+    if not launched():
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()

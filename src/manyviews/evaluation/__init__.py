@@ -1,0 +1,42 @@
+"""What an encoder is worth: with labels, with few, and with none. Evaluators know nothing of methods."""
+
+from manyviews.evaluation.baselines import RawPixels
+from manyviews.evaluation.evaluate import PROTOCOLS, evaluate
+from manyviews.evaluation.features import Embedder, EncoderEmbedder, Features, embed_all
+from manyviews.evaluation.finetune import FineTuned, finetune
+from manyviews.evaluation.frozen import NotFrozen, frozen
+from manyviews.evaluation.knn import knn, neighbours
+from manyviews.evaluation.labelfree import LabelFree, labelfree
+from manyviews.evaluation.labels import label_subset
+from manyviews.evaluation.linear import LinearProbe, SgdProbe, probe_lbfgs, probe_sgd
+from manyviews.evaluation.scores import MeanStd, Scores, mean_std, scores
+from manyviews.evaluation.verdict import Verdict, verdict
+
+__all__ = [
+    "PROTOCOLS",
+    "Embedder",
+    "EncoderEmbedder",
+    "Features",
+    "FineTuned",
+    "LabelFree",
+    "LinearProbe",
+    "MeanStd",
+    "NotFrozen",
+    "RawPixels",
+    "Scores",
+    "SgdProbe",
+    "Verdict",
+    "embed_all",
+    "evaluate",
+    "finetune",
+    "frozen",
+    "knn",
+    "label_subset",
+    "labelfree",
+    "mean_std",
+    "neighbours",
+    "probe_lbfgs",
+    "probe_sgd",
+    "scores",
+    "verdict",
+]

@@ -1,0 +1,91 @@
+"""Augmented training batches for evaluators that train: what step t sees is a function of (seed, purpose, t) alone."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from manyviews import rng
+from manyviews.data import ImageSet
+from manyviews.errors import ManyviewsError
+from manyviews.evaluation.features import Make, read_ahead
+from manyviews.evaluation.labels import label_subset
+from manyviews.views import Draws, View, Views
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How often and in what portions a labelled set is seen."""
+
+    epochs: int
+    batch: int  # images a step; no more than the set holds
+    seed: int
+    purpose: str  # keeps the draws of one evaluator apart from another's
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch < 1:
+            raise ManyviewsError(
+                f"Training takes at least one epoch and one image a step, not {self.epochs}, {self.batch}."
+            )
+
+    def steps_per_epoch(self, n: int) -> int:
+        """Full batches only: what is left over differs from epoch to epoch, so no image is left out for good."""
+        return max(1, n // self.batch)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One step's images and labels, on the device."""
+
+    step: int
+    x_BCHW: Tensor  # float32, augmented and normalised
+    labels_B: Tensor
+    ends_epoch: bool
+
+
+def augmented(data: ImageSet, view: View, plan: Plan, device: torch.device) -> Iterator[Labelled]:
+    """Every step's batch, one view of each image. Images on disk are cropped at full resolution by threads."""
+    assert data.labels is not None
+    views = Views(view)
+    per_epoch = plan.steps_per_epoch(len(data))
+    batch = min(plan.batch, len(data))
+    total = per_epoch * plan.epochs
+
+    def rows(step: int) -> Tensor:
+        epoch, turn = divmod(step, per_epoch)
+        order_N = torch.randperm(len(data), generator=rng.generator(plan.seed, plan.purpose, "order", epoch))
+        return order_N[turn * batch : (turn + 1) * batch]
+
+    def draws(step: int) -> Draws:
+        return views.draw(batch, plan.seed, plan.purpose, step)
+
+    def job(step: int) -> tuple[list[int], Make]:
+        drawn = draws(step)
+        return rows(step).tolist(), lambda item, place: views.crop(data.read(item), drawn, place)[0]
+
+    crops = read_ahead(data, (job(step) for step in range(total))) if data.pixels is None else None
+    for step in range(total):
+        rows_B = rows(step)
+        if data.pixels is not None:
+            (x_BCHW,) = views(data.pixels[rows_B.to(data.pixels.device)].to(device), draws(step))
+        else:
+            assert crops is not None
+            crops_B = next(crops)
+            blank = torch.zeros(3, view.size, view.size, dtype=torch.uint8)
+            there_B = torch.tensor([crop is not None for crop in crops_B])
+            if not there_B.any():
+                raise ManyviewsError(
+                    f"None of the {batch} images of a batch of {data.name} can be read; take larger batches."
+                )
+            stacked_BCHW = torch.stack([blank if crop is None else crop for crop in crops_B])
+            (x_BCHW,) = views.finish([stacked_BCHW.to(device)], draws(step))
+            x_BCHW, rows_B = x_BCHW[there_B.to(device)], rows_B[there_B]
+        yield Labelled(step, x_BCHW, data.labels[rows_B].to(device), ends_epoch=(step + 1) % per_epoch == 0)
+
+
+def labelled_part(data: ImageSet, fraction: float, seed: int) -> ImageSet:
+    """The labelled images that a classifier may learn from: all of them, or a class-balanced share."""
+    if data.labels is None:
+        raise ValueError(f"A classifier learns from labels; {data.name} has none.")
+    return data if fraction == 1 else data.subset(label_subset(data.labels, fraction, seed).tolist())

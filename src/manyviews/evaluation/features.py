@@ -1,0 +1,158 @@
+"""Every image of a set, embedded once.
+
+Shapes   N images, B a batch, C H W pixels, D embedding.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from manyviews.data import ImageSet, Unreadable
+from manyviews.errors import ManyviewsError
+from manyviews.nets.encoder import judging
+from manyviews.views import picture, plain
+
+THREADS = 8  # that decode: decoders let go of the interpreter, so they run side by side
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """What can be judged: something that turns images into vectors."""
+
+    size: int  # the side of the square at which it looks at images, in pixels
+
+    def embed(self, image_BCHW_uint8: Tensor) -> Tensor:
+        """``[B, 3, H, W]`` uint8 -> ``[B, D]`` float32, in evaluation mode and without gradients."""
+        ...
+
+
+@dataclass(frozen=True)
+class Features:
+    """A set seen by an embedder. Rows are in the order of the set, less the images that cannot be read."""
+
+    h_ND: Tensor  # float32 on the CPU
+    labels: Tensor | None  # int64 [N]
+    index: Tensor | None = None  # int64 [N], each row's place in the set; None: every place
+
+    def __len__(self) -> int:
+        return len(self.h_ND)
+
+    def subset(self, rows: Tensor) -> "Features":
+        """The features of some rows, labels along with them."""
+        labels = None if self.labels is None else self.labels[rows]
+        return Features(self.h_ND[rows], labels, rows if self.index is None else self.index[rows])
+
+
+class EncoderEmbedder:
+    """An encoder as an embedder: the centre of each image, in evaluation mode, changing no state.
+
+    Args:
+        encoder: maps ``[B, 3, size, size]`` normalised images to ``[B, D]``.
+        size: side in pixels of the square that the encoder sees.
+        device: where to run; None: wherever the encoder's parameters are at the time.
+    """
+
+    def __init__(self, encoder: nn.Module, size: int, device: str | torch.device | None = None):
+        self.encoder = encoder if device is None else encoder.to(device)
+        self.size = size
+
+    def embed(self, image_BCHW_uint8: Tensor) -> Tensor:
+        device = device_of(self.encoder)
+        with judging(self.encoder), same_randomness(device):
+            return self.encoder(plain(image_BCHW_uint8.to(device), self.size)).float()
+
+
+def embed_all(embedder: Embedder, data: ImageSet, *, batch: int = 512) -> Features:
+    """Embed every image of ``data``, in order. Images on disk are read by threads, one batch ahead.
+
+    Raises:
+        ManyviewsError: the set is empty, or too many of its images cannot be read (see ``data.Skipped``).
+    """
+    if len(data) == 0:
+        raise ManyviewsError(f"{data.name} holds no images, so there is nothing to embed.")
+    if data.pixels is not None:
+        h = [embedder.embed(image_BCHW).cpu() for image_BCHW in data.pixels.split(batch)]
+        return Features(torch.cat(h), data.labels)
+
+    def make(item: int, _: int) -> Tensor:
+        return canvas(data.read_at(item, short_side(embedder.size)), embedder.size)
+
+    h, kept = [], []
+    portions = [rows.tolist() for rows in torch.arange(len(data)).split(batch)]
+    made = read_ahead(data, ((rows, make) for rows in portions))
+    for rows, images in zip(portions, made, strict=True):
+        found = [(row, image) for row, image in zip(rows, images, strict=True) if image is not None]
+        if found:
+            h.append(embedder.embed(torch.stack([image for _, image in found])).cpu())
+            kept.extend(row for row, _ in found)
+    index = torch.tensor(kept)
+    return Features(torch.cat(h), None if data.labels is None else data.labels[index], index)
+
+
+Make = Callable[[int, int], Tensor]
+"""An item and its place in the batch -> what is batched; may raise ``Unreadable``."""
+
+
+def read_ahead(data: ImageSet, jobs: Iterable[tuple[Sequence[int], Make]]) -> Iterator[list[Tensor | None]]:
+    """For each job (items, make): what was made of each item, None where it cannot be read.
+
+    Threads work on the next job while the caller is busy with this one. What cannot be read is noted in ``data.skipped``.
+    """
+
+    def one(item: int, place: int, make: Make) -> Tensor | None:
+        if data.names[item] in data.skipped.files:
+            return None
+        try:
+            return make(item, place)
+        except Unreadable as reason:
+            data.skipped.miss(data.names[item], str(reason))
+            return None
+
+    def done(tasks: Sequence[Future[Tensor | None]]) -> list[Tensor | None]:
+        made = [task.result() for task in tasks]
+        data.skipped.seen += len(made)
+        data.skipped.check(data.name, len(data))
+        return made
+
+    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
+        ahead: list[Future[Tensor | None]] | None = None
+        try:
+            for items, make in jobs:
+                now, ahead = ahead, [pool.submit(one, item, k, make) for k, item in enumerate(items)]
+                if now is not None:
+                    yield done(now)
+            if ahead is not None:
+                yield done(ahead)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # whoever stops early waits for nothing
+
+
+def canvas(image_CHW_uint8: Tensor, size: int) -> Tensor:
+    """The square that ``plain`` would cut from one image, still as uint8 ``[3, size, size]``.
+
+    Images of different shapes can then be stacked, and ``plain`` has only to normalise them.
+    """
+    return picture(plain(image_CHW_uint8[None], size)[0])
+
+
+def short_side(size: int) -> int:
+    """The shorter side to which ``plain`` resizes an image before it cuts the square."""
+    return round(size * 8 / 7)
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where a module's parameters are; the CPU for one without parameters."""
+    return next((tensor.device for tensor in module.parameters()), torch.device("cpu"))
+
+
+@contextmanager
+def same_randomness(device: torch.device) -> Iterator[None]:
+    """Whatever is drawn inside, torch's global generators stand afterwards where they stood before."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield

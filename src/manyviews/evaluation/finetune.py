@@ -1,0 +1,192 @@
+"""Fine-tuning: the whole network learns the labels, starting from the encoder. The encoder itself stays as it was.
+
+Papers   Layer-wise decay of the learning rate: ELECTRA (arXiv:2003.10555, appendix A.1 and B), used for images by
+         BEiT (arXiv:2106.08254) and MAE (arXiv:2111.06377, appendix A.1). Few labels: SimCLR
+         (arXiv:2002.05709, section 4.3).
+Shapes   B images, C classes.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from manyviews import rng
+from manyviews.data import ImageSet
+from manyviews.errors import ManyviewsError
+from manyviews.evaluation.batches import Plan, augmented, labelled_part
+from manyviews.evaluation.features import EncoderEmbedder, device_of, embed_all, same_randomness
+from manyviews.evaluation.frozen import frozen
+from manyviews.evaluation.linear import linear_head
+from manyviews.evaluation.schedules import Schedule, share_of_peak
+from manyviews.evaluation.scores import Scores, scores
+from manyviews.views import View
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """A classifier grown from an encoder, and its figures after the last epoch."""
+
+    scores: Scores
+    labels: int  # labelled images that it learned from
+    loss: float  # of the last step
+    history: tuple[float, ...]  # test top-1 after each epoch where ``watch`` asked for it
+    classifier: nn.Sequential  # (encoder, head): normalised images -> logits
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: the scores' figures, and these beside them; without the network."""
+        return self.scores.as_dict() | {"labels": self.labels, "loss": self.loss, "history": self.history}
+
+
+def finetune(
+    encoder: nn.Module,
+    train: ImageSet,
+    test: ImageSet,
+    *,
+    classes: int,
+    size: int,
+    epochs: int = 30,
+    lr: float = 1e-3,
+    optimiser: Literal["adamw", "sgd"] = "adamw",
+    weight_decay: float = 0.05,
+    layer_decay: float = 1.0,
+    schedule: Schedule = "cosine",
+    warmup: float = 0.05,
+    batch: int = 256,
+    label_fraction: float = 1.0,
+    view: View | None = None,
+    watch: bool = False,
+    seed: int = 0,
+) -> FineTuned:
+    """Train a copy of the encoder and a linear head on labels; from scratch is the same with a fresh encoder.
+
+    The figures are the last epoch's. What is drawn (order, views, dropout) is a function of the seed and the step.
+
+    Args:
+        size: side of the square that the encoder sees, in pixels.
+        lr: peak learning rate of the head, for this batch.
+        layer_decay: each layer below the head learns at this share of the rate of the one above.
+        weight_decay: of matrices and kernels; biases and norms have none.
+        warmup: share of the steps over which the rate rises.
+        view: how training images are seen; None: random resized crop of 8% to 100% and flip.
+        watch: also judge after each epoch, for a curve; costs a pass over the test set each.
+
+    Raises:
+        ManyviewsError: the loss is not finite.
+    """
+    if test.labels is None:
+        raise ValueError("Fine-tuning is judged on labels; the test set has none.")
+    train = labelled_part(train, label_fraction, seed)
+    device = device_of(encoder)
+    with frozen(encoder), torch.enable_grad():
+        network = copy.deepcopy(encoder).requires_grad_()
+        network.train()
+        blank = torch.zeros(1, 3, size, size, dtype=torch.uint8)
+        width = EncoderEmbedder(network, size).embed(blank).shape[1]
+        classifier = nn.Sequential(network, linear_head(width, classes, seed)).to(device).train()
+        plan = Plan(epochs, batch, seed, "finetune")
+        total = epochs * plan.steps_per_epoch(len(train))
+        groups = parameter_groups(network, classifier[1], lr, layer_decay, weight_decay)
+        optimise = (
+            torch.optim.AdamW(groups) if optimiser == "adamw" else torch.optim.SGD(groups, momentum=0.9)
+        )
+        loss, history = torch.tensor(0.0), []
+        for now in augmented(train, view or View(size=size), plan, device):
+            for group in optimise.param_groups:
+                group["lr"] = group["peak"] * share_of_peak((now.step + 1) / (total + 1), schedule, warmup)
+            with same_randomness(device):
+                torch.manual_seed(rng.seed_of(seed, "dropout", now.step))
+                loss = F.cross_entropy(classifier(now.x_BCHW), now.labels_B)
+            _stop_unless_finite(loss, now.step)
+            optimise.zero_grad()
+            loss.backward()
+            optimise.step()
+            if watch and now.ends_epoch:
+                history.append(_judge(classifier, test, size, classes).top1)
+        classifier.eval()
+    figures = _judge(classifier, test, size, classes)
+    return FineTuned(figures, len(train), loss.item(), tuple(history), classifier)
+
+
+def _judge(classifier: nn.Module, test: ImageSet, size: int, classes: int) -> Scores:
+    logits = embed_all(EncoderEmbedder(classifier, size), test)
+    assert logits.labels is not None
+    return scores(logits.h_ND, logits.labels, classes)
+
+
+def _stop_unless_finite(loss: torch.Tensor, step: int) -> None:
+    if not torch.isfinite(loss):
+        raise ManyviewsError(
+            f"Fine-tuning diverged at step {step}: its loss is {loss.item()}; lower the learning rate."
+        )
+
+
+def parameter_groups(
+    encoder: nn.Module, head: nn.Module, lr: float, layer_decay: float, weight_decay: float
+) -> list[dict[str, Any]]:
+    """Optimiser groups with their peak rate: ``lr * layer_decay ** depth``, where the head has depth 0."""
+    groups = []
+    for depth, parameters in enumerate([list(head.parameters()), *reversed(layers(encoder))]):
+        peak = lr * layer_decay**depth
+        for decays in (True, False):
+            chosen = [p for p in parameters if (p.ndim > 1) == decays]
+            if chosen:
+                decay = weight_decay if decays else 0.0
+                groups.append({"params": chosen, "lr": peak, "peak": peak, "weight_decay": decay})
+    return groups
+
+
+def layers(encoder: nn.Module) -> list[list[nn.Parameter]]:
+    """The encoder's parameters by depth, from the image up; every parameter once.
+
+    An encoder may say so itself, by ``layers() -> Sequence[nn.Module]``. Otherwise its children are taken in the order
+    in which they are defined: a stack of blocks (a ResNet's stage, a transformer's blocks) is a layer a block, neighbours
+    that are single operations (a stem's convolution and norm) are one layer together. What belongs to no module that
+    was named (a class token, position embeddings) learns with the first layer.
+    """
+    own = getattr(encoder, "layers", None)
+    if callable(own) and not isinstance(own, nn.Module):
+        modules = [[module] for module in cast(Callable[[], Sequence[nn.Module]], own)()]
+    else:
+        modules = list(_stacked(encoder))
+    seen: set[int] = set()
+    found = []
+    for together in modules:
+        new = [p for module in together for p in module.parameters() if id(p) not in seen]
+        new = list({id(p): p for p in new}.values())
+        seen.update(map(id, new))
+        if new:
+            found.append(new)
+    rest = [p for p in encoder.parameters() if id(p) not in seen]
+    if not found:
+        return [rest] if rest else []
+    return [rest + found[0], *found[1:]]
+
+
+def _stacked(encoder: nn.Module) -> Iterator[list[nn.Module]]:
+    children = _with_parameters(encoder)
+    while len(children) == 1 and _with_parameters(children[0]):  # a wrapper around the network proper
+        children = _with_parameters(children[0])
+    operations: list[nn.Module] = []
+    for child in children:
+        if not _with_parameters(child):
+            operations.append(child)
+            continue
+        if operations:
+            yield operations
+            operations = []
+        parts = _with_parameters(child)
+        is_stack = isinstance(child, nn.Sequential | nn.ModuleList) and any(
+            _with_parameters(part) for part in parts
+        )
+        yield from [[part] for part in parts] if is_stack else [[child]]
+    if operations:
+        yield operations
+
+
+def _with_parameters(module: nn.Module) -> list[nn.Module]:
+    return [child for child in module.children() if any(True for _ in child.parameters())]

@@ -1,0 +1,21 @@
+"""How a probe's learning rate moves: plain functions of the share of training done."""
+
+import math
+from typing import Literal
+
+Schedule = Literal["step", "cosine", "constant"]
+
+
+def share_of_peak(progress: float, schedule: Schedule, warmup: float = 0.0) -> float:
+    """The share of the peak learning rate at ``progress`` in [0, 1).
+
+    "step" divides by ten at 60% and again at 80% (MoCo, section 4.1: epochs 60 and 80 of 100); "cosine" falls to 0;
+    before either, the rate rises linearly over the share ``warmup``.
+    """
+    if progress < warmup:
+        return progress / warmup
+    if schedule == "constant":
+        return 1.0
+    if schedule == "step":
+        return 0.1 ** sum(progress >= mark for mark in (0.6, 0.8))
+    return (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))) / 2

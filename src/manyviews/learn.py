@@ -1,0 +1,215 @@
+"""Learn an encoder from images without labels, judge it, and write its report."""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from manyviews import distributed, plan
+from manyviews.data import ImageSet, open_data, summary
+from manyviews.errors import ManyviewsError
+from manyviews.evaluation import EncoderEmbedder, RawPixels, evaluate
+from manyviews.method import find
+from manyviews.report.run_page import write_report
+from manyviews.runs import Run, about_machine
+
+BASELINES = ("pixels", "random", "supervised")
+PROTOCOLS = ("knn", "linear")  # what a finished run is judged by, where there are labels
+CANVAS = 2  # images of a folder are kept at this many times the side of a view, where memory allows
+
+
+def pretrain(
+    method: str,
+    data: Any = "world",
+    *,
+    out: str | Path | None = None,
+    recipe: str | None = None,
+    data_root: str | Path | None = None,
+    baselines: Sequence[str] = ("pixels", "random"),
+    devices: int = 1,
+    workers: int = 2,
+    overwrite: bool = False,
+    quiet: bool = False,
+    save_every: float = 30.0,
+    command: str | None = None,
+    **changes: Any,
+) -> Run:
+    """Learn an encoder from images without labels, judge it and write the report.
+
+    Args:
+        method: the name of a file under ``methods/``; ``manyviews.anatomy()`` lists them.
+        data: ``"world"``, a named set, a folder, ``"hf:name"``, an array, a torch Dataset or an ``ImageSet``.
+        out: the run's folder; None: the next free one under ``runs/``.
+        recipe: the recipe to start from; None: the one for this data.
+        data_root: where named sets are; None: ``MANYVIEWS_DATA``.
+        baselines: what to judge beside the encoder: pixels, random, supervised.
+        devices: processes to train with, one a GPU (or one a share of the CPU).
+        workers: processes that decode images which do not fit into memory.
+        overwrite: replace a run that is there.
+        quiet: no progress bar.
+        save_every: seconds between checkpoints.
+        command: what the user typed, for the record.
+        **changes: any field of the method's ``Config`` or of ``Recipe``, and ``epochs``.
+
+    Raises:
+        ManyviewsError: something about the request cannot work; said before the first step where it can be known.
+        KeyboardInterrupt: Ctrl-C, after the state was saved.
+    """
+    paper = find(method)
+    config, settings = plan.changed(paper, *plan.base(paper, data, recipe), changes)
+    if unknown := set(baselines) - set(BASELINES):
+        raise ManyviewsError(f"There is no baseline '{unknown.pop()}'; there are {', '.join(BASELINES)}.")
+    if devices > 1 and not isinstance(data, (str, Path)):
+        raise ManyviewsError(
+            "Several devices need data that each can open by itself: give a folder or a name."
+        )
+    images = _training_set(data, settings.size, data_root)
+    plan.check_data(settings, len(images))
+    run = Run.create(
+        Path(out) if out is not None else free_folder(method, images.name),
+        {
+            "method": method,
+            "config": dataclasses.asdict(config),
+            "recipe": dataclasses.asdict(settings),
+            "data": summary(images) | {"root": data_root and str(data_root)},
+            "baselines": list(baselines),
+            "command": command or _as_python(method, settings.data, changes),
+            **about_machine(),
+        },
+        overwrite,
+    )
+    return _train(run, images, data, devices, workers=workers, quiet=quiet, save_every=save_every)
+
+
+def resume(
+    path: str | Path,
+    data: Any = None,
+    *,
+    devices: int = 1,
+    workers: int = 2,
+    quiet: bool = False,
+    save_every: float = 30.0,
+) -> Run:
+    """Continue a run from its newest whole checkpoint, to the end that it was started for.
+
+    Args:
+        path: the run's folder.
+        data: needed only where the run learned from an array or a Dataset, which no file remembers.
+        devices, workers, quiet, save_every: as in ``pretrain``.
+
+    Raises:
+        ManyviewsError: there is no run, no whole checkpoint, or the data is not what it was.
+        KeyboardInterrupt: Ctrl-C, after the state was saved.
+    """
+    run = Run.open(path)
+    source = data if data is not None else run.recipe.data
+    if isinstance(source, str) and not source:
+        raise ManyviewsError(
+            f"{path} learned from an array; give it again: manyviews.resume({str(path)!r}, data=...)."
+        )
+    images = _training_set(source, run.size, run.settings["data"]["root"])
+    was, now = run.settings["data"], summary(images)
+    if (was["items"], was["digest"]) != (now["items"], now["digest"]):
+        raise ManyviewsError(
+            f"The data is not what the run began with: {was['items']} items then, {now['items']} now "
+            f"(digests {was['digest'][:8]} and {str(now['digest'])[:8]}); restore it, or start a new run."
+        )
+    return _train(run, images, source, devices, workers=workers, quiet=quiet, save_every=save_every)
+
+
+def _train(run: Run, images: ImageSet, data: Any, devices: int, **how: Any) -> Run:
+    if devices > 1 and not distributed.launched():
+        distributed.launch(
+            devices, ["-m", "manyviews", "resume", str(run.path), "--workers", str(how["workers"])]
+        )
+        return run
+    with distributed.group():
+        ends = run.train(images, **how)
+    if ends == "interrupted":
+        if distributed.is_main():
+            print(f"saved; continue with: manyviews resume {run.path}", file=sys.stderr)
+        raise KeyboardInterrupt
+    if distributed.is_main():
+        judge(run, images, data)
+    return run
+
+
+def judge(run: Run, images: ImageSet, data: Any) -> None:
+    """Enter what a finished run is worth, beside its baselines, and write ``report.html``."""
+    test = held_out(data, run.size, run.settings["data"]["root"])
+    labelled = images.labels is not None
+    protocols = PROTOCOLS if labelled else ("labelfree",)
+    given = {"this encoder": run.embedder, **_baselines(run, images, data)}
+    figures = {
+        name: evaluate(
+            embedder, images, test if labelled else None, protocols=protocols, seed=run.recipe.seed
+        )
+        for name, embedder in given.items()
+    }
+    run.add_results(figures=figures)
+    write_report(run, images, test)
+
+
+def _baselines(run: Run, images: ImageSet, data: Any) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for name in run.settings["baselines"]:
+        if name == "pixels":
+            made["raw pixels"] = RawPixels(run.size)
+        elif name == "random":
+            made["random encoder"] = EncoderEmbedder(run.build(images).encoder, run.size)
+        elif images.labels is not None:
+            made["supervised"] = _supervised(run, images, data).embedder
+    return made
+
+
+def _supervised(run: Run, images: ImageSet, data: Any) -> Run:
+    """The same net trained on the labels, by the supervised recipe for this data, in a run of its own inside this one."""
+    path = run.path / "supervised"
+    if (path / "run.json").exists() and Run.open(path).finished:
+        return Run.open(path)
+    paper = find("supervised")
+    same = {"net": run.recipe.net, "size": run.size, "seed": run.recipe.seed}
+    config, recipe = plan.changed(paper, *plan.base(paper, data), same)
+    settings = run.settings | {
+        "method": paper.name,
+        "config": dataclasses.asdict(config),
+        "recipe": dataclasses.asdict(recipe),
+        "baselines": [],
+    }
+    other = Run.create(path, settings, overwrite=path.exists())
+    if other.train(images) == "interrupted":
+        raise KeyboardInterrupt
+    return other
+
+
+# -- data ----------------------------------------------------------------------------------------------------------
+
+
+def _training_set(data: Any, size: int, root: str | Path | None) -> ImageSet:
+    """What is learned from: in memory where it fits, on disk otherwise."""
+    side = size if data == "world" else CANVAS * size
+    return open_data(data, split="train", root=root, size=side)
+
+
+def held_out(data: Any, size: int, root: str | Path | None) -> ImageSet | None:
+    """The test split of a source; None where it has none (a part of the training set is then held out to judge by)."""
+    if not isinstance(data, (str, Path)):
+        return None
+    side = size if data == "world" else CANVAS * size
+    try:
+        return open_data(data, split="test", root=root, size=side)
+    except ManyviewsError:
+        return None
+
+
+def free_folder(method: str, data: str, under: Path = Path("runs")) -> Path:
+    """``runs/simclr-world``, or the next number after it that is free."""
+    stem = f"{method}-{Path(data.split('/')[0]).stem or Path(data).stem or 'data'}"
+    names = [stem, *(f"{stem}-{number}" for number in range(2, 10_000))]
+    return next(under / name for name in names if not (under / name).exists())
+
+
+def _as_python(method: str, data: str, changes: dict[str, Any]) -> str:
+    more = "".join(f", {name}={value!r}" for name, value in changes.items())
+    return f"manyviews.pretrain({method!r}, data={data or '...'!r}{more})"

@@ -1,0 +1,91 @@
+"""What a method remembers between steps: a queue of past keys, and a twin that follows the network slowly.
+
+Shapes   B keys of a batch, K keys in the queue, D embedding.
+"""
+
+import copy
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from manyviews import distributed
+from manyviews.rng import generator
+
+
+class Twin(nn.Module):
+    """A frozen copy of a network that follows it as a moving average: MoCo's key encoder (He et al., CVPR 2020, eq. 2),
+    BYOL's target (Grill et al., NeurIPS 2020, eq. 1).
+
+    Equal to ``online`` when it is made. Calling it gives no gradient, and its parameters ask for none. Only parameters
+    are averaged: in train mode the twin's batch norms normalise by its own batch and keep their own running statistics,
+    as in both papers' code.
+    """
+
+    def __init__(self, online: nn.Module) -> None:
+        super().__init__()
+        self.module = copy.deepcopy(online).requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        return self.module(*inputs, **named)
+
+    @torch.no_grad()
+    def follow(self, online: nn.Module, momentum: float) -> None:
+        """Set every parameter to ``momentum * own + (1 - momentum) * online's``; ``momentum`` in [0, 1].
+
+        Raises ``ValueError`` where ``online`` has other parameters than the network that the twin was copied from.
+        """
+        own, others = list(self.module.parameters()), list(online.parameters())
+        if [p.shape for p in own] != [p.shape for p in others]:
+            raise ValueError(
+                "A twin can only follow the network that it was copied from: their parameters differ."
+            )
+        torch._foreach_lerp_(own, others, 1.0 - momentum)
+
+
+class Queue(nn.Module):
+    """The last K keys, first in, first out: MoCo's dictionary (He et al., CVPR 2020, section 3.2).
+
+    Starts full of random unit rows, the same on every rank and in every run. Its state are buffers, so checkpoints
+    carry it and ``.to(device)`` moves it.
+    """
+
+    keys_KD: Tensor
+    pointer: Tensor
+
+    def __init__(self, size: int, dim: int) -> None:
+        super().__init__()
+        if size < 1 or dim < 1:
+            raise ValueError(
+                f"A queue needs room for at least one key of one dimension, not size={size}, dim={dim}."
+            )
+        keys = torch.randn(size, dim, generator=generator("queue", size, dim))
+        self.register_buffer("keys_KD", F.normalize(keys, dim=1))
+        self.register_buffer(
+            "pointer", torch.zeros((), dtype=torch.int64)
+        )  # the oldest row: next to be replaced
+
+    def __len__(self) -> int:
+        return self.keys_KD.shape[0]
+
+    @torch.no_grad()
+    def push(self, keys_BD: Tensor) -> None:
+        """Replace the oldest rows by this step's keys, unit rows ``[B, D]``; of more than K keys the last K stay.
+
+        Across ranks the keys of all are pushed in rank order, so every rank holds the same queue. Call it after the
+        backward pass of the loss that read the queue.
+        """
+        keys = distributed.gather(keys_BD).to(self.keys_KD.dtype)
+        pushed, room = keys.shape[0], len(self)
+        # Positions stay on the device: reading the pointer would make the host wait for it at every step.
+        rows = (self.pointer + torch.arange(pushed, device=keys.device)) % room
+        self.keys_KD[rows[-room:]] = keys[-room:]
+        self.pointer.copy_((self.pointer + pushed) % room)
+
+
+def cosine_momentum(base: float, progress: float) -> float:
+    """BYOL's schedule for the twin (section 3.2): from ``base`` at progress 0 to 1 at progress 1, along a cosine."""
+    return 1.0 - (1.0 - base) * (math.cos(math.pi * progress) + 1.0) / 2.0

@@ -1,0 +1,91 @@
+"""MoCo: look your own key up in a large, consistent dictionary of keys.
+
+Paper    He, Fan, Wu, Xie, Girshick, CVPR 2020 (arXiv:1911.05722). Loss eq. 1, twin eq. 2, order algorithm 1.
+Differs  On one device, batch norm in `splits` slices and a shuffled key batch stand in for shuffling across
+         devices (section 3.3).
+Shapes   B images, C H W pixels, D embedding, K queued keys.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.functional import normalize
+
+from manyviews.memory import Queue, Twin
+from manyviews.method import Anatomy, Batch, Method, NetFactory, Out, Spec
+from manyviews.nets.norms import split_batch_norm
+from manyviews.objectives import info_nce
+from manyviews.recipe import Recipe
+from manyviews.views import View, Views
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    dim: int = 128  # D, width of the embedding (section 3.3)
+    queue: int = 65_536  # K, keys in the dictionary (section 4.1; 4,096 in the authors' CIFAR-10 demo)
+    momentum: float = 0.999  # m, share of the old key encoder kept at each step (eq. 2; 0.99 on CIFAR-10)
+    temperature: float = 0.07  # divides the cosine (section 3.3; 0.1 on CIFAR-10)
+    splits: int = 8  # slices of the batch with batch statistics of their own, as on so many devices (3.3)
+
+
+ANATOMY = Anatomy(
+    pretext="instance discrimination",
+    positives="another view of the image",
+    negatives="a queue of past keys",
+    target="momentum twin",
+    objective="InfoNCE",
+)
+
+
+class MoCo(Method):
+    def __init__(self, config: Config, net: NetFactory, spec: Spec) -> None:
+        super().__init__(config, spec)
+        self.encoder = net()
+        self.query = nn.Sequential(self.encoder, self.head())  # f_q
+        split_batch_norm(self.query, config.splits)
+        self.key = Twin(self.query)  # f_k, equal to f_q at the first step
+        self.queue = Queue(config.queue, config.dim)
+
+    def head(self) -> nn.Module:
+        return nn.Linear(self.encoder.width, self.config.dim)
+
+    def views(self) -> Views:
+        t = View(size=self.spec.size, crop=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.4), jitter_p=1.0, grey=0.2)
+        return Views(t, t)
+
+    def loss(self, batch: Batch, progress: float) -> Out:
+        x_q, x_k = batch.views
+        q_BD = normalize(self.query(x_q))
+        shuffle = torch.randperm(
+            len(x_k), device=x_k.device
+        )  # so that query and key share no batch statistics
+        k_BD = normalize(self.key(x_k[shuffle]))[shuffle.argsort()]
+        loss = info_nce(q_BD, k_BD, self.queue.keys_KD, self.config.temperature)
+        return Out(loss, carry=k_BD, z=q_BD)
+
+    def after_step(self, out: Out, progress: float) -> None:
+        self.key.follow(self.query, self.config.momentum)
+        self.queue.push(out.carry)
+
+
+RECIPES = {
+    "paper": (
+        Config(),
+        Recipe(
+            data="imagenet", net="resnet50", size=224, batch=256, budget="200ep", optimiser="sgd", lr=0.03,
+            weight_decay=1e-4, decay_all=True, schedule="step", milestones=(0.6, 0.8),
+        ),
+    ),
+    "cifar10": (
+        Config(queue=4096, momentum=0.99, temperature=0.1),
+        Recipe(
+            data="cifar10", net="resnet18", batch=512, budget="200ep",
+            optimiser="sgd", lr=0.06, weight_decay=5e-4, decay_all=True,
+        ),
+    ),
+    "world": (
+        Config(queue=4096, momentum=0.99, temperature=0.1),
+        Recipe(data="world", batch=256, budget="20ep", optimiser="adamw", lr=2e-3, weight_decay=1e-2, warmup=0.05),
+    ),
+}  # fmt: skip

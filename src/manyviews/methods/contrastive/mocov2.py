@@ -1,0 +1,62 @@
+"""MoCo v2: MoCo with SimCLR's projector, blur and a cosine schedule, and without its large batch.
+
+Paper    Chen, Fan, Girshick, He, 2020 (arXiv:2003.04297). Table 1 adds one change at a time: head, views, cosine.
+Differs  As MoCo.
+Shapes   As MoCo.
+"""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from manyviews.method import Anatomy
+from manyviews.methods.contrastive import moco
+from manyviews.nets.heads import mlp
+from manyviews.recipe import Recipe
+from manyviews.views import View, Views
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(moco.Config):
+    temperature: float = 0.2  # divides the cosine (table 1's text; 0.07 in MoCo)
+    hidden: int = 2048  # width of the projector's hidden layer (section 3)
+
+
+ANATOMY = Anatomy(
+    pretext="instance discrimination",
+    positives="another view of the image",
+    negatives="a queue of past keys",
+    target="momentum twin",
+    objective="InfoNCE",
+)
+
+
+class MoCoV2(moco.MoCo):
+    def head(self) -> nn.Module:
+        return mlp(self.encoder.width, self.config.hidden, self.config.dim, batch_norm=False)
+
+    def views(self) -> Views:
+        t = View(size=self.spec.size, crop=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), grey=0.2, blur=0.5)
+        return Views(t, t)
+
+
+RECIPES = {
+    "paper": (
+        Config(),
+        Recipe(
+            data="imagenet", net="resnet50", size=224, batch=256, budget="200ep",
+            optimiser="sgd", lr=0.03, weight_decay=1e-4, decay_all=True,
+        ),
+    ),
+    "cifar10": (
+        Config(queue=4096, momentum=0.99),
+        Recipe(
+            data="cifar10", net="resnet18", batch=512, budget="200ep",
+            optimiser="sgd", lr=0.06, weight_decay=5e-4, decay_all=True,
+        ),
+    ),
+    "world": (
+        Config(queue=4096, momentum=0.99, hidden=512),
+        Recipe(data="world", batch=256, budget="20ep", optimiser="adamw", lr=2e-3, weight_decay=1e-2, warmup=0.05),
+    ),
+}  # fmt: skip

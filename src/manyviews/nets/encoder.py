@@ -1,0 +1,78 @@
+"""What every encoder is: images in, one embedding (and one feature map) each out."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Built:
+    """The arguments of `nets.build` that make an encoder again."""
+
+    name: str
+    in_channels: int
+    size: int
+
+
+class Encoder(nn.Module):
+    """A network that methods train and evaluators judge.
+
+    Whoever extends it calls `super().__init__(width, in_channels)` and writes `grid`; the embedding is the
+    grid's mean unless `forward` says otherwise (a class token, say).
+    """
+
+    def __init__(self, width: int, in_channels: int = 3):
+        super().__init__()
+        self.width = width  # D, the length of an embedding
+        self.in_channels = in_channels  # C of the images that go in
+        self.built: Built | None = None  # set by `nets.build`
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Embeddings `[B, width]` of normalised images `[B, in_channels, H, W]`."""
+        return self.grid(x_BCHW).mean(dim=(2, 3))
+
+    def grid(self, x_BCHW: Tensor) -> Tensor:
+        """The feature map `[B, C, h, w]` before pooling; C is `width` wherever `forward` is its mean."""
+        raise NotImplementedError(f"{type(self).__name__} has no grid")
+
+
+def describe(encoder: Encoder, size: int) -> dict[str, int]:
+    """How large an encoder is, and what one image of `size` pixels a side costs it.
+
+    Gives `parameters`, `width`, `multiply_adds` (what the ResNet paper's table 1 calls FLOPs) and `flops`
+    (twice that), both counted by torch over convolutions, matrix products and attention.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    image = torch.zeros(1, encoder.in_channels, size, size, device=next(encoder.parameters()).device)
+    twin = copy.deepcopy(encoder).requires_grad_(
+        False
+    )  # torch's counter trips over parameters that want gradients
+    counter = FlopCounterMode(display=False)
+    with judging(twin), counter:
+        twin(image)
+    return {
+        "parameters": sum(p.numel() for p in encoder.parameters()),
+        "width": encoder.width,
+        "multiply_adds": counter.get_total_flops() // 2,
+        "flops": counter.get_total_flops(),
+    }
+
+
+@contextmanager
+def judging(net: nn.Module) -> Iterator[None]:
+    """Eval mode and no gradients for a while; every submodule's mode is put back afterwards."""
+    modes = [(module, module.training) for module in net.modules()]
+    net.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training

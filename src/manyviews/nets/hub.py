@@ -1,0 +1,224 @@
+"""Any classifier of timm or torchvision as an encoder: its last layer left out, its feature map laid bare."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from manyviews.errors import ManyviewsError
+from manyviews.nets.encoder import Encoder, judging
+
+
+def build(name: str, *, in_channels: int, size: int, pretrained: bool) -> HubEncoder:
+    """The encoder called "timm/NAME" or "torchvision/NAME", for images of `size` pixels a side.
+
+    Raises `ManyviewsError` where the library is missing, does not know the name or has no weights for it, or
+    where the net cannot see such images.
+    """
+    library, _, architecture = name.partition("/")
+    make = _make_timm if library == "timm" else _make_torchvision
+    try:
+        encoder = make(architecture, in_channels, size, pretrained)
+        with judging(encoder):
+            embedding = encoder(torch.zeros(2, in_channels, size, size))
+    except ManyviewsError:
+        raise
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise ManyviewsError(
+            f'"{name}" cannot see images of {size} pixels a side: {_first_line(error)}'
+        ) from error
+    if embedding.ndim != 2 or not embedding.isfinite().all():
+        raise ManyviewsError(
+            f'"{name}" yields no embedding from images of {size} pixels a side; take larger ones.'
+        )
+    encoder.width = embedding.shape[1]
+    return encoder
+
+
+class HubEncoder(Encoder):
+    """A model of another library; it is `encoder.model`, where its weights keep their own names.
+
+    `construct` is Python that makes `model` again without us.
+    """
+
+    library: str
+
+    def __init__(self, model: nn.Module, architecture: str, construct: str, in_channels: int):
+        super().__init__(width=0, in_channels=in_channels)  # `build` measures the width
+        self.model = model
+        self.architecture, self.construct = architecture, construct
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return self.model(x_BCHW)
+
+
+class TimmEncoder(HubEncoder):
+    """timm's models all have `forward_features`, in one of three layouts."""
+
+    library = "timm"
+
+    def grid(self, x_BCHW: Tensor) -> Tensor:
+        model: Any = self.model
+        features = model.forward_features(x_BCHW)
+        if features.ndim == 3:
+            return _tokens_to_grid(features[:, _prefix_tokens(model, features.shape[1]) :], x_BCHW)
+        if features.shape[1] != model.num_features and features.shape[3] == model.num_features:
+            return features.permute(0, 3, 1, 2)  # the Swin family computes in [B, H, W, C]
+        return features
+
+
+def _prefix_tokens(model: Any, tokens: int) -> int:
+    """Class and register tokens before the patches; where a model does not say, what exceeds a square."""
+    return getattr(model, "num_prefix_tokens", tokens - math.isqrt(tokens) ** 2)
+
+
+class TorchvisionEncoder(HubEncoder):
+    """torchvision's models have no common name for their feature map; it is caught on its way to the pool."""
+
+    library = "torchvision"
+
+    def grid(self, x_BCHW: Tensor) -> Tensor:
+        caught: list[Any] = []
+        pools = [module for module in self.model.modules() if isinstance(module, nn.AdaptiveAvgPool2d)]
+        if pools:
+            handle = pools[-1].register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
+        else:
+            places = dict(self.model.named_children())
+            last = next(places[name] for name in ("encoder", "features", "layers", "conv5") if name in places)
+            handle = last.register_forward_hook(lambda _, __, output: caught.append(output))
+        try:
+            self.model(x_BCHW)
+        finally:
+            handle.remove()
+        (features,) = caught
+        return features if features.ndim == 4 else _tokens_to_grid(features[:, 1:], x_BCHW)
+
+
+def _tokens_to_grid(tokens_BNC: Tensor, x_BCHW: Tensor) -> Tensor:
+    """Patch tokens `[B, h*w, C]` in reading order as `[B, C, h, w]`, in the proportions of the image."""
+    height, width = x_BCHW.shape[2:]
+    h = round(math.sqrt(tokens_BNC.shape[1] * height / width))
+    return tokens_BNC.transpose(1, 2).unflatten(2, (h, -1))
+
+
+def _make_timm(name: str, in_channels: int, size: int, pretrained: bool) -> HubEncoder:
+    try:
+        import timm
+        from timm.layers.patch_embed import PatchEmbed
+    except ImportError as error:
+        raise ManyviewsError('"timm/..." nets need timm: pip install "manyviews[hub]"') from error
+    if not timm.is_model(name):
+        raise ManyviewsError(_unknown("timm", name, timm.list_models()))
+    options: dict[str, Any] = {"num_classes": 0, "in_chans": in_channels}
+    config = timm.get_pretrained_cfg(name)
+    if config is not None and config.fixed_input_size:
+        options["img_size"] = size
+    try:
+        model = timm.create_model(name, pretrained=pretrained, **options)
+    except Exception as error:
+        if pretrained:
+            raise ManyviewsError(_no_weights("timm", name, error)) from error
+        raise
+    patches = getattr(model, "patch_embed", None)
+    if isinstance(patches, PatchEmbed) and not patches.dynamic_img_pad:
+        patch = max(map(int, patches.patch_size))
+        if size % patch:  # timm would leave the rest of the image out
+            raise ManyviewsError(
+                f'"timm/{name}" sees patches of {patch} pixels; {size} is no multiple of that.'
+            )
+    return TimmEncoder(model, name, f"model = timm.create_model({_arguments(name, options)})", in_channels)
+
+
+def _make_torchvision(name: str, in_channels: int, size: int, pretrained: bool) -> HubEncoder:
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if name not in known:
+        raise ManyviewsError(_unknown("torchvision", name, known))
+    if pretrained and in_channels != 3:
+        raise ManyviewsError(
+            f'"torchvision/{name}" is pretrained on 3 channels, not {in_channels}; "timm/..." nets adapt theirs.'
+        )
+    options: dict[str, Any] = {}
+    if name.startswith("vit_"):
+        options = {"image_size": size}
+    elif name.startswith("maxvit"):
+        options = {"input_size": (size, size)}
+    elif name in ("googlenet", "inception_v3"):
+        options = {"aux_logits": False} if pretrained else {"aux_logits": False, "init_weights": True}
+    try:
+        with _no_unpickling():
+            model = models.get_model(name, weights="DEFAULT" if pretrained else None, **options)
+    except Exception as error:
+        if pretrained:
+            raise ManyviewsError(_no_weights("torchvision", name, error)) from error
+        raise
+    construct = [f"model = torchvision.models.get_model({_arguments(name, options)})"]
+    construct.append(_leave_out_last_layer(model))
+    if in_channels != 3:
+        construct.append(_see_channels(model, in_channels))
+    return TorchvisionEncoder(model, name, "; ".join(construct), in_channels)
+
+
+@contextmanager
+def _no_unpickling() -> Iterator[None]:
+    """torch.load reads tensors and nothing else, which torchvision does not ask of it when it downloads."""
+    switch = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(switch)
+    os.environ[switch] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[switch]
+        if before is not None:
+            os.environ[switch] = before
+
+
+def _arguments(name: str, options: dict[str, Any]) -> str:
+    return ", ".join([f'"{name}"', *(f"{key}={value!r}" for key, value in options.items())])
+
+
+def _leave_out_last_layer(model: nn.Module) -> str:
+    """Replace the classifying layer (and a dropout before it) by the identity; gives the code for it."""
+    layers = [
+        (name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.Dropout)
+    ]
+    (before, dropout), (last, _) = layers[-2:]
+    model.set_submodule(last, nn.Identity())
+    if isinstance(dropout, nn.Dropout):
+        model.set_submodule(before, nn.Identity())
+    return f'model.set_submodule("{last}", torch.nn.Identity())'
+
+
+def _see_channels(model: nn.Module, in_channels: int) -> str:
+    """Replace the first convolution by a fresh one for `in_channels`; gives the code for that."""
+    name, old = next((name, m) for name, m in model.named_modules() if isinstance(m, nn.Conv2d))
+    shape = (in_channels, old.out_channels, old.kernel_size, old.stride, old.padding)
+    new = nn.Conv2d(*shape, bias=old.bias is not None)  # pyright: ignore[reportArgumentType]
+    model.set_submodule(name, new)
+    if hasattr(model, "transform_input"):
+        setattr(model, "transform_input", False)  # noqa: B010  googlenet, inception_v3 renormalise 3 channels
+    arguments = ", ".join(map(str, shape))
+    return f'model.set_submodule("{name}", torch.nn.Conv2d({arguments}, bias={old.bias is not None}))'
+
+
+def _unknown(library: str, name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"see {library}'s list_models()."
+    return f'{library} has no model called "{name}"; {hint}'
+
+
+def _no_weights(library: str, name: str, error: Exception) -> str:
+    reason = _first_line(error)
+    return f'Pretrained weights of "{library}/{name}" could not be loaded ({reason}); retry, or go without.'
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

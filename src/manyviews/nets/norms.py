@@ -1,0 +1,102 @@
+"""Normalisation layers: what a net is built with, and MoCo's stand-in for shuffled batch norm."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from manyviews.errors import ManyviewsError
+
+Norm = Literal["batch", "group"]
+M = TypeVar("M", bound=nn.Module)
+
+
+def norm_layer(norm: Norm, channels: int) -> nn.Module:
+    """Batch norm, or group norm with 16 channels a group (Wu & He 2018, arXiv:1803.08494, table 3).
+
+    Group norm keeps no statistics of the batch: what one image yields does not depend on the others.
+    """
+    if norm == "batch":
+        return nn.BatchNorm2d(channels)
+    return nn.GroupNorm(max(1, channels // 16), channels)
+
+
+class SplitBatchNorm(nn.BatchNorm2d):
+    """Batch norm that, in training, normalises each of `splits` slices of the batch by itself.
+
+    On several devices MoCo shuffles the keys, so that a query and its key never share their batch's statistics
+    and cannot find each other through them (He et al. 2020, arXiv:1911.05722, section 3.3). On one device the
+    authors' CIFAR example splits the batch instead: it sees in eight slices what eight devices would have. The
+    running statistics follow the mean over the slices; evaluation and the state dict's keys are those of `nn.BatchNorm2d`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        splits: int,
+        *,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+    ):
+        if splits < 1:
+            raise ValueError(f"splits must be 1 or more, not {splits}")
+        super().__init__(channels, eps=eps, momentum=momentum, affine=affine)
+        self.splits = splits
+
+    def forward(self, input: Tensor) -> Tensor:
+        """`[B, C, H, W]` to the same; slices are consecutive and, where B does not divide, one item apart."""
+        if not self.training:
+            return super().forward(input)
+        mean, var = self.get_buffer("running_mean"), self.get_buffer("running_var")
+        count = self.get_buffer("num_batches_tracked").add_(1)
+        rate = 1 / float(count) if self.momentum is None else self.momentum
+        slices = input.tensor_split(min(self.splits, len(input)))
+        mean_SC, var_SC = mean.repeat(len(slices), 1), var.repeat(len(slices), 1)
+        out = [
+            F.batch_norm(x, m, v, self.weight, self.bias, True, rate, self.eps)
+            for x, m, v in zip(slices, mean_SC, var_SC, strict=True)
+        ]
+        with torch.no_grad():
+            mean.copy_(mean_SC.mean(dim=0))
+            var.copy_(var_SC.mean(dim=0))
+        return torch.cat(out)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, splits={self.splits}"
+
+
+def split_batch_norm(module: M, splits: int) -> M:
+    """`module` with every `nn.BatchNorm2d` in it replaced by a `SplitBatchNorm` of the same tensors.
+
+    Submodules are replaced in place; with one split, or without batch norm, a net comes back as it was. Raises
+    `ManyviewsError` for batch norms of another kind (fused with an activation, without running statistics),
+    whose meaning a replacement would change.
+    """
+    if isinstance(module, nn.BatchNorm2d):
+        raise ValueError("cannot replace a batch norm in place; pass the net around it")
+    if splits == 1:
+        return module
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            setattr(module, name, _split(child, splits))
+        else:
+            split_batch_norm(child, splits)
+    return module
+
+
+def _split(norm: nn.BatchNorm2d, splits: int) -> SplitBatchNorm:
+    if type(norm) not in (nn.BatchNorm2d, SplitBatchNorm) or not norm.track_running_stats:
+        raise ManyviewsError(
+            f"This net's batch norm ({type(norm).__name__}) cannot be split; take splits=1, or a net with plain ones."
+        )
+    split = SplitBatchNorm(
+        norm.num_features, splits, eps=norm.eps, momentum=norm.momentum, affine=norm.affine
+    )
+    split.weight, split.bias = norm.weight, norm.bias
+    split.running_mean, split.running_var = norm.running_mean, norm.running_var
+    split.num_batches_tracked = norm.num_batches_tracked
+    return split.train(norm.training)

@@ -1,0 +1,237 @@
+"""The losses that papers share, as pure functions.
+
+Contrastive losses are a log-sum-exp of similarities minus the positive's similarity. The log-sum-exp is computed in
+tiles and its gradient from tiles recomputed (or accumulated on the way), so memory grows linearly with the batch and
+no N x N matrix ever exists. Half precision is computed in float32; double backward is refused.
+
+Shapes   N pairs, M = 2N anchors, B queries, K keys, D embedding; s_ij = cos(i, j) / temperature.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from manyviews import distributed
+
+# Rows are unit vectors, so |s| <= 1 / temperature. Up to here exp(s) needs no shift by the row's maximum: in float32
+# exp(64) = 6e27 leaves room for 5e10 terms below the largest number and exp(-64) = 2e-28 is far above the smallest.
+UNSHIFTED = 64.0
+LOG2_E = math.log2(math.e)
+CPU_TILE = 512  # rows and columns of a tile: 1 MiB of float32 stays in a core's cache
+DEVICE_TILE = 4096  # 64 MiB: enough work at once for an accelerator
+
+
+def nt_xent(z_a_ND: Tensor, z_b_ND: Tensor, temperature: float) -> Tensor:
+    """Normalised temperature-scaled cross entropy: SimCLR (Chen et al., ICML 2020, eq. 1), a scalar.
+
+    Row i of ``z_a_ND`` and of ``z_b_ND`` are two views of item i, ``[N, D]`` each, of any length: they are normalised
+    here. Every one of the 2N rows is an anchor once; its negatives are the 2N - 2 rows of other items. Across ranks
+    negatives come from all ranks, with their gradients, and the loss is the mean over this rank's own anchors.
+    Temperatures are safe down to where 1 / temperature overflows.
+    """
+    _check(temperature, z_a_ND, z_b_ND)
+    a_ND, b_ND = _unit(z_a_ND), _unit(z_b_ND)
+    positive_N = (a_ND * b_ND).sum(1) / temperature
+    pairs = a_ND.shape[0]
+    if distributed.world_size() == 1:
+        negative_M = cast(Tensor, _SymmetricLogSumExp.apply(torch.cat([a_ND, b_ND]), 1 / temperature))
+        return _contrast(positive_N.repeat(2), negative_M)
+    everyone = torch.cat([distributed.gather_with_grad(a_ND), distributed.gather_with_grad(b_ND)])
+    own = distributed.rank() * pairs
+    skip = (own, own + distributed.world_size() * pairs)  # where an anchor's first and second view stand
+    negative_a_N, negative_b_N = (
+        cast(Tensor, _LogSumExp.apply(z_ND, everyone, 1 / temperature, skip)) for z_ND in (a_ND, b_ND)
+    )
+    return (_contrast(positive_N, negative_a_N) + _contrast(positive_N, negative_b_N)) / 2
+
+
+def info_nce(q_BD: Tensor, k_BD: Tensor, queue_KD: Tensor, temperature: float) -> Tensor:
+    """InfoNCE against a queue: MoCo (He et al., CVPR 2020, eq. 1), a scalar, mean over the B queries.
+
+    Row i of ``k_BD`` is query i's positive key; all rows of ``queue_KD`` are its negatives. Unit rows, ``[B, D]``,
+    ``[B, D]`` and ``[K, D]``. Only queries get a gradient: keys are a dictionary, not something to train (section 3.2).
+    """
+    _check(temperature, q_BD, k_BD)
+    if queue_KD.shape[0] == 0:
+        raise ValueError("InfoNCE needs negatives, but its queue has no rows; give it at least one.")
+    q_BD, k_BD, queue_KD = (_precise(x) for x in (q_BD, k_BD.detach(), queue_KD.detach()))
+    positive_B = (q_BD * k_BD).sum(1) / temperature
+    negative_B = cast(Tensor, _LogSumExp.apply(q_BD, queue_KD, 1 / temperature, ()))
+    return _contrast(positive_B, negative_B)
+
+
+def neg_cosine(p_BD: Tensor, z_BD: Tensor) -> Tensor:
+    """SimSiam's D(p, z) = -cos(p, stopgrad(z)) (Chen & He, CVPR 2021, eq. 1 and 3), mean over rows, in [-1, 1]."""
+    return -F.cosine_similarity(_precise(p_BD), _precise(z_BD.detach()), dim=1).mean()
+
+
+def byol_loss(p_BD: Tensor, z_BD: Tensor) -> Tensor:
+    """BYOL's squared distance of unit vectors, 2 - 2 cos(p, stopgrad(z)) (Grill et al., NeurIPS 2020, eq. 2), mean over
+    rows, in [0, 4]."""
+    return 2.0 + 2.0 * neg_cosine(p_BD, z_BD)
+
+
+def _contrast(positive_B: Tensor, negative_B: Tensor) -> Tensor:
+    """Mean cross entropy of picking the positive, given the log-sum-exp of the negatives alone.
+
+    With the positive left out of the sum nothing cancels: gradients stay exact where a positive has all but won.
+    """
+    return -F.logsigmoid(positive_B - negative_B).mean()
+
+
+def _check(temperature: float, x_BD: Tensor, y_BD: Tensor) -> None:
+    if not temperature > 0:
+        raise ValueError(f"A temperature divides the cosine and must be above zero, but it is {temperature}.")
+    if x_BD.shape != y_BD.shape or x_BD.dim() != 2 or x_BD.shape[0] == 0:
+        raise ValueError(
+            f"Two views of a batch must be equal [rows, dimensions] with at least one row, but they are "
+            f"{list(x_BD.shape)} and {list(y_BD.shape)}."
+        )
+
+
+def _precise(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def _unit(x_BD: Tensor) -> Tensor:
+    return F.normalize(_precise(x_BD), dim=1)
+
+
+class _SymmetricLogSumExp(torch.autograd.Function):
+    """``[2N, D] -> [2N]``: log sum_j exp(s_ij) of unit rows over the rows j of other items; row i and i + N are one item.
+
+    As s_ij = s_ji, only tiles j >= i are computed.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, z_MD: Tensor, scale: float) -> Tensor:
+        sums = _Sums(z_MD, scale)
+        for i, j, s in _tiles(z_MD, z_MD, scale, _own_item(z_MD), upper=True):
+            if sums.shifted:
+                sums.add(i, (s - sums.shift(i, s)).exp2_())
+                if i != j:
+                    sums.add(j, (s.T - sums.shift(j, s.T)).exp2_())
+            else:
+                sums.add(i, s.exp2_())
+                if i != j:
+                    sums.add(j, s.T)
+        ctx.save_for_backward(z_MD, sums.top_B, sums.sum_B)
+        ctx.scale = scale
+        return sums.log()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_M: Tensor) -> tuple[Tensor, None]:
+        z_MD, top_M, sum_M = ctx.saved_tensors
+        dz_MD, weight_M = torch.zeros_like(z_MD), _share(grad_M, sum_M)
+        for i, j, s in _tiles(z_MD, z_MD, ctx.scale, _own_item(z_MD), upper=True):
+            if ctx.scale > UNSHIFTED:
+                from_j = (s - top_M[j]).exp2_().mul_(weight_M[j])
+                s.sub_(top_M[i, None]).exp2_().mul_(weight_M[i, None]).add_(from_j)
+            else:
+                s.exp2_().mul_(weight_M[i, None] + weight_M[j])
+            dz_MD[i].addmm_(s, z_MD[j])
+            if i != j:
+                dz_MD[j].addmm_(s.T, z_MD[i])
+        return dz_MD.mul_(ctx.scale), None
+
+
+class _LogSumExp(torch.autograd.Function):
+    """``[B, D], [K, D] -> [B]``: log sum_j exp(s_ij) over keys j, without keys ``i + offset`` for each offset
+    in ``skip``.
+
+    Its gradient by a query is the softmax-weighted mean of the keys, which the forward pass adds up on its way: where
+    keys need no gradient nothing is computed twice. Where they do, their tiles are computed again.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, q_BD: Tensor, k_KD: Tensor, scale: float, skip: tuple[int, ...]) -> Tensor:
+        sums = _Sums(q_BD, scale, means=ctx.needs_input_grad[0])
+        for i, j, s in _tiles(q_BD, k_KD, scale, skip):
+            if sums.shifted:
+                s.sub_(sums.shift(i, s))
+            sums.add(i, s.exp2_(), k_KD[j])
+        ctx.save_for_backward(q_BD, k_KD, sums.top_B, sums.sum_B, sums.sum_BD)
+        ctx.scale, ctx.skip = scale, skip
+        return sums.log()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_B: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        q_BD, k_KD, top_B, sum_B, sum_BD = ctx.saved_tensors
+        weight_B = _share(grad_B, sum_B) * ctx.scale
+        dq_BD = None if sum_BD is None else sum_BD * weight_B[:, None]
+        if not ctx.needs_input_grad[1]:
+            return dq_BD, None, None, None
+        dk_KD = torch.zeros_like(k_KD)
+        for i, j, s in _tiles(q_BD, k_KD, ctx.scale, ctx.skip):
+            s.sub_(top_B[i, None]).exp2_().mul_(weight_B[i, None])
+            dk_KD[j].addmm_(s.T, q_BD[i])
+        return dq_BD, dk_KD, None, None
+
+
+def _own_item(z_MD: Tensor) -> tuple[int, int, int]:
+    """Where, seen from row i, the rows of the same item stand: itself, and the other view after or before it."""
+    pairs = z_MD.shape[0] // 2
+    return 0, pairs, -pairs
+
+
+def _share(grad_B: Tensor, sum_B: Tensor) -> Tensor:
+    # A lone pair has no negatives, a sum of 0 and no gradient: 0 / 0 must be 0.
+    return grad_B / sum_B.clamp(min=torch.finfo(sum_B.dtype).tiny)
+
+
+class _Sums:
+    """Sums of 2^(s - top) per row, added tile by tile; ``top`` is the row's largest s so far, or 0 throughout where
+    temperatures are so high that no shift is needed. With ``means``, keys weighted alike are summed as well."""
+
+    def __init__(self, rows_BD: Tensor, scale: float, means: bool = False) -> None:
+        self.shifted = scale > UNSHIFTED
+        lowest = torch.finfo(rows_BD.dtype).min if self.shifted else 0.0
+        self.top_B = torch.full_like(rows_BD[:, 0], lowest)
+        self.sum_B = torch.zeros_like(self.top_B)
+        self.sum_BD = torch.zeros_like(rows_BD) if means else None
+
+    def shift(self, rows: slice, s_BK: Tensor) -> Tensor:
+        """Raise the rows' tops to this tile's, and return them as ``[B, 1]``."""
+        top_B = torch.maximum(self.top_B[rows], s_BK.amax(1))
+        fade_B = (self.top_B[rows] - top_B).exp2_()
+        self.top_B[rows] = top_B
+        self.sum_B[rows] *= fade_B
+        if self.sum_BD is not None:
+            self.sum_BD[rows] *= fade_B[:, None]
+        return top_B[:, None]
+
+    def add(self, rows: slice, weight_BK: Tensor, k_KD: Tensor | None = None) -> None:
+        self.sum_B[rows] += weight_BK.sum(1)
+        if self.sum_BD is not None and k_KD is not None:
+            self.sum_BD[rows].addmm_(weight_BK, k_KD)
+
+    def log(self) -> Tensor:
+        """The log-sum-exp, natural, of all that was added."""
+        return self.sum_B.log2().add_(self.top_B).div_(LOG2_E)
+
+
+def _tiles(
+    q_BD: Tensor, k_KD: Tensor, scale: float, skip: tuple[int, ...], upper: bool = False
+) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Tiles of s in bits (times log2 e), one buffer for all; -inf where query i meets key ``i + offset``.
+
+    In bits because 2^s costs a quarter of e^s on a CPU, far less still where s underflows. ``upper``: only j >= i.
+    """
+    size = CPU_TILE if q_BD.device.type == "cpu" else DEVICE_TILE
+    scaled_BD = q_BD * (scale * LOG2_E)
+    buffer = q_BD.new_empty(min(size, q_BD.shape[0]) * min(size, k_KD.shape[0]))
+    for i in range(0, q_BD.shape[0], size):
+        for j in range(i if upper else 0, k_KD.shape[0], size):
+            q, k = scaled_BD[i : i + size], k_KD[j : j + size]
+            s = torch.mm(q, k.T, out=buffer[: q.shape[0] * k.shape[0]].view(q.shape[0], k.shape[0]))
+            for offset in skip:
+                if -q.shape[0] < i + offset - j < k.shape[0]:
+                    s.diagonal(i + offset - j).fill_(float("-inf"))
+            yield slice(i, i + size), slice(j, j + size), s

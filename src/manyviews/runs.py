@@ -1,0 +1,293 @@
+"""A run is a folder that explains itself: what was asked, what happened, what came out.
+
+run.json              every setting, the seed, versions, commit and machine: what repeats it
+metrics.jsonl         one line a moment; tensorboard/ holds the same
+checkpoints/          the last two, each whole or refused
+encoder.safetensors   what was learned, with encoder.json beside it
+results.json          what the encoder is worth
+report.html           all of it to look at
+"""
+
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from manyviews import distributed, nets
+from manyviews.data import ImageSet
+from manyviews.errors import ManyviewsError
+from manyviews.evaluation import EncoderEmbedder, LabelFree
+from manyviews.files import write_json
+from manyviews.method import Method, Paper, Spec, find
+from manyviews.nets import interop
+from manyviews.recipe import Recipe
+from manyviews.rng import seed_of
+from manyviews.training import checkpoint
+from manyviews.training.hooks import Bar, Interrupt, Log, Saver
+from manyviews.training.loop import Loop
+from manyviews.training.monitor import Monitor
+
+
+def device() -> torch.device:
+    """Where this process computes: its GPU where there is one."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+@dataclass
+class Run:
+    """A run's folder, and the encoder in it."""
+
+    path: Path
+    settings: dict[str, Any]
+
+    # -- making and opening ------------------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, path: Path, settings: dict[str, Any], overwrite: bool = False) -> "Run":
+        """Make the folder and write ``run.json``.
+
+        Raises:
+            ManyviewsError: something is there already and ``overwrite`` is not set.
+        """
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            if not overwrite:
+                raise ManyviewsError(
+                    f"{path} exists already; choose another --out, continue it with `manyviews resume {path}`, "
+                    "or replace it with --overwrite"
+                )
+            _clear(path)
+        path.mkdir(parents=True, exist_ok=True)
+        write_json(path / "run.json", settings)
+        return cls(path, settings)
+
+    @classmethod
+    def open(cls, path: Path | str) -> "Run":
+        """Open a run that exists.
+
+        Raises:
+            ManyviewsError: there is no run at ``path``, or its ``run.json`` cannot be read.
+        """
+        path = Path(path)
+        file = path / "run.json"
+        if not file.is_file():
+            raise ManyviewsError(
+                f"There is no run at {path}: it has no run.json; give the folder that --out named"
+            )
+        try:
+            return cls(path, json.loads(file.read_text()))
+        except json.JSONDecodeError as error:
+            raise ManyviewsError(
+                f"{file} is not whole JSON ({error}); it is needed to know what the run was"
+            ) from error
+
+    # -- what it was ---------------------------------------------------------------------------------------------
+
+    @property
+    def paper(self) -> Paper:
+        return find(self.settings["method"])
+
+    @property
+    def recipe(self) -> Recipe:
+        return record(Recipe, self.settings["recipe"])
+
+    @property
+    def size(self) -> int:
+        """Side of the images that the encoder was trained on, in pixels."""
+        return self.recipe.size
+
+    @property
+    def finished(self) -> bool:
+        return (self.path / "encoder.safetensors").exists()
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of ``metrics.jsonl``; a line cut short by a kill is left out."""
+        file = self.path / "metrics.jsonl"
+        lines = file.read_text().splitlines(keepends=True) if file.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def looks(self) -> list[LabelFree]:
+        """What the monitor saw of the representation, oldest first."""
+        names = {field.name for field in dataclasses.fields(LabelFree)}
+        rows = [row for row in self.metrics() if "verdict" in row]
+        return [LabelFree(**{name: value for name, value in row.items() if name in names}) for row in rows]
+
+    def results(self) -> dict[str, Any]:
+        """What ``results.json`` holds so far."""
+        file = self.path / "results.json"
+        return json.loads(file.read_text()) if file.exists() else {}
+
+    def add_results(self, **figures: Any) -> dict[str, Any]:
+        """Enter figures beside those that are there."""
+        results = self.results() | figures
+        write_json(self.path / "results.json", results)
+        return results
+
+    # -- what came out -------------------------------------------------------------------------------------------
+
+    @cached_property
+    def encoder(self) -> nets.Encoder:
+        """The encoder, in eval mode, on this machine's device.
+
+        Raises:
+            ManyviewsError: the run has not finished a sitting yet, or the file is damaged.
+        """
+        if not self.finished:
+            raise ManyviewsError(
+                f"{self.path} has no encoder yet; finish it with `manyviews resume {self.path}`"
+            )
+        encoder, _ = interop.load_encoder(self.path)
+        return encoder.to(device()).eval()
+
+    @property
+    def embedder(self) -> EncoderEmbedder:
+        return EncoderEmbedder(self.encoder, self.size, device())
+
+    def embed(self, image_BCHW: Tensor) -> Tensor:
+        """Embeddings ``[B, width]`` of uint8 images ``[B, 3, H, W]`` of any size."""
+        return self.embedder.embed(image_BCHW)
+
+    # -- training ------------------------------------------------------------------------------------------------
+
+    def build(self, data: ImageSet) -> Method:
+        """The run's method for this data, its first weights drawn from the run's seed."""
+        recipe, paper = self.recipe, self.paper
+        classes = None if data.classes is None else len(data.classes)
+        torch.manual_seed(seed_of(recipe.seed, "weights"))
+        spec = Spec(items=len(data), size=recipe.size, classes=classes)
+        config = record(paper.config, self.settings["config"])
+        method = paper.method(config, net_factory(recipe.net, recipe.size), spec)  # pyright: ignore[reportCallIssue]
+        return method.to(device())
+
+    def train(
+        self, data: ImageSet, *, workers: int = 2, quiet: bool = False, save_every: float = 30.0
+    ) -> str:
+        """Train from the newest whole checkpoint, or from the start; returns "finished" or "interrupted".
+
+        Args:
+            data: what is learned from.
+            workers: processes that decode images, where they do not fit into memory.
+            quiet: no progress bar.
+            save_every: seconds between checkpoints.
+        """
+        state, refused = checkpoint.newest(self.path / "checkpoints")
+        for sentence in refused:
+            print(f"manyviews: {sentence}; the one before it is used", file=sys.stderr)
+        step = 0 if state is None else state["step"]
+        method = self.build(data)
+        bar = Bar(self.settings["method"], quiet)
+        with Interrupt() as interrupt:
+            loop = Loop(method, data, self.recipe, workers=workers, interrupted=interrupt)
+            log = Log(self.path, step)
+            loop.hooks = (
+                Monitor(method, data, self.looks()),
+                log,
+                bar,
+                Saver(self.path / "checkpoints", save_every),
+            )
+            if state is not None:
+                loop.restore(state)
+            try:
+                ends = loop.run()
+            finally:
+                bar.close()
+        for skipped in (data.skipped, loop.skipped):
+            if skipped.files:
+                print(f"manyviews: {skipped}", file=sys.stderr)
+        if distributed.is_main() and ends == "finished":
+            self.save_encoder(method)
+        return ends
+
+    def save_encoder(self, method: Method) -> None:
+        """Write ``encoder.safetensors`` and what is needed to use it."""
+        about = {"net": self.recipe.net, "size": self.size, "method": self.settings["method"]}
+        interop.save_encoder(self.path, method.encoder, about)
+        self.__dict__.pop("encoder", None)
+
+
+def net_factory(name: str, size: int) -> Any:
+    """A ``NetFactory`` for the net of this name."""
+
+    def net(*, in_channels: int = 3) -> nets.Encoder:
+        return nets.build(name, in_channels=in_channels, size=size)
+
+    return net
+
+
+def record(kind: type, values: dict[str, Any]) -> Any:
+    """A frozen dataclass from JSON.
+
+    Raises:
+        ManyviewsError: a key that the dataclass does not know.
+    """
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    unknown = sorted(set(values) - set(fields))
+    if unknown:
+        raise ManyviewsError(
+            f"{kind.__module__}.{kind.__name__} knows no setting '{unknown[0]}'; remove it from run.json"
+        )
+    return kind(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    )
+
+
+def about_machine() -> dict[str, Any]:
+    """Versions, commit and machine, for ``run.json``."""
+    here = Path(__file__).parent
+    git = ["git", "-C", str(here), "rev-parse", "HEAD"]
+    commit = (
+        subprocess.run(git, capture_output=True, text=True, check=False)
+        if (here / "../../.git").exists()
+        else None
+    )
+    return {
+        "versions": {
+            "manyviews": _version(),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        "commit": commit.stdout.strip() if commit is not None and commit.returncode == 0 else None,
+        "machine": {
+            "system": platform.system(),
+            "processor": _processor(),
+            "threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def _version() -> str:
+    from manyviews import __version__
+
+    return __version__
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine()
+    )
+
+
+def _clear(path: Path) -> None:
+    """Empty a run's folder; refuse to empty anything else."""
+    import shutil
+
+    if not (path / "run.json").exists():
+        raise ManyviewsError(f"{path} is not a run, so --overwrite leaves it alone; choose another --out")
+    shutil.rmtree(path)

@@ -1,0 +1,84 @@
+"""Checkpoints that are whole or refused: the digest of a file stands in its name.
+
+A checkpoint is written under a temporary name and renamed, so a kill or a full disk leaves the one before; the last
+two are kept, so a damaged one costs a few seconds of training. They are read with ``weights_only=True``.
+"""
+
+import hashlib
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from manyviews.errors import ManyviewsError
+from manyviews.files import replacing
+
+KEPT = 2
+NAME = re.compile(r"step-(\d+)-([0-9a-f]{16})\.pt")
+
+
+def _digest(data: bytes | memoryview) -> str:
+    return hashlib.blake2b(data, digest_size=8).hexdigest()
+
+
+def listed(folder: Path) -> list[Path]:
+    """The checkpoints of a folder, newest first."""
+    found = [path for path in folder.glob("step-*.pt") if NAME.fullmatch(path.name)]
+    return sorted(found, reverse=True)
+
+
+def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
+    """Write ``state`` as the newest checkpoint and drop all but the last two.
+
+    Raises:
+        ManyviewsError: the disk is full or not writable; the checkpoints that were there are untouched.
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    data = buffer.getbuffer()
+    path = folder / f"step-{step:010d}-{_digest(data)}.pt"
+    try:
+        with replacing(path) as file:
+            file.write(data)
+    except OSError as error:
+        raise ManyviewsError(
+            f"The checkpoint at step {step} could not be written to {folder} ({error.strerror or error}); "
+            "the one before it is whole: free some space and run `manyviews resume`"
+        ) from error
+    for old in listed(folder)[KEPT:]:
+        old.unlink()
+    return path
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read one checkpoint.
+
+    Raises:
+        ManyviewsError: the bytes are not those that were written.
+    """
+    match = NAME.fullmatch(path.name)
+    data = path.read_bytes()
+    if match is None or _digest(data) != match[2]:
+        raise ManyviewsError(
+            f"The checkpoint {path.name} is damaged: its bytes are not those that were written"
+        )
+    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+
+
+def newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
+    """The newest checkpoint that is whole, and a sentence for every damaged one passed over.
+
+    Raises:
+        ManyviewsError: there are checkpoints, but none of them is whole.
+    """
+    refused: list[str] = []
+    for path in listed(folder):
+        try:
+            return load(path), refused
+        except ManyviewsError as error:
+            refused.append(str(error))
+    if refused:
+        raise ManyviewsError(f"No checkpoint in {folder} is whole ({'; '.join(refused)}); start the run anew")
+    return None, []

@@ -1,0 +1,170 @@
+"""What watches a run: the log of its figures, the progress bar, the checkpoints. None of them changes the run."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from manyviews import distributed
+from manyviews.training import checkpoint
+from manyviews.training.loop import Moment
+
+
+class Saver:
+    """Writes a checkpoint every ``every`` seconds and at the end."""
+
+    def __init__(self, folder: Path, every: float = 30.0) -> None:
+        self.folder, self.every, self.last = folder, every, time.monotonic()
+
+    def __call__(self, moment: Moment) -> None:
+        due = time.monotonic() - self.last >= self.every
+        if distributed.is_main() and (due or moment.ends):
+            checkpoint.save(self.folder, moment.step, moment.state())
+            self.last = time.monotonic()
+
+
+class Log:
+    """One JSON line and one set of TensorBoard scalars every ``every`` seconds, at each monitor's word and at the end.
+
+    A run that resumes at step k first drops the lines past k, so the log is that of one unbroken run.
+    """
+
+    def __init__(self, folder: Path, step: int = 0, every: float = 2.0) -> None:
+        self.path, self.board_folder, self.every = folder / "metrics.jsonl", folder / "tensorboard", every
+        self.last, self.board = 0.0, None
+        self.seen: tuple[int, float] | None = None
+        _drop_after(self.path, step)
+
+    def __call__(self, moment: Moment) -> None:
+        now = time.monotonic()
+        if self.seen is None:
+            self.seen = (moment.items, moment.seconds)
+        due = now - self.last >= self.every or "verdict" in moment.log or moment.ends
+        if not (distributed.is_main() and due):
+            return
+        (items, seconds), self.seen, self.last = self.seen, (moment.items, moment.seconds), now
+        speed = (moment.items - items) / max(1e-9, moment.seconds - seconds) if moment.items > items else None
+        row = {
+            "step": moment.step,
+            "epoch": round(moment.epoch, 4),
+            "progress": round(moment.progress, 6),
+            "seconds": round(moment.seconds, 3),
+            "items": moment.items,
+            "items_per_s": speed and round(speed, 1),
+            "lr": moment.lr,
+            "loss": float(moment.loss),
+            **{name: value if isinstance(value, str) else float(value) for name, value in moment.log.items()},
+        }
+        with open(self.path, "a") as file:
+            file.write(json.dumps(row) + "\n")
+        self._scalars(row)
+        if moment.ends and self.board is not None:
+            self.board.close()
+
+    def _scalars(self, row: dict[str, Any]) -> None:
+        if self.board is None:
+            from torch.utils.tensorboard import SummaryWriter  # half a second to import: after the first step
+
+            self.board = SummaryWriter(str(self.board_folder))
+        for name, value in row.items():
+            if isinstance(value, (int, float)) and name != "step":
+                self.board.add_scalar(name, value, row["step"])
+
+
+def _drop_after(path: Path, step: int) -> None:
+    if not path.exists():
+        return
+    lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    kept = [line for line in lines if json.loads(line)["step"] <= step]
+    path.write_text("".join(kept))
+
+
+class Bar:
+    """One line on stderr: share done, loss, items/s, time left, and the newest word on the representation."""
+
+    def __init__(self, title: str, quiet: bool = False) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.words = ""
+        self.rate = _Rate()
+        self.console = Console(stderr=True)
+        self.quiet = quiet or not distributed.is_main()
+        self.live = self.console.is_terminal and not self.quiet
+        self.spoken = time.monotonic()
+        self.progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f}%"),
+            TextColumn("{task.fields[words]}"), TimeRemainingColumn(), console=self.console, transient=True,
+        )  # fmt: skip
+        self.task = self.progress.add_task(title, total=1.0, words="")
+        self.title = title
+        if self.live:
+            self.progress.start()
+
+    def __call__(self, moment: Moment) -> None:
+        if self.quiet:
+            return
+        if "verdict" in moment.log:
+            knn = f"kNN {moment.log['knn']:.1%}  " if "knn" in moment.log else ""
+            self.words = f"{knn}{moment.log['verdict']}"
+        due = time.monotonic() - self.spoken >= (0.2 if self.live else 15.0)
+        if not (due or moment.ends):
+            return
+        self.spoken = time.monotonic()
+        text = f"loss {float(moment.loss):.3f}  {self.rate(moment):,.0f} items/s  {self.words}"
+        if self.live:
+            self.progress.update(self.task, completed=moment.progress, words=text)
+        else:
+            print(f"{self.title} {moment.progress:4.0%}  {text}", file=sys.stderr, flush=True)
+        if moment.ends and self.live:
+            self.progress.stop()
+
+    def close(self) -> None:
+        """Give the terminal back, also after an error."""
+        if self.live:
+            self.progress.stop()
+
+
+class _Rate:
+    """Items a second over the last ten seconds or so."""
+
+    def __init__(self) -> None:
+        self.marks: list[tuple[float, int]] = []
+
+    def __call__(self, moment: Moment) -> float:
+        self.marks = [*self.marks[-50:], (moment.seconds, moment.items)]
+        (start, first), (end, last) = self.marks[0], self.marks[-1]
+        return (last - first) / (end - start) if end > start else moment.items / max(1e-9, moment.seconds)
+
+
+class Interrupt:
+    """Ctrl-C (or SIGTERM) asks the run to finish its step, save and stop; a second one stops at once."""
+
+    def __init__(self, say: Callable[[str], None] = lambda text: print(text, file=sys.stderr)) -> None:
+        self.asked, self.say, self.previous = False, say, {}
+
+    def __call__(self) -> bool:
+        return self.asked
+
+    def __enter__(self) -> "Interrupt":
+        import signal
+        import threading
+
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self.previous[number] = signal.signal(number, self._asked)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        import signal
+
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+    def _asked(self, number: int, frame: object) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        self.say("\nstopping after this step; press Ctrl-C again to stop at once")

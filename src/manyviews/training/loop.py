@@ -1,0 +1,284 @@
+"""The loop: views, loss, backward, step, after_step, hooks. It never asks which method it runs."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from manyviews import distributed
+from manyviews.data import Drawn, ImageSet, Skipped, batches, steps_per_epoch
+from manyviews.errors import ManyviewsError
+from manyviews.evaluation.features import EncoderEmbedder, embed_all
+from manyviews.method import Batch, Method, Out
+from manyviews.recipe import Budget, Recipe
+from manyviews.rng import seed_of
+from manyviews.training.optimisers import optimiser, set_rate
+
+
+@dataclass
+class Moment:
+    """What a hook sees after a step. Hooks may add to ``log``; they change nothing else."""
+
+    step: int  # steps done
+    epoch: float  # passes over the data done
+    progress: float  # share of the run done, [0, 1]
+    seconds: float  # spent since the start, over all sittings
+    items: int  # images seen
+    lr: float
+    loss: Tensor  # scalar, on the device
+    log: dict[str, Any]
+    method: Method
+    z: Tensor | None  # [b, D] what the loss compared, on this rank
+    state: Callable[[], dict[str, Any]]  # what a checkpoint holds
+    ends: str | None = None  # "finished" or "interrupted" at the last moment
+
+
+Hook = Callable[[Moment], None]
+
+
+@dataclass
+class Length:
+    """How long a run is, in steps or in seconds."""
+
+    steps: int | None
+    seconds: float | None
+
+    @classmethod
+    def of(cls, recipe: Recipe, epoch: int) -> "Length":
+        budget = Budget.parse(recipe.budget)
+        steps = budget.steps(recipe.batch, epoch)
+        return cls(steps, budget.amount if steps is None else None)
+
+    def progress(self, step: int, seconds: float) -> float:
+        """Share of the run that is over when ``step`` steps and ``seconds`` seconds are."""
+        if self.steps is not None:
+            return min(1.0, step / self.steps)
+        assert self.seconds is not None
+        return min(1.0, distributed.from_main(seconds) / self.seconds)
+
+
+@dataclass
+class Loop:
+    """One run of one method over one data set.
+
+    Args:
+        method: on its device already.
+        data: what is learned from; its labels reach the method only if it declares ``supervised``.
+        recipe: optimiser, schedule, length.
+        hooks: called with a ``Moment`` after every step, on every rank.
+        workers: processes that decode images which do not fit into memory.
+        interrupted: asked after every step; True ends the run early but tidily.
+    """
+
+    method: Method
+    data: ImageSet
+    recipe: Recipe
+    hooks: Sequence[Hook] = ()
+    workers: int = 2
+    interrupted: Callable[[], bool] = lambda: False
+    step: int = 0
+    seconds: float = 0.0
+    skipped: Skipped = field(default_factory=Skipped)
+
+    def __post_init__(self) -> None:
+        recipe = self.recipe
+        self.epoch = steps_per_epoch(len(self.data), recipe.batch)
+        self.length = Length.of(recipe, self.epoch)
+        self.device = next(self.method.parameters()).device
+        self.views = self.method.views()
+        if recipe.batch % distributed.world_size():
+            raise ManyviewsError(
+                f"A batch of {recipe.batch} does not divide among {distributed.world_size()} devices; "
+                "choose a multiple"
+            )
+        distributed.synchronise(self.method)
+        if recipe.channels_last:
+            self.method.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        if recipe.compile:
+            self.method.encoder.compile()
+        self.optimiser = optimiser(self.method, recipe)
+        self.compute = self._across_devices()
+
+    def _across_devices(self) -> nn.Module:
+        compute = _Loss(self.method)
+        if distributed.world_size() == 1:
+            return compute
+        return nn.parallel.DistributedDataParallel(
+            compute,
+            device_ids=[self.device.index] if self.device.type == "cuda" else None,
+            broadcast_buffers=False,
+        )
+
+    # -- state ---------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a resumed run needs to end as the unbroken one would have."""
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "method": self.method.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from what ``state()`` gave."""
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.method.load_state_dict(state["method"])
+        self.optimiser.load_state_dict(state["optimiser"])
+
+    # -- running -------------------------------------------------------------------------------------------------
+
+    def run(self) -> str:
+        """Train to the end of the budget; returns "finished" or "interrupted".
+
+        Raises:
+            ManyviewsError: a loss is not finite, or too many images cannot be read.
+        """
+        started = time.monotonic() - self.seconds
+        self.method.train()
+        progress, before = self.length.progress(self.step, self.seconds), None
+        if progress >= 1.0:
+            return "finished"
+        for drawn in self._drawn():
+            if self.step % self.epoch == 0:
+                self.method.before_epoch(self.step // self.epoch, self._embed)
+            lr = set_rate(self.optimiser, self.recipe, progress)
+            out = self._advance(drawn, progress)
+            check(before, self.data)  # one step late, so that the device is never waited for
+            self.step, self.seconds = self.step + 1, time.monotonic() - started
+            progress = self.length.progress(self.step, self.seconds)
+            before = (self.step, drawn.index, out.loss.detach())
+            stop = distributed.any_rank(self.interrupted())
+            ends = "finished" if progress >= 1.0 else "interrupted" if stop else None
+            if ends:
+                check(before, self.data)
+            self._tell(out, progress, lr, ends)
+            if ends:
+                return ends
+        raise AssertionError("batches never end")
+
+    def _drawn(self) -> Iterator[Drawn]:
+        return batches(
+            self.data,
+            batch=self.recipe.batch,
+            seed=self.recipe.seed,
+            step=self.step,
+            rank=distributed.rank(),
+            world=distributed.world_size(),
+            views=self.views,
+            workers=self.workers,
+            device=self.device,
+            skipped=self.skipped,
+        )
+
+    def _advance(self, drawn: Drawn, progress: float) -> Out:
+        recipe, step = self.recipe, self.step
+        torch.manual_seed(seed_of(recipe.seed, "step", step, distributed.rank()))
+        batch = self._seen(drawn)
+        self.optimiser.zero_grad(set_to_none=True)
+        outs = [self._backward(piece, progress) for piece in pieces(batch, recipe.accumulate)]
+        if recipe.clip is not None:
+            nn.utils.clip_grad_norm_(self.method.parameters(), recipe.clip)
+        self.optimiser.step()
+        out = merged(outs)
+        self.method.after_step(out, progress)
+        return out
+
+    def _seen(self, drawn: Drawn) -> Batch:
+        share = self.recipe.batch // distributed.world_size()
+        first = distributed.rank() * share
+        draws = self.views.draw(self.recipe.batch, self.recipe.seed, "views", drawn.step).rows(
+            first, first + share
+        )
+        if drawn.image is not None:
+            views = self.views(drawn.image, draws)
+        else:
+            assert drawn.crops is not None
+            views = self.views.finish(drawn.crops, draws)
+        if self.recipe.channels_last:
+            views = [view.contiguous(memory_format=torch.channels_last) for view in views]
+        return Batch(views, drawn.index, drawn.label if self.method.supervised else None)
+
+    def _backward(self, batch: Batch, progress: float) -> Out:
+        bf16 = self.recipe.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            out: Out = self.compute(batch, progress)
+        (out.loss / self.recipe.accumulate).backward()
+        return out
+
+    def _embed(self) -> Tensor:
+        embedder = EncoderEmbedder(self.method.encoder, self.method.spec.size, self.device)
+        return embed_all(embedder, self.data).h_ND
+
+    def _tell(self, out: Out, progress: float, lr: float, ends: str | None) -> None:
+        moment = Moment(
+            step=self.step,
+            epoch=self.step / self.epoch,
+            progress=progress,
+            seconds=self.seconds,
+            items=self.step * self.recipe.batch,
+            lr=lr,
+            loss=out.loss.detach(),
+            log={name: value.detach() for name, value in out.log.items()},
+            method=self.method,
+            z=None if out.z is None else out.z.detach(),
+            state=self.state,
+            ends=ends,
+        )
+        for hook in self.hooks:
+            hook(moment)
+
+
+class _Loss(nn.Module):
+    """The method's loss as a forward pass, which is what DistributedDataParallel wraps."""
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, batch: Batch, progress: float) -> Out:
+        return self.method.loss(batch, progress)
+
+
+def pieces(batch: Batch, count: int) -> list[Batch]:
+    """The batch in ``count`` equal runs of rows."""
+    if count == 1:
+        return [batch]
+    rows = len(batch.index)
+    if rows % count:
+        raise ManyviewsError(
+            f"A batch of {rows} does not split into {count} pieces; choose --accumulate to divide it"
+        )
+    cut = [slice(i * rows // count, (i + 1) * rows // count) for i in range(count)]
+    return [
+        Batch(
+            [v[rows] for v in batch.views],
+            batch.index[rows],
+            None if batch.label is None else batch.label[rows],
+        )
+        for rows in cut
+    ]
+
+
+def merged(outs: list[Out]) -> Out:
+    """One record of a step from those of its pieces: mean loss, carried rows in order."""
+    if len(outs) == 1:
+        return outs[0]
+    carry = None if outs[0].carry is None else torch.cat([out.carry for out in outs])  # pyright: ignore[reportArgumentType]
+    log = {name: torch.stack([out.log[name] for out in outs]).mean() for name in outs[0].log}
+    return Out(torch.stack([out.loss.detach() for out in outs]).mean(), log, carry, outs[0].z)
+
+
+def check(before: tuple[int, Tensor, Tensor] | None, data: ImageSet) -> None:
+    """Stop where a loss is not finite; what was saved before it stays."""
+    if before is None or torch.isfinite(before[2]):
+        return
+    step, index, loss = before
+    some = ", ".join(str(data.names[i]) for i in index[:3].tolist())
+    raise ManyviewsError(
+        f"The loss of step {step} is {loss.item()}, on a batch that begins with {some}; the last checkpoint holds a "
+        "good state: try a lower --lr, a --warmup or --clip 1"
+    )

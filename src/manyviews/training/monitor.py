@@ -1,0 +1,70 @@
+"""Is it working? A look at the representation at even marks of a run, without labels, and by kNN where there are some."""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from manyviews import distributed
+from manyviews.data import ImageSet
+from manyviews.evaluation import EncoderEmbedder, LabelFree, embed_all, labelfree, verdict
+from manyviews.evaluation.knn import knn_accuracy
+from manyviews.method import Method
+from manyviews.nets.encoder import judging
+from manyviews.rng import generator
+from manyviews.training.loop import Moment
+from manyviews.views import Views
+
+QUERIES = 512  # images whose representation is looked at; where they have labels, a kNN among
+BANK = 2048  # others of the training set guesses theirs: a trend, not a result
+MARKS = 12  # looks a run
+
+
+class Monitor:
+    """Adds spread, RankMe, alignment, uniformity, a verdict and an online kNN to the log at ``MARKS`` even marks.
+
+    Everything is read in eval mode and changes no state. The images looked at are the same at every mark.
+    """
+
+    def __init__(self, method: Method, data: ImageSet, history: Sequence[LabelFree] = ()) -> None:
+        self.data, self.history, self.next = data, list(history), 1
+        self.view = Views(method.views().views[0])
+        order = torch.randperm(len(data), generator=generator("monitor", len(data)))
+        count = min(QUERIES, max(2, len(data) // 4))
+        self.queries, self.bank = order[:count], order[count : count + BANK]
+
+    def __call__(self, moment: Moment) -> None:
+        due = moment.progress >= self.next / MARKS or moment.ends == "finished"
+        if not due or not distributed.is_main():
+            return
+        self.next = int(moment.progress * MARKS) + 1
+        embedder = EncoderEmbedder(moment.method.encoder, moment.method.spec.size)
+        query = embed_all(embedder, self.watched)
+        seen = [self._seen(moment.method, which) for which in (0, 1)]
+        self.history.append(
+            labelfree(query.h_ND, *seen, z_ND=None if moment.z is None else moment.z.float().cpu())
+        )
+        moment.log |= self.history[-1].as_dict() | {"verdict": verdict(self.history).state}
+        if query.labels is not None:
+            bank = embed_all(embedder, self.data.subset(self.bank))
+            assert bank.labels is not None and self.data.classes is not None
+            moment.log["knn"] = knn_accuracy(
+                bank.h_ND, bank.labels, query.h_ND, query.labels, classes=len(self.data.classes), k=20
+            )
+
+    @cached_property
+    def watched(self) -> ImageSet:
+        """The images that are looked at, in memory."""
+        some = self.data.subset(self.queries)
+        return some if some.pixels is not None else some.resident(2 * self.view.views[0].size)
+
+    @torch.no_grad()
+    def _seen(self, method: Method, which: int) -> Tensor:
+        """Embeddings of one random view of each watched image, the same view at every mark."""
+        pixels = self.watched.pixels
+        assert pixels is not None
+        device = next(method.parameters()).device
+        with judging(method.encoder):
+            (view,) = self.view(pixels.to(device), self.view.draw(len(pixels), "monitor", which))
+            return torch.cat([method.encoder(part).float().cpu() for part in view.split(256)])

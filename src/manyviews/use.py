@@ -1,0 +1,236 @@
+"""Use what was learned: judge it, embed with it, search with it, hand it over."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from manyviews import learn
+from manyviews.data import ImageSet, open_data, read
+from manyviews.errors import ManyviewsError
+from manyviews.evaluation import Features, embed_all, neighbours
+from manyviews.evaluation import evaluate as judge
+from manyviews.files import replacing
+from manyviews.nets.interop import Exported
+from manyviews.nets.interop import export as write_for
+from manyviews.runs import Run
+
+SUFFIX = {"onnx": "onnx"}  # of an exported file; safetensors for all others
+
+
+def load(path: str | Path) -> Run:
+    """Open a run: ``manyviews.load("runs/photos").embed(images)``.
+
+    Raises:
+        ManyviewsError: there is no run there.
+    """
+    return Run.open(path)
+
+
+def evaluate(
+    run: str | Path | Run,
+    data: Any = None,
+    *,
+    protocol: Sequence[str] = ("knn",),
+    data_root: str | Path | None = None,
+    seeds: int = 1,
+) -> dict[str, Any]:
+    """What a run's encoder is worth, by any of ``evaluation.PROTOCOLS``; also entered in ``results.json``.
+
+    Args:
+        run: a run or its folder.
+        data: labelled images; None: the run's own data, and without labels the label-free figures.
+        protocol: knn, linear, linear-sgd, finetune, linear-1%, finetune-10%, labelfree ...
+        data_root: where named sets are; None: where they were when the run began.
+        seeds: how often each protocol is repeated with another seed; several give each top-1's mean and deviation.
+
+    Raises:
+        ManyviewsError: an unknown protocol, or one that this data cannot serve.
+    """
+    run = run if isinstance(run, Run) else load(run)
+    root = data_root if data_root is not None else run.settings["data"]["root"]
+    source = data if data is not None else run.recipe.data
+    if isinstance(source, str) and not source:
+        raise ManyviewsError(f"{run.path} learned from an array; say with data= what to judge it by.")
+    side = run.size if source == "world" else learn.CANVAS * run.size
+    train = open_data(source, split="train", root=root, size=side)
+    test = learn.held_out(source, run.size, root)
+    if train.labels is None and data is None:
+        protocol = ("labelfree",)
+    all_seeds = [
+        judge(run.embedder, train, test if train.labels is not None else None, protocols=protocol, seed=seed)
+        for seed in range(seeds)
+    ]
+    figures = all_seeds[0]
+    if seeds > 1:
+        for name in figures:
+            tops = torch.tensor(
+                [one[name]["top1"] for one in all_seeds if "top1" in one[name]], dtype=torch.float64
+            )
+            if len(tops):
+                figures[name] |= {
+                    "top1_mean": tops.mean().item(),
+                    "top1_std": tops.std().item(),
+                    "seeds": seeds,
+                }
+    entered = run.results().get("evaluations", {})
+    run.add_results(evaluations=entered | {train.name: figures})
+    return {"run": str(run.path), "data": train.name, "figures": figures}
+
+
+def embed(
+    run: str | Path | Run, data: Any, *, out: str | Path | None = None, data_root: str | Path | None = None
+) -> Features:
+    """Embed every image of ``data``; with ``out``, also write a table of paths, labels and vectors.
+
+    Args:
+        run: a run or its folder.
+        data: anything that ``pretrain`` takes.
+        out: ``.parquet``, ``.npz`` or ``.csv``; None: no file.
+        data_root: where named sets are.
+
+    Raises:
+        ManyviewsError: the suffix of ``out`` is none of these.
+    """
+    run = run if isinstance(run, Run) else load(run)
+    images = _all(data, data_root)
+    writer = None if out is None else _writer(Path(out))
+    features = embed_all(run.embedder, images)
+    if writer is not None and out is not None:
+        writer(Path(out), images, features)
+    return features
+
+
+def _all(data: Any, root: str | Path | None) -> ImageSet:
+    """Every image of a source: of a folder with splits all of them, of a named set its training split."""
+    is_path = isinstance(data, (str, Path)) and Path(data).expanduser().exists()
+    return open_data(data, split="all" if is_path else "train", root=root)
+
+
+def _writer(out: Path) -> Any:
+    writers = {".parquet": _parquet, ".npz": _npz, ".csv": _csv}
+    if out.suffix not in writers:
+        raise ManyviewsError(
+            f"Vectors cannot be written as '{out.suffix}' ({out}); choose {', '.join(writers)}."
+        )
+    return writers[out.suffix]
+
+
+def _columns(images: ImageSet, features: Features) -> tuple[list[str], list[str] | None]:
+    rows = range(len(images)) if features.index is None else features.index.tolist()
+    names = [str(images.names[row]) for row in rows]
+    if features.labels is None or images.classes is None:
+        return names, None
+    return names, [images.classes[label] for label in features.labels.tolist()]
+
+
+def _parquet(out: Path, images: ImageSet, features: Features) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names, labels = _columns(images, features)
+    width = features.h_ND.shape[1]
+    flat = pa.array(features.h_ND.contiguous().view(-1).numpy(), pa.float32())
+    columns = {"path": names, **({"label": labels} if labels else {})}
+    table = pa.table({**columns, "vector": pa.FixedSizeListArray.from_arrays(flat, width)})
+    with replacing(out) as file:
+        pq.write_table(table, file)
+
+
+def _npz(out: Path, images: ImageSet, features: Features) -> None:
+    import numpy as np
+
+    names, labels = _columns(images, features)
+    more = {"label": np.array(labels)} if labels else {}
+    with replacing(out) as file:
+        np.savez(file, allow_pickle=False, path=np.array(names), vector=features.h_ND.numpy(), **more)
+
+
+def _csv(out: Path, images: ImageSet, features: Features) -> None:
+    import csv
+    import io
+
+    names, labels = _columns(images, features)
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(
+        ["path", *(["label"] if labels else []), *(f"v{i}" for i in range(features.h_ND.shape[1]))]
+    )
+    for row, (name, vector) in enumerate(zip(names, features.h_ND.tolist(), strict=True)):
+        writer.writerow([name, *([labels[row]] if labels else []), *vector])
+    with replacing(out) as file:
+        file.write(text.getvalue().encode())
+
+
+@dataclass(frozen=True)
+class Found:
+    """One neighbour of a query."""
+
+    path: str
+    distance: float  # 1 - cosine, in [0, 2]
+
+
+def search(
+    run: str | Path | Run,
+    data: Any,
+    *,
+    query: str | Path,
+    k: int = 10,
+    sheet: str | Path | None = None,
+    data_root: str | Path | None = None,
+) -> list[Found]:
+    """The k images of ``data`` nearest to the image file ``query``, nearest first.
+
+    Args:
+        run: a run or its folder.
+        data: what is searched; anything that ``pretrain`` takes.
+        query: an image file.
+        k: how many.
+        sheet: where to write a contact sheet of what was found (PNG); None: nowhere.
+        data_root: where named sets are.
+
+    Raises:
+        ManyviewsError: the query cannot be read, or there is nothing to search.
+    """
+    run = run if isinstance(run, Run) else load(run)
+    if k < 1:
+        raise ManyviewsError(f"-k is {k}; ask for at least one neighbour.")
+    asked = read(Path(query))
+    images = _all(data, data_root)
+    bank = embed_all(run.embedder, images)
+    similarity, index = neighbours(bank.h_ND, run.embed(asked[None]).cpu(), k)
+    rows = index[0] if bank.index is None else bank.index[index[0]]
+    found = [
+        Found(str(images.names[row]), 1.0 - score)
+        for row, score in zip(rows.tolist(), similarity[0].tolist(), strict=True)
+    ]
+    if sheet is not None:
+        _contact_sheet(asked, [images.read(row) for row in rows.tolist()], found, str(query), Path(sheet))
+    return found
+
+
+def _contact_sheet(query: Tensor, pictures: list[Tensor], found: list[Found], name: str, out: Path) -> None:
+    from manyviews.report import contact_sheet
+
+    captions = [f"{Path(one.path).name}\n{one.distance:.3f}" for one in found]
+    with replacing(out) as file:
+        contact_sheet(query, pictures, captions, query_caption=Path(name).name).save(file, format="PNG")
+
+
+def export(run: str | Path | Run, *, to: str, out: str | Path | None = None) -> Exported:
+    """Write the encoder for another library; returns the file and the line of Python that loads it there.
+
+    Args:
+        run: a run or its folder.
+        to: timm, torchvision, onnx or safetensors.
+        out: the file; None: beside the run's encoder.
+
+    Raises:
+        ManyviewsError: that library has no such net; says which formats do.
+    """
+    run = run if isinstance(run, Run) else load(run)
+    default = run.path / f"encoder-{to}.{SUFFIX.get(to, 'safetensors')}"
+    return write_for(run.encoder, Path(out) if out is not None else default, to, size=run.size)  # pyright: ignore[reportArgumentType]

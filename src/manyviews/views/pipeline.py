@@ -1,0 +1,265 @@
+"""Many views of a batch, as tensor operations on the device that the batch is on.
+
+Every decision is derived on the CPU from `Draws`, so a GPU is never asked which samples to blur: nothing waits for it.
+Shapes: V views, B samples, R = V B rows of equal size that are processed together, S side of a view.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from functools import cache
+
+import numpy
+import torch
+from torch import Tensor
+
+from manyviews.rng import generator
+from manyviews.views import blur, colour, geometry
+from manyviews.views.view import BLUR, FLIP, GREY, SIGMA, SOLARISE, Draws, View, draw_uniforms
+
+MEAN = (0.485, 0.456, 0.406)  # of ImageNet, red green blue, in [0, 1]
+STD = (0.229, 0.224, 0.225)
+
+# Bytes of float pixels processed at a time: on a CPU a chunk stays in the cache, on a GPU it bounds the memory.
+CHUNK_BYTES = {"cpu": 2**22, "other": 2**29}
+
+
+@dataclass(frozen=True)
+class Look:
+    """What happens to each row after the crop: decisions on the CPU, one entry a row."""
+
+    factors: Tensor  # [R, 4] float32
+    orders: Tensor  # [R] int64
+    grey: Tensor  # [R] bool
+    blur: Tensor  # [R] bool
+    sigma: Tensor  # [R] float32
+    solarise: Tensor  # [R] bool
+
+    @staticmethod
+    def of(view: View, uniforms: Tensor) -> "Look":
+        low, high = view.sigma
+        return Look(
+            colour.jitter_factors(view, uniforms),
+            colour.jitter_orders(view, uniforms),
+            uniforms[:, GREY] < view.grey,
+            uniforms[:, BLUR] < view.blur,
+            low + (high - low) * uniforms[:, SIGMA],
+            uniforms[:, SOLARISE] < view.solarise,
+        )
+
+    @staticmethod
+    def joined(looks: list["Look"]) -> "Look":
+        return Look(*(torch.cat([getattr(look, field.name) for look in looks]) for field in fields(Look)))
+
+    def rows(self, index: Tensor) -> "Look":
+        return Look(*(getattr(self, field.name)[index] for field in fields(Look)))
+
+
+class Views:
+    """Several views of every item. Multi-crop is several `View` of several sizes.
+
+    Views of one size (and blur kernel) run together in one batched call, whatever else their recipes say.
+    """
+
+    def __init__(self, *views: View) -> None:
+        if not views:
+            raise ValueError("Views needs at least one View.")
+        _keep_freed_memory()
+        self.views = views
+        self._groups: dict[tuple[int, int], list[int]] = {}
+        for number, view in enumerate(views):
+            self._groups.setdefault((view.size, view.blur_kernel), []).append(number)
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+    def __repr__(self) -> str:
+        return f"Views({', '.join(map(repr, self.views))})"
+
+    def describe(self) -> str:
+        """The recipes in plain words; equal ones are told once."""
+        texts = [view.describe() for view in self.views]
+        return "\n".join(f"{texts.count(text)} x {text}" for text in dict.fromkeys(texts))
+
+    def draw(self, batch: int, *parts: int | str) -> Draws:
+        """The randomness of a global batch of ``batch`` items: a function of ``parts`` alone.
+
+        Example: ``views.draw(256, seed, "views", step).rows(start, stop)`` on each rank.
+        """
+        return draw_uniforms(len(self.views), batch, generator(*parts))
+
+    def __call__(self, image: Tensor, draws: Draws) -> list[Tensor]:
+        """All views of uint8 ``[B, 3, H, W]``: per view float32 ``[B, 3, S, S]``, normalised, on its device.
+
+        Raises:
+            ValueError: where the image is not uint8 ``[B, 3, H, W]`` or the draws do not belong to it.
+        """
+        _check_image(image, 4)
+        self._check_draws(draws, len(image))
+        return self._render(draws, lambda numbers: self._cropper(image, draws, numbers), image.device)
+
+    def crop(self, image: Tensor, draws: Draws, row: int) -> list[Tensor]:
+        """Crop and flip one full-resolution image in a worker: uint8 ``[3, H, W]`` to V of uint8 ``[3, S, S]``."""
+        _check_image(image, 3)
+        self._check_draws(draws, None)
+        crops = []
+        for view, uniforms in zip(self.views, draws.uniforms, strict=True):
+            uniform = uniforms[row : row + 1]
+            box = geometry.crop_boxes(view, uniform, *image.shape[1:])[0].tolist()
+            crops.append(geometry.crop_one(image, box, bool(uniform[0, FLIP] < view.flip), view.size))
+        return crops
+
+    def finish(self, crops: list[Tensor], draws: Draws) -> list[Tensor]:
+        """Colour, blur and normalise what workers cropped: V of uint8 ``[B, 3, S, S]`` to V of float32."""
+        if len(crops) != len(self.views):
+            raise ValueError(
+                f"Views.finish got {len(crops)} crops for {len(self.views)} views; give one for each."
+            )
+        for crop, view in zip(crops, self.views, strict=True):
+            _check_image(crop, 4)
+            if crop.shape[2:] != (view.size, view.size):
+                raise ValueError(f"A crop of {tuple(crop.shape[2:])} came for a view of {view.size} pixels.")
+        self._check_draws(draws, len(crops[0]))
+
+        def reader(numbers: list[int]) -> Callable[[Tensor], Tensor]:
+            stack = torch.cat([crops[number] for number in numbers])
+            return lambda rows: stack.index_select(0, rows).float().div_(255)
+
+        return self._render(draws, reader, crops[0].device)
+
+    def _cropper(self, image: Tensor, draws: Draws, numbers: list[int]) -> Callable[[Tensor], Tensor]:
+        """A function from row numbers to their crops, float32 ``[n, 3, S, S]`` in [0, 1]."""
+        batch, _, height, width = image.shape
+        size = self.views[numbers[0]].size
+        views = [(self.views[number], draws.uniforms[number]) for number in numbers]
+        boxes = torch.cat([geometry.crop_boxes(view, uniforms, height, width) for view, uniforms in views])
+        flips = torch.cat([uniforms[:, FLIP] < view.flip for view, uniforms in views])
+
+        if image.device.type != "cpu" or max(height, width, size) <= geometry.MATRIX_SIDE:
+            boxes, flips = boxes.to(image.device), flips.to(image.device)
+
+            def by_matrices(rows: Tensor) -> Tensor:
+                source = image.index_select(0, rows % batch).float().div_(255)
+                return geometry.crop_by_matrices(source, boxes[rows], flips[rows], size)
+
+            return by_matrices
+
+        boxes_list, flips_list = boxes.tolist(), flips.tolist()
+
+        def one_by_one(rows: Tensor) -> Tensor:
+            x = torch.empty(len(rows), 3, size, size)
+            for out, row in zip(x, rows.tolist(), strict=True):
+                crop = geometry.crop_one(image[row % batch], boxes_list[row], flips_list[row], size)
+                out.copy_(crop).div_(255)
+            return x
+
+        return one_by_one
+
+    def _render(
+        self,
+        draws: Draws,
+        reader: Callable[[list[int]], Callable[[Tensor], Tensor]],
+        device: torch.device,
+    ) -> list[Tensor]:
+        views: list[Tensor] = [torch.empty(0)] * len(self.views)
+        with torch.no_grad():
+            for (size, kernel), numbers in self._groups.items():
+                look = Look.joined([Look.of(self.views[n], draws.uniforms[n]) for n in numbers])
+                out = _empty((len(look.orders), 3, size, size), device)
+                read = reader(numbers)
+                for rows in _chunks(look.orders, 12 * size * size, device):
+                    rows_there = rows.to(device)
+                    out[rows_there] = _finish(read(rows_there), look.rows(rows), kernel)
+                for number, view in zip(numbers, out.split(len(draws)), strict=True):
+                    views[number] = view
+        return views
+
+    def _check_draws(self, draws: Draws, batch: int | None) -> None:
+        if len(draws.uniforms) != len(self.views):
+            raise ValueError(f"The draws are for {len(draws.uniforms)} views, not {len(self.views)}.")
+        if batch is not None and len(draws) != batch:
+            raise ValueError(
+                f"The draws are for {len(draws)} images, not {batch}; slice them with Draws.rows."
+            )
+
+
+def plain(image: Tensor, size: int) -> Tensor:
+    """What an encoder sees when it is judged: uint8 ``[B, 3, H, W]`` to float32 ``[B, 3, size, size]``, normalised.
+
+    Images that are not already ``size`` on both sides are resized (antialiased, the short side to 8/7 of ``size``:
+    256 for 224) and cropped in the middle.
+    """
+    _check_image(image, 4)
+    height, width = image.shape[2:]
+    if (height, width) != (size, size):
+        short = round(size * 8 / 7)
+        scale = short / min(height, width)
+        image = geometry.resize(image, max(short, int(height * scale)), max(short, int(width * scale)))
+        top, left = round((image.shape[2] - size) / 2), round((image.shape[3] - size) / 2)
+        image = image[:, :, top : top + size, left : left + size]
+    return normalise(image.float().div_(255))
+
+
+def normalise(x: Tensor) -> Tensor:
+    """Standardise float32 ``[..., 3, H, W]`` in [0, 1] by `MEAN` and `STD`."""
+    return _normalise_(x.clone())
+
+
+def picture(view: Tensor) -> Tensor:
+    """The picture behind a normalised view ``[..., 3, H, W]``: uint8, for people to look at."""
+    mean, std = _mean_and_std(view.device)
+    return (view.detach().float() * std + mean).mul_(255).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def _finish(x: Tensor, look: Look, kernel: int) -> Tensor:
+    """Everything after the crop, in SimCLR's and BYOL's order; consumes ``x``."""
+    colour.jitter(x, look.factors.to(x.device), look.orders)
+    _change(x, look.grey, colour.grey)
+    if look.blur.any():
+        blur.blur_(x, look.blur.nonzero()[:, 0], look.sigma[look.blur], kernel)
+    _change(x, look.solarise, colour.solarise)
+    return _normalise_(x)
+
+
+def _change(x: Tensor, chosen: Tensor, change: Callable[[Tensor], Tensor]) -> None:
+    if chosen.any():
+        rows = chosen.nonzero()[:, 0].to(x.device)
+        x.index_copy_(0, rows, change(x.index_select(0, rows)))
+
+
+def _normalise_(x: Tensor) -> Tensor:
+    mean, std = _mean_and_std(x.device)
+    return x.sub_(mean).div_(std)
+
+
+def _mean_and_std(device: torch.device) -> tuple[Tensor, Tensor]:
+    return torch.tensor(MEAN, device=device)[:, None, None], torch.tensor(STD, device=device)[:, None, None]
+
+
+@cache
+def _keep_freed_memory() -> None:
+    """Free one large block, so that glibc keeps such blocks rather than asking for new pages at every operation.
+
+    Its threshold for returning memory rises to the largest block ever freed, 32 MiB at most; elsewhere this is idle.
+    """
+    torch.empty(31 * 2**20, dtype=torch.uint8)
+
+
+def _empty(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Like `torch.empty`, but NumPy asks for huge pages: a tenth of the time that a CPU takes to touch new memory."""
+    if device.type != "cpu":
+        return torch.empty(shape, device=device)
+    return torch.from_numpy(numpy.empty(shape, numpy.float32))
+
+
+def _chunks(orders: Tensor, row_bytes: int, device: torch.device) -> Iterator[Tensor]:
+    """Row numbers, sorted by their order of operations so that neighbours can share them, a chunk at a time."""
+    limit = CHUNK_BYTES["cpu" if device.type == "cpu" else "other"]
+    yield from orders.argsort(stable=True).split(max(1, limit // row_bytes))
+
+
+def _check_image(image: Tensor, dims: int) -> None:
+    shape = "[B, 3, H, W]" if dims == 4 else "[3, H, W]"
+    if image.dtype != torch.uint8 or image.ndim != dims or image.shape[-3] != 3:
+        raise ValueError(f"An image must be uint8 {shape}, not {image.dtype} {list(image.shape)}.")
+    if 0 in image.shape[-2:]:
+        raise ValueError(f"An image of {image.shape[-1]}x{image.shape[-2]} pixels has nothing to see.")

@@ -1,0 +1,141 @@
+"""What a view is: a recipe (`View`), the raw randomness behind a batch of them (`Draws`), and their ranges.
+
+A view is a picture of an item after cropping, flipping, colour jitter, greying, blur and solarisation, in that
+order: the pipeline of SimCLR (arXiv:2002.05709, appendix A) and BYOL (arXiv:2006.07733, appendix B).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+TRIES = 10  # torchvision's number of attempts at a crop that fits
+
+# Which uniform decides what: one row of `Draws` is one sample, so a row means the same in every process.
+AREA = slice(0, TRIES)
+ASPECT = slice(TRIES, 2 * TRIES)
+TOP, LEFT, FLIP, JITTER = range(2 * TRIES, 2 * TRIES + 4)
+FACTORS = slice(2 * TRIES + 4, 2 * TRIES + 8)
+ORDER = slice(2 * TRIES + 8, 2 * TRIES + 12)
+GREY, BLUR, SIGMA, SOLARISE = range(2 * TRIES + 12, 2 * TRIES + 16)
+UNIFORMS = 2 * TRIES + 16
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The raw randomness of a batch: per view, ``[B, UNIFORMS]`` float32 in [0, 1), on the CPU.
+
+    Pixels enter only later, so the same draws serve images of any size, in any process.
+    """
+
+    uniforms: tuple[Tensor, ...]
+
+    def __len__(self) -> int:
+        """The number of samples, B."""
+        return len(self.uniforms[0])
+
+    def rows(self, start: int, stop: int) -> "Draws":
+        """The draws of samples ``start`` to ``stop`` (exclusive): a rank's slice of the global batch."""
+        return Draws(tuple(uniform[start:stop] for uniform in self.uniforms))
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """How one view is made. Probabilities lie in [0, 1]; ``None`` or 0 turns a step off.
+
+    Every step has the semantics of torchvision's float path, with its own parameters (and, for the jitter,
+    its own order of operations) for every sample.
+
+    Raises:
+        ValueError: where a range or a probability makes no sense.
+    """
+
+    size: int  # side of the view, pixels
+    crop: tuple[float, float] | None = (0.08, 1.0)  # share of the area; None: the central square
+    ratio: tuple[float, float] = (
+        3 / 4,
+        4 / 3,
+    )  # width / height of the crop, before it is resized to a square
+    flip: float = 0.5
+    jitter: tuple[float, float, float, float] | None = (
+        None  # strengths: brightness, contrast, saturation, hue
+    )
+    jitter_p: float = 0.8
+    grey: float = 0.0
+    blur: float = 0.0
+    sigma: tuple[float, float] = (0.1, 2.0)  # pixels of the view
+    kernel: int | None = None  # odd; None: a tenth of the side, made odd (SimCLR, appendix A)
+    solarise: float = 0.0  # inverts what is brighter than 128 of 255
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ValueError(f"View size is {self.size}; it must be at least 1 pixel.")
+        for name in ("flip", "jitter_p", "grey", "blur", "solarise"):
+            _check_range(f"probability {name}", (getattr(self, name),), 0, 1)
+        if self.crop is not None:
+            _check_range("crop (share of the area)", self.crop, 0, 1, open_low=True)
+        _check_range("ratio", self.ratio, 0, float("inf"), open_low=True)
+        _check_range("sigma", self.sigma, 0, float("inf"), open_low=True)
+        if self.jitter is not None:
+            if len(self.jitter) != 4:
+                raise ValueError(
+                    "View jitter needs four strengths: brightness, contrast, saturation and hue."
+                )
+            for strength in self.jitter[:3]:
+                _check_range("jitter strength", (strength,), 0, float("inf"))
+            _check_range("jitter of the hue", self.jitter[3:], 0, 0.5)
+        if self.kernel is not None and (self.kernel < 1 or self.kernel % 2 == 0):
+            raise ValueError(f"View kernel is {self.kernel}; a blur kernel must be odd and positive.")
+        if self.blur > 0 and self.blur_kernel // 2 >= self.size:
+            raise ValueError(
+                f"View kernel {self.blur_kernel} is too wide for a view of {self.size} pixels; "
+                f"use at most {2 * self.size - 1}."
+            )
+
+    @property
+    def blur_kernel(self) -> int:
+        """The side of the blur kernel in pixels, odd."""
+        return self.kernel if self.kernel is not None else self.size // 10 // 2 * 2 + 1
+
+    def describe(self) -> str:
+        """The recipe in plain words, for a report or a page of documentation."""
+        side = f"{self.size}x{self.size}"
+        steps = [f"the central square, resized to {side}"]
+        if self.crop is not None:
+            low, high = self.crop
+            steps = [f"a crop of {_percent(low)} to {_percent(high)} of the area, resized to {side}"]
+        if self.flip:
+            steps.append(f"flipped left to right ({_percent(self.flip)})")
+        if self.jitter is not None and self.jitter_p:
+            names = ("brightness", "contrast", "saturation", "hue")
+            strengths = ", ".join(f"{n} {s:g}" for n, s in zip(names, self.jitter, strict=True) if s)
+            steps.append(f"colours jittered in random order ({_percent(self.jitter_p)}: {strengths})")
+        if self.grey:
+            steps.append(f"turned grey ({_percent(self.grey)})")
+        if self.blur:
+            low, high = self.sigma
+            steps.append(
+                f"blurred ({_percent(self.blur)}: sigma {low:g} to {high:g} pixels, kernel {self.blur_kernel})"
+            )
+        if self.solarise:
+            steps.append(f"solarised ({_percent(self.solarise)})")
+        return "; ".join(steps)
+
+
+def draw_uniforms(views: int, batch: int, generator: torch.Generator) -> Draws:
+    """Draws for ``batch`` samples of each view, from ``generator``."""
+    return Draws(tuple(torch.rand(batch, UNIFORMS, generator=generator) for _ in range(views)))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g}%"
+
+
+def _check_range(
+    name: str, values: tuple[float, ...], low: float, high: float, open_low: bool = False
+) -> None:
+    if len(values) > 2 or list(values) != sorted(values):
+        raise ValueError(f"View {name} is {values}; give the smaller bound first, then the larger.")
+    if any(not (low < v if open_low else low <= v) or not v <= high for v in values):
+        bracket = "(" if open_low else "["
+        raise ValueError(f"View {name} is {values}; it must lie in {bracket}{low}, {high}].")

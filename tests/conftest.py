@@ -1,0 +1,13 @@
+"""What every test shares: one thread a process, and no clock in the verdict."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, and for processes that tests start
+
+import torch
+from hypothesis import settings
+
+torch.set_num_threads(1)
+
+settings.register_profile("manyviews", deadline=None, max_examples=25)  # a busy machine is not a failure
+settings.load_profile("manyviews")

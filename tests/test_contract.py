@@ -1,0 +1,175 @@
+"""One test walks every method: what the contract promises holds for each file under ``methods/``."""
+
+import dataclasses
+import inspect
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from manyviews import plan
+from manyviews.cli.learning import Run as RunFlags
+from manyviews.data import ImageSet, in_memory
+from manyviews.errors import ManyviewsError
+from manyviews.evaluation import EncoderEmbedder
+from manyviews.method import Batch, Method, Out, Spec, find, names
+from manyviews.recipe import Budget, Recipe
+from manyviews.rng import generator
+from manyviews.runs import net_factory, record
+from manyviews.training import checkpoint
+from manyviews.training.loop import Loop
+
+SIZE, ITEMS, CLASSES = 16, 48, 4
+EVERY = pytest.mark.parametrize("name", names())
+
+
+def images() -> ImageSet:
+    pixels = torch.randint(0, 256, (ITEMS, 3, SIZE, SIZE), generator=generator("pixels"), dtype=torch.uint8)
+    return in_memory("noise", pixels, torch.arange(ITEMS) % CLASSES, tuple("abcd"))
+
+
+def small(name: str, **changes: object) -> tuple[object, Recipe]:
+    """The method's own recipe for the world, at a size for tests."""
+    config, recipe = plan.base(find(name), "world")
+    fewer = {"queue": 32, "splits": 2, "hidden": 32, "bottleneck": 16}
+    config = dataclasses.replace(
+        config, **{k: v for k, v in fewer.items() if k in {f.name for f in dataclasses.fields(config)}}
+    )
+    return plan.changed(
+        find(name), config, recipe, {"size": SIZE, "batch": 16, "budget": "5steps", **changes}
+    )
+
+
+def build(name: str, net: str = "cifar_resnet8", **changes: object) -> tuple[Method, Recipe]:
+    config, recipe = small(name, **changes)
+    torch.manual_seed(0)
+    spec = Spec(items=ITEMS, size=SIZE, classes=CLASSES)
+    return find(name).method(config, net_factory(net, SIZE), spec), recipe
+
+
+@EVERY
+def test_config_survives_json_and_refuses_what_it_does_not_know(name: str) -> None:
+    for config, recipe in find(name).recipes.values():
+        assert record(type(config), json.loads(json.dumps(dataclasses.asdict(config)))) == config
+        assert record(Recipe, json.loads(json.dumps(dataclasses.asdict(recipe)))) == recipe
+    with pytest.raises(ManyviewsError, match="knows no setting 'temprature'"):
+        record(find(name).config, {"temprature": 1.0})
+
+
+@EVERY
+def test_recipes_can_be_asked_for(name: str) -> None:
+    assert {"paper", "cifar10", "world"} <= set(find(name).recipes)
+    for _, recipe in find(name).recipes.values():
+        plan.check(recipe)
+        assert Budget.parse(recipe.budget).amount > 0
+
+
+@EVERY
+def test_every_flag_has_one_owner(name: str) -> None:
+    owners = [{f.name for f in dataclasses.fields(kind)} for kind in (find(name).config, Recipe, RunFlags)]
+    assert sum(map(len, owners)) == len(set.union(*owners))
+
+
+@EVERY
+def test_every_hyper_parameter_says_where_it_comes_from(name: str) -> None:
+    config = find(name).config
+    for field in dataclasses.fields(config):
+        owner = next(kind for kind in config.__mro__ if field.name in vars(kind).get("__annotations__", {}))
+        lines = inspect.getsource(owner).splitlines()
+        (line,) = [line for line in lines if line.startswith(f"    {field.name}: ")]
+        assert "  # " in line
+
+
+@EVERY
+def test_gradients_reach_all_that_is_trained_and_nothing_that_is_frozen(name: str) -> None:
+    method, recipe = build(name)
+    loop = Loop(method, images(), recipe)
+    drawn = next(loop._drawn())
+    method.loss(loop._seen(drawn), 0.0).loss.backward()
+    for parameter, tensor in method.named_parameters():
+        if tensor.requires_grad:
+            assert tensor.grad is not None and torch.isfinite(tensor.grad).all(), parameter
+        else:
+            assert tensor.grad is None, parameter
+
+
+@EVERY
+def test_labels_reach_only_the_supervised(name: str) -> None:
+    method, recipe = build(name)
+    seen: list[Tensor | None] = []
+    own = method.loss
+
+    def spy(batch: Batch, progress: float) -> Out:
+        seen.append(batch.label)
+        return own(batch, progress)
+
+    method.loss = spy  # pyright: ignore[reportAttributeAccessIssue]
+    Loop(method, images(), recipe).run()
+    assert len(seen) == 5
+    assert all((label is not None) == method.supervised for label in seen)
+
+
+@EVERY
+def test_stopped_and_resumed_equals_unbroken(name: str, tmp_path: Path) -> None:
+    unbroken, recipe = build(name)
+    Loop(unbroken, images(), recipe).run()
+
+    first, _ = build(name)
+    loop = Loop(first, images(), recipe)
+    loop.interrupted = lambda: loop.step == 2
+    assert loop.run() == "interrupted"
+    checkpoint.save(tmp_path, loop.step, loop.state())
+
+    second, _ = build(name, seed=0)
+    torch.nn.utils.vector_to_parameters(
+        torch.zeros(sum(p.numel() for p in second.parameters())), second.parameters()
+    )
+    loop = Loop(second, images(), recipe)
+    state, refused = checkpoint.newest(tmp_path)
+    assert state is not None and not refused
+    loop.restore(state)
+    assert loop.run() == "finished"
+    for (key, a), b in zip(unbroken.state_dict().items(), second.state_dict().values(), strict=True):
+        assert torch.equal(a, b), key
+
+
+@EVERY
+def test_embedding_changes_no_state(name: str) -> None:
+    method, _ = build(name)
+    before = {key: value.clone() for key, value in method.state_dict().items()}
+    random = torch.random.get_rng_state()
+    pixels = images().pixels
+    assert pixels is not None
+    first = EncoderEmbedder(method.encoder, SIZE).embed(pixels)
+    assert torch.equal(first, EncoderEmbedder(method.encoder, SIZE).embed(pixels))
+    assert torch.equal(random, torch.random.get_rng_state())
+    assert all(torch.equal(before[key], value) for key, value in method.state_dict().items())
+
+
+@EVERY
+def test_a_seed_repeats_a_run_and_another_seed_does_not(name: str) -> None:
+    def trained(seed: int) -> Tensor:
+        method, recipe = build(name, seed=seed)
+        Loop(method, images(), recipe).run()
+        return torch.cat([p.detach().flatten() for p in method.encoder.parameters()])
+
+    once = trained(0)
+    assert torch.equal(once, trained(0))
+    assert not torch.equal(once, trained(1))
+
+
+@EVERY
+def test_accumulation_sees_every_row_once(name: str) -> None:
+    method, recipe = build(name, accumulate=2)
+    rows: list[int] = []
+    own = method.after_step
+
+    def spy(out: Out, progress: float) -> None:
+        rows.append(16 if out.carry is None else len(out.carry))
+        own(out, progress)
+
+    method.after_step = spy  # pyright: ignore[reportAttributeAccessIssue]
+    Loop(method, images(), recipe).run()
+    assert rows == [16] * 5

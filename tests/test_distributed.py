@@ -1,0 +1,177 @@
+"""Two gloo ranks with half the batch each equal one process with the whole; one process needs no process group.
+
+Starting a rank imports torch anew, which takes seconds, so both ranks run every check of this file in one start and
+report what they measured; the tests then compare.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+
+from manyviews import distributed
+from manyviews.memory import Queue
+from manyviews.objectives import nt_xent
+
+RANKS = 2
+TEMPERATURES = (0.005, 0.1, 0.5)
+
+
+def data(rows: int = 12) -> tuple[Tensor, Tensor]:
+    make = torch.Generator().manual_seed(0)
+    return torch.randn(rows, 6, generator=make), torch.randn(rows, 6, generator=make) * 2 + 1
+
+
+def plain_net() -> nn.Sequential:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(6, 10), nn.ReLU(), nn.Linear(10, 5)).double()
+
+
+def normed_net(momentum: float | None = 0.1) -> nn.Sequential:
+    torch.manual_seed(2)
+    image = nn.Sequential(
+        nn.Unflatten(1, (1, 2, 3)), nn.Conv2d(1, 4, 2), nn.BatchNorm2d(4, momentum=momentum), nn.ReLU()
+    )
+    return nn.Sequential(image, nn.Flatten(), nn.Linear(8, 5), nn.BatchNorm1d(5, affine=False)).double()
+
+
+def train(net: nn.Module, temperature: float, rows: slice) -> dict[str, Tensor]:
+    """One loss and its gradients; across ranks through DDP, as the training loop does."""
+    a, b = (x[rows].double() for x in data())
+    net.train()
+    learner = DistributedDataParallel(net) if dist.is_initialized() else net
+    z = learner(torch.cat([a, b]))
+    loss = nt_xent(*z.chunk(2), temperature)
+    loss.backward()
+    found = {f"grad {name}": p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
+    found |= {f"buffer {name}": x.clone() for name, x in net.named_buffers()}
+    return found | {"loss": distributed.all_reduce_mean(loss)}
+
+
+def measure(rows: slice) -> dict[str, Any]:
+    found: dict[str, Any] = {f"plain {t}": train(plain_net(), t, rows) for t in TEMPERATURES}
+    for momentum in (0.1, None):
+        net = distributed.synchronise(normed_net(momentum))
+        found[f"normed {momentum}"] = train(net, 0.5, rows)
+        found[f"normed {momentum} keys"] = list(net.state_dict())
+        found[f"normed {momentum} eval"] = distributed.gather(net.eval()(data()[0][rows].double()))
+    queue = Queue(20, 6)
+    for x in data():
+        queue.push(F.normalize(x[rows], dim=1))
+    found["queue"] = queue.state_dict()
+    return found
+
+
+def collectives() -> dict[str, Tensor]:
+    here = distributed.rank()
+    x = torch.full((2, 3), float(here + 1), requires_grad=True)
+    weight = torch.arange(12.0).view(4, 3) * (here + 1)
+    (distributed.gather_with_grad(x) * weight).sum().backward()
+    y = torch.tensor([1.0 + here], requires_grad=True)
+    (distributed.all_reduce_sum_with_grad(y) * (here + 1)).sum().backward()
+    assert x.grad is not None and y.grad is not None
+    return {
+        "gather": distributed.gather(x),
+        "gather grad": x.grad,
+        "sum grad": y.grad,
+        "sum": distributed.all_reduce_sum_with_grad(y).detach(),
+        "mean": distributed.all_reduce_mean(y),
+        "broadcast": distributed.broadcast_(torch.tensor([here + 5.0]), source=1),
+        "rank": torch.tensor([here, distributed.world_size(), distributed.is_main()]),
+    }
+
+
+def rank_main(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=RANKS)
+    found = {"measured": measure(distributed.local_rows(12)), "collectives": collectives()}
+    torch.save(found, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    folder: Path = tmp_path_factory.mktemp("ranks")
+    mp.spawn(rank_main, (str(folder),), nprocs=RANKS)
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(RANKS)]
+
+
+@pytest.fixture(scope="module")
+def whole() -> dict[str, Any]:
+    return measure(slice(None))
+
+
+@pytest.mark.parametrize("what", [*(f"plain {t}" for t in TEMPERATURES), "normed 0.1", "normed None"])
+def test_loss_and_gradients_equal_one_process(
+    ranks: list[dict[str, Any]], whole: dict[str, Any], what: str
+) -> None:
+    for found in ranks:
+        ours, one = found["measured"][what], whole[what]
+        assert ours.keys() == one.keys()
+        for name in one:
+            assert torch.allclose(ours[name], one[name], rtol=1e-6, atol=1e-9), name
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_synchronised_batch_norm_keeps_its_keys_and_evaluates_alike(
+    ranks: list[dict[str, Any]], whole: dict[str, Any], momentum: float | None
+) -> None:
+    for found in ranks:
+        assert found["measured"][f"normed {momentum} keys"] == whole[f"normed {momentum} keys"]
+        evaluated = found["measured"][f"normed {momentum} eval"]
+        assert torch.allclose(evaluated, whole[f"normed {momentum} eval"], atol=1e-9)
+
+
+def test_every_rank_holds_the_queue_of_one_process(
+    ranks: list[dict[str, Any]], whole: dict[str, Any]
+) -> None:
+    for found in ranks:
+        for name, value in whole["queue"].items():
+            assert torch.equal(found["measured"]["queue"][name], value)
+
+
+def test_collectives_across_ranks(ranks: list[dict[str, Any]]) -> None:
+    for rank, found in enumerate(each["collectives"] for each in ranks):
+        assert torch.equal(found["gather"][:, 0], torch.tensor([1.0, 1.0, 2.0, 2.0]))
+        assert torch.equal(found["gather grad"], 3 * torch.arange(12.0).view(4, 3)[rank * 2 : rank * 2 + 2])
+        assert (found["sum"].item(), found["sum grad"].item(), found["mean"].item()) == (3.0, 3.0, 1.5)
+        assert found["broadcast"].item() == 6.0
+        assert found["rank"].tolist() == [rank, 2, rank == 0]
+
+
+def test_one_process_needs_no_process_group() -> None:
+    assert not dist.is_initialized()
+    assert (distributed.rank(), distributed.world_size(), distributed.is_main()) == (0, 1, True)
+    assert distributed.local_rows(10) == slice(0, 10)
+    x = torch.randn(3, 2, requires_grad=True)
+    assert distributed.gather_with_grad(x) is x and distributed.all_reduce_sum_with_grad(x) is x
+    assert torch.equal(distributed.gather(x), x) and not distributed.gather(x).requires_grad
+    assert torch.equal(distributed.all_reduce_mean(x), x)
+    assert distributed.broadcast_(x) is x
+    net = normed_net()
+    assert distributed.synchronise(net) is net and type(net[3]) is nn.BatchNorm1d
+
+
+def test_rows_are_shared_out_without_gap_or_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "world_size", lambda: 3)
+    for total in (0, 1, 7, 9):
+        shares = []
+        for rank in range(3):
+            monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+            shares += list(range(total))[distributed.local_rows(total)]
+        assert shares == list(range(total))
+
+
+def test_a_split_batch_norm_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Halves(nn.BatchNorm2d):
+        pass
+
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    net = distributed.synchronise(nn.Sequential(Halves(3), nn.BatchNorm2d(3)))
+    assert [type(layer) for layer in net.children()] == [Halves, distributed.SyncBatchNorm]

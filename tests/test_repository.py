@@ -1,0 +1,161 @@
+"""What the repository says about itself is true: commands, versions, pages, links."""
+
+import importlib.util
+import itertools
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import manyviews
+
+ROOT = Path(__file__).parents[1]
+MARKDOWN = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+GENERATED = re.compile(r"<!-- methods: .*? -->\n(.*?)<!-- /methods -->", re.DOTALL)
+MACHINE_PATHS = re.compile(r"(?<![\w.~])/(?:work|tmp|home|root|Users)/[\w.]")
+
+
+@cache
+def manyviews_says(*arguments: str) -> str:
+    """What the command line prints, on lines wide enough to wrap no option."""
+    environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
+    done = subprocess.run(
+        [sys.executable, "-m", "manyviews", *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert done.returncode == 0, f"manyviews {shlex.join(arguments)} failed: {done.stderr}"
+    return done.stdout
+
+
+def shell_commands(path: Path) -> list[list[str]]:
+    """The commands in a page's ``sh`` blocks, without comments."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE)
+    return [
+        words
+        for block in blocks
+        for line in block.splitlines()
+        if (words := shlex.split(line, comments=True))
+    ]
+
+
+SHOWN = sorted({tuple(words) for path in MARKDOWN for words in shell_commands(path)})
+
+
+def plain(requirement: str) -> str:
+    """A package's name as the index normalises it."""
+    return re.split(r"[^\w.-]", requirement)[0].replace("_", "-").lower()
+
+
+def tracked_text() -> list[Path]:
+    """Every text file that is, or is about to be, under version control."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    paths = [ROOT / name for name in listed.stdout.split("\0") if name]
+    return [path for path in paths if path.is_file() and b"\0" not in path.read_bytes()[:8192]]
+
+
+def method_pages() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("method_pages", ROOT / "docs" / "method_pages.py")
+    assert spec and spec.loader
+    module = sys.modules["method_pages"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+PAGES = method_pages()
+
+
+@pytest.mark.parametrize("words", [words for words in SHOWN if words[0] == "manyviews"], ids=shlex.join)
+def test_every_command_shown_exists(words: tuple[str, ...]):
+    command, *rest = words[1:]
+    assert re.search(rf"(?<![\w-]){command}(?![\w-])", manyviews_says("--help"))
+    method = rest[:1] if command == "pretrain" else []
+    options = manyviews_says(command, *method, "--help")
+    unknown = [word for word in rest if word.startswith("--") and not re.search(rf"{word}(?![\w-])", options)]
+    assert not unknown
+
+
+@pytest.mark.parametrize("words", [words for words in SHOWN if words[0] == "make"], ids=shlex.join)
+def test_every_make_target_shown_exists(words: tuple[str, ...]):
+    makefile = (ROOT / "Makefile").read_text()
+    assert re.search(rf"^{words[1]}:", makefile, re.MULTILINE)
+
+
+def test_only_our_own_commands_are_shown():
+    assert {words[0] for words in SHOWN} == {"manyviews", "make"}
+
+
+def test_readme_holds_the_table_of_methods():
+    kept = GENERATED.search((ROOT / "README.md").read_text())
+    assert kept, "README.md has lost the markers around the table of methods"
+    assert kept[1].strip() == manyviews_says("methods", "--markdown").strip(), "copy it from the command"
+
+
+def test_versions_agree():
+    assert version("manyviews") == manyviews.__version__, "install again: make install"
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    assert f"\n## [{manyviews.__version__}]" in changelog
+    assert f"version = {{{manyviews.__version__}}}" in (ROOT / "README.md").read_text()
+
+
+def test_every_dependency_is_pinned():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    pinned = {plain(line) for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
+    assert {plain(need) for need in needed} - {"manyviews"} <= pinned
+
+
+@pytest.mark.parametrize("name", PAGES.files())
+def test_every_method_has_a_whole_page(name: str):
+    page = PAGES.page(PAGES.files()[name])
+    for heading in (
+        "## Anatomy",
+        "## Hyper-parameters",
+        "## Recipes",
+        "**Paper**",
+        "**Differs**",
+        "**Shapes**",
+    ):
+        assert heading in page
+    assert "arxiv.org/abs/" in page
+
+
+@pytest.mark.parametrize("name", PAGES.files())
+def test_every_hyper_parameter_says_what_it_is(name: str):
+    silent = [setting.name for setting in PAGES.settings(PAGES.files()[name], "Config") if not setting.help]
+    assert not silent
+
+
+@pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_within_the_repository_lead_somewhere(path: Path):
+    targets = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", path.read_text())
+    made = {"methods/index.md"}  # by docs/method_pages.py
+    missing = [target for target in targets if target not in made and not (path.parent / target).exists()]
+    assert not missing
+
+
+def test_nothing_names_a_path_of_one_machine():
+    wrong = [
+        f"{path.relative_to(ROOT)}: {found[0]}"
+        for path in tracked_text()
+        for found in MACHINE_PATHS.finditer(path.read_text(errors="replace"))
+        if not (
+            path.is_relative_to(ROOT / "tests") and found[0].startswith("/tmp")
+        )  # hostile archives name it
+    ]
+    assert not wrong
