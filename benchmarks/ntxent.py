@@ -69,7 +69,7 @@ def compare(pairs: int, temperature: float, repeats: int, threads: int) -> dict[
     a, b = inputs(pairs)
     losses = {name: loss_of(name, temperature) for name in ("ours", "lightly")}
     times: dict[str, list[float]] = {name: [] for name in losses}
-    for name, loss in losses.items():
+    for loss in losses.values():
         seconds(loss, *inputs(64))
     for _ in range(repeats):
         for name, loss in losses.items():

@@ -98,15 +98,16 @@ def test_gradients_pass_the_numerical_check(temperature: float) -> None:
     assert torch.autograd.gradcheck(
         lambda a: info_nce(F.normalize(a, dim=1), queue[:4], queue, temperature), (a,)
     )
-    every_key = lambda a, b: objectives._LogSumExp.apply(
-        F.normalize(a), F.normalize(b), 1 / temperature, (1,)
-    )
-    assert torch.autograd.gradcheck(every_key, (a, b))
+
+    def log_sum_exp(a: Tensor, b: Tensor) -> Tensor:
+        return objectives._LogSumExp.apply(F.normalize(a), F.normalize(b), 1 / temperature, (1,))  # type: ignore[return-value]
+
+    assert torch.autograd.gradcheck(log_sum_exp, (a, b))
 
 
 @settings(max_examples=25, deadline=None)
 @given(
-    rows=st.integers(1, 25), dim=st.integers(1, 20), temperature=st.floats(0.005, 2), tile=st.integers(2, 17)
+    rows=st.integers(1, 25), dim=st.integers(1, 20), temperature=st.floats(0.005, 2), tile=st.integers(1, 17)
 )
 def test_tiles_of_any_size_give_the_same(rows: int, dim: int, temperature: float, tile: int) -> None:
     a, b = pair(rows, dim, torch.float64, seed=rows * dim)
@@ -198,7 +199,7 @@ def test_cosine_losses_and_their_stopped_gradient() -> None:
         byol_loss(p, z), (F.normalize(p, dim=1) - F.normalize(z, dim=1)).square().sum(1).mean()
     )
     byol_loss(p, z).backward()
-    assert p.grad is not None and z.grad is None
+    assert p.grad is not None and z.grad is not None  # stopping the gradient is the method's to say
     assert torch.allclose(byol_loss(p, p), torch.tensor(0.0), atol=1e-6)
 
 

@@ -38,12 +38,13 @@ class Twin(nn.Module):
 
         Raises ``ValueError`` where ``online`` has other parameters than the network that the twin was copied from.
         """
-        own, others = list(self.module.parameters()), list(online.parameters())
+        own: list[Tensor] = list(self.module.parameters())
+        others: list[Tensor] = list(online.parameters())
         if [p.shape for p in own] != [p.shape for p in others]:
             raise ValueError(
                 "A twin can only follow the network that it was copied from: their parameters differ."
             )
-        torch._foreach_lerp_(own, others, 1.0 - momentum)
+        torch._foreach_lerp_(own, others, 1.0 - momentum)  # pyright: ignore[reportPrivateImportUsage]
 
 
 class Queue(nn.Module):

@@ -66,13 +66,16 @@ def info_nce(q_BD: Tensor, k_BD: Tensor, queue_KD: Tensor, temperature: float) -
 
 
 def neg_cosine(p_BD: Tensor, z_BD: Tensor) -> Tensor:
-    """SimSiam's D(p, z) = -cos(p, stopgrad(z)) (Chen & He, CVPR 2021, eq. 1 and 3), mean over rows, in [-1, 1]."""
-    return -F.cosine_similarity(_precise(p_BD), _precise(z_BD.detach()), dim=1).mean()
+    """SimSiam's D(p, z) = -cos(p, z) (Chen & He, CVPR 2021, eq. 1), mean over rows, in [-1, 1].
+
+    Whether the gradient stops at z is the method's to say, by ``z.detach()``: it is what the paper is about.
+    """
+    return -F.cosine_similarity(_precise(p_BD), _precise(z_BD), dim=1).mean()
 
 
 def byol_loss(p_BD: Tensor, z_BD: Tensor) -> Tensor:
-    """BYOL's squared distance of unit vectors, 2 - 2 cos(p, stopgrad(z)) (Grill et al., NeurIPS 2020, eq. 2), mean over
-    rows, in [0, 4]."""
+    """BYOL's squared distance of unit vectors, 2 - 2 cos(p, z) (Grill et al., NeurIPS 2020, eq. 2), mean over rows,
+    in [0, 4]."""
     return 2.0 + 2.0 * neg_cosine(p_BD, z_BD)
 
 
@@ -126,7 +129,7 @@ class _SymmetricLogSumExp(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_M: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad_M: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         z_MD, top_M, sum_M = ctx.saved_tensors
         dz_MD, weight_M = torch.zeros_like(z_MD), _share(grad_M, sum_M)
         for i, j, s in _tiles(z_MD, z_MD, ctx.scale, _own_item(z_MD), upper=True):
@@ -162,7 +165,9 @@ class _LogSumExp(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_B: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, grad_B: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, None, None]:
         q_BD, k_KD, top_B, sum_B, sum_BD = ctx.saved_tensors
         weight_B = _share(grad_B, sum_B) * ctx.scale
         dq_BD = None if sum_BD is None else sum_BD * weight_B[:, None]

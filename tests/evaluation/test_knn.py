@@ -43,6 +43,21 @@ def test_neighbours_in_a_bank_of_several_tiles() -> None:
     ) >= 29
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_share_the_queries_and_leave_no_trace(threads: int) -> None:
+    bank_ND, query_MD = rows(500).requires_grad_(), rows(100, seed=1)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        similarity, index = neighbours(bank_ND, query_MD, 7, chunk=10)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    best = cosine(query_MD, bank_ND).topk(7, dim=1)
+    assert torch.equal(index, best.indices) and torch.allclose(similarity.double(), best.values, atol=1e-5)
+    assert not similarity.requires_grad
+
+
 def test_equal_rows_are_found_once_each() -> None:
     bank_ND = torch.cat([rows(3).repeat(40, 1), -torch.ones(50, 8)])
     similarity, index = neighbours(bank_ND, rows(3), 40)

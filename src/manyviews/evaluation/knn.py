@@ -3,15 +3,16 @@
 Shapes   N rows of the bank, M queries, m of them at a time, D embedding, C classes, k neighbours.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from manyviews.errors import ManyviewsError
 
-CELLS = 2**25  # similarities held at once: 128 MiB
-COLUMNS = 8192  # of the bank in one matrix product, which is quicker than the whole bank at once
+CELLS = 2**26  # similarities held at once, by all threads: 256 MiB
+COLUMNS = 2048  # of the bank in one matrix product, which is quicker than the whole bank at once
 FANOUT = 4  # how many similarities, and then how many winners, meet in one match
 ROUNDS = 2
 
@@ -23,24 +24,26 @@ def neighbours(
     """The k rows of the bank with the largest cosine to each query: similarity and index, ``[M, k]``, nearest first.
 
     Exact, float32, on the tensors' device. Rows may have any length. With fewer than ``k`` rows in the bank all of
-    them are returned. Which of several equally near rows comes first, or is left out, is not defined. ``chunk``
-    queries are compared at once (512 where memory allows); it bounds memory to about ``8 * chunk * N`` bytes.
+    them are returned. Which of several equally near rows comes first, or is left out, is not defined. Each thread
+    compares ``chunk`` queries at once (at most 256, chosen to keep memory near half a gigabyte), which takes about
+    ``6 * chunk * N`` bytes.
 
     Raises ``ManyviewsError`` for an empty bank, ``k`` below 1, dimensions that differ or embeddings that are not finite.
     """
     _check(bank_ND, query_MD, k)
-    bank_ND, query_MD = F.normalize(bank_ND.float(), dim=1), F.normalize(query_MD.float(), dim=1)
-    rows = bank_ND.shape[0]
-    chunk = chunk or min(512, max(16, CELLS // rows))
-    # Columns beyond the bank pad it to whole matches; nothing is ever as far away as they are.
-    match = FANOUT**ROUNDS
-    buffer = bank_ND.new_full((min(chunk, query_MD.shape[0]), -(-rows // match) * match), float("-inf"))
-    found = []
-    for query_mD in query_MD.split(chunk):
-        s_mN = buffer[: query_mD.shape[0]]
-        for j in range(0, rows, COLUMNS):
-            torch.mm(query_mD, bank_ND[j : j + COLUMNS].T, out=s_mN[:, j : min(j + COLUMNS, rows)])
-        found.append(_largest(s_mN, min(k, rows)))
+    bank_ND, query_MD = _unit(bank_ND), _unit(query_MD)
+    rows, threads = bank_ND.shape[0], torch.get_num_threads()
+    chunk = chunk or min(256, max(64, CELLS // (rows * threads)))
+    if bank_ND.device.type != "cpu" or threads == 1 or query_MD.shape[0] <= chunk:
+        return _search(bank_ND, query_MD, min(k, rows), chunk)
+    # A thread for each share of the queries, rather than all threads inside each product: nobody waits for anybody,
+    # which counts where cores are shared with other programs.
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            shares = query_MD.chunk(threads)
+            found = list(pool.map(lambda share_mD: _search(bank_ND, share_mD, min(k, rows), chunk), shares))
+    finally:
+        torch.set_num_threads(threads)  # what a thread sets for itself is also the default of threads to come
     similarities, indices = zip(*found, strict=True)
     return torch.cat(similarities), torch.cat(indices)
 
@@ -110,8 +113,28 @@ def _check(bank_ND: Tensor, query_MD: Tensor, k: int) -> None:
         )
     if bank_ND.shape[0] == 0:
         raise ManyviewsError("kNN has nothing to compare with: the bank of labelled embeddings is empty.")
-    if not (bank_ND.isfinite().all() and query_MD.isfinite().all()):
+
+
+def _unit(x_ND: Tensor) -> Tensor:
+    norm_N1 = torch.linalg.vector_norm(x_ND, dim=1, keepdim=True, dtype=torch.float32)
+    if not norm_N1.isfinite().all():
         raise ManyviewsError("Some embeddings are not finite (NaN or infinite): the encoder has diverged.")
+    return x_ND.float() / norm_N1.clamp(min=1e-12)
+
+
+def _search(bank_ND: Tensor, query_MD: Tensor, k: int, chunk: int) -> tuple[Tensor, Tensor]:
+    rows, match = bank_ND.shape[0], FANOUT**ROUNDS
+    buffer = bank_ND.new_empty(min(chunk, query_MD.shape[0]), -(-rows // match) * match)
+    # Columns beyond the bank fill up the last matches and win none.
+    buffer[:, rows:] = float("-inf")
+    found = []
+    for query_mD in query_MD.split(chunk):
+        s_mN = buffer[: query_mD.shape[0]]
+        for j in range(0, rows, COLUMNS):
+            torch.mm(query_mD, bank_ND[j : j + COLUMNS].T, out=s_mN[:, j : min(j + COLUMNS, rows)])
+        found.append(_largest(s_mN, k))
+    similarities, indices = zip(*found, strict=True)
+    return torch.cat(similarities), torch.cat(indices)
 
 
 def _largest(s_mN: Tensor, k: int) -> tuple[Tensor, Tensor]:

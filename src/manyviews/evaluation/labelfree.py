@@ -40,6 +40,7 @@ class LabelFree:
     uniformity: float  # in [-4, 0], lower is more uniform; -4 only in the limit of large D
     alignment: float | None = None  # in [0, 4], mean squared distance between two views; None without views
     spread_projected: float | None = None  # spread of the method's own output; None where it was not given
+    likeness: float | None = None  # median cosine of the method's outputs for two images, in [-1, 1]
     closeness: float | None = None  # how many times closer two views of an image lie than two images
 
     def as_dict(self) -> dict[str, Any]:
@@ -90,6 +91,7 @@ def labelfree(
         uniformity=fmean(uniformity(view) for view in seen),
         alignment=align,
         spread_projected=None if z_ND is None else spread(z_ND.double()),
+        likeness=None if z_ND is None else likeness(z_ND.double()),
         closeness=None if align is None else fmean(apart(view) for view in seen) / max(align, 1e-12),
     )
 
@@ -135,6 +137,17 @@ def uniformity(z_ND: Tensor, t: float = 2.0) -> float:
     return math.log(
         (total - len(u_ND)) / (len(u_ND) * (len(u_ND) - 1))
     )  # less the pairs of an image with itself
+
+
+def likeness(z_ND: Tensor) -> float:
+    """Median cosine between the embeddings of two different images, in [-1, 1].
+
+    Where batch norm ends a projector the spread cannot fall to 0: one image a channel keeps the variance at 1 while all
+    others coincide. The median sees that.
+    """
+    u_ND = F.normalize(z_ND, dim=1)
+    rows, columns = torch.triu_indices(len(u_ND), len(u_ND), offset=1)
+    return (u_ND @ u_ND.T)[rows, columns].median().item()
 
 
 def apart(z_ND: Tensor) -> float:

@@ -6,8 +6,9 @@ Where the thresholds come from, each measured on 256 images or more:
   0.02; a constant with 1% noise 0.01. Nets so deep that they start below this are a point until batch norm settles.
 - ``LINE``: the top two directions of those untrained nets hold 50% to 99.8% of the variance; a plane with 3% noise in
   every other direction holds 99.95%.
-- ``OUTPUT``: a method that is left to collapse (agreement as its only aim) took the spread of its output on the world
-  from 0.28 to 0.04 within 50 steps, while that of its encoder, which ends in batch norm, rose from 0.20 to 0.64.
+- ``ALIKE``: methods robbed of what keeps them from collapse (SimSiam's stop-gradient, BYOL's predictor) reached a median
+  cosine of 0.96 to 0.999 between the outputs for two images of the world within 50 steps, while the spread of their
+  encoders rose; as published they stay at 0 to 0.4, MoCo v2 at 0.8 to 0.86 in its first hundred steps.
 - ``FALL``: from one look to the next, healthy runs waver by some per cent. Losing half of the best spread is more.
   The rank is allowed to lose three quarters: it often falls at first, when nets forget their random start.
 - ``STILL``: 2% between the halves of the last six looks, all at the same images, is less than learning moves them.
@@ -24,7 +25,7 @@ State = Literal["healthy", "collapsing", "collapsed", "plateaued", "too early"]
 
 POINT = 0.015  # spread
 LINE = 0.999  # share of the variance in two directions
-OUTPUT = 0.05  # spread of the method's own output
+ALIKE = 0.95  # median cosine between the method's own outputs for two images
 STILL = 0.02  # relative change
 LEAST = 3  # looks before anything is said of a run
 RECENT = 2  # looks that are taken together against noise
@@ -93,11 +94,11 @@ def _collapsed(now: LabelFree) -> Verdict | None:
             f"All images get nearly the same embedding: spread {now.spread:.4f}, where an even one has 1 and less than "
             f"{POINT} is a point.",
         )
-    if now.spread_projected is not None and now.spread_projected < OUTPUT:
+    if now.likeness is not None and now.likeness > ALIKE:
         return Verdict(
             "collapsed",
-            f"The method's own output is nearly the same for all images (spread {now.spread_projected:.4f}, where an even "
-            f"one has 1), so its loss has nothing left to teach; the encoder's spread is still {now.spread:.2f}.",
+            f"The method's own output is nearly the same for most images (median cosine {now.likeness:.3f} between two of "
+            f"them), so its loss has nothing left to teach; the encoder's spread is still {now.spread:.2f}.",
         )
     if now.dim > 2 and now.top2 > LINE:
         return Verdict(

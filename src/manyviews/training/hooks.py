@@ -7,20 +7,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from manyviews import distributed
 from manyviews.training import checkpoint
 from manyviews.training.loop import Moment
 
 
 class Saver:
-    """Writes a checkpoint every ``every`` seconds and at the end."""
+    """Writes a checkpoint every ``every`` seconds and at the end, never one of a state that is not finite."""
 
     def __init__(self, folder: Path, every: float = 30.0) -> None:
         self.folder, self.every, self.last = folder, every, time.monotonic()
 
     def __call__(self, moment: Moment) -> None:
         due = time.monotonic() - self.last >= self.every
-        if distributed.is_main() and (due or moment.ends):
+        if distributed.is_main() and (due or moment.ends) and torch.isfinite(moment.loss):
             checkpoint.save(self.folder, moment.step, moment.state())
             self.last = time.monotonic()
 

@@ -9,8 +9,7 @@ from torch import Tensor
 
 # The taps beyond this many sigmas weigh less than 6e-7 together, as much as the rounding of float32 sums.
 REACH = 5
-SHIFTED_RADIUS = 3  # up to here, sums of shifted arrays beat matrices for many samples
-STENCIL_RADIUS = 5  # and up to here for a single one, whose weights are plain numbers
+SHIFTED_RADIUS = 3  # up to here, sums of shifted arrays beat matrices
 DENSE_SIDE = 64  # up to here, on a CPU, whole matrices beat banded ones
 BLOCK = 32  # rows of a banded product
 
@@ -55,11 +54,11 @@ def _blur_dense(x: Tensor, taps_nK: Tensor) -> Tensor:
 def _blur_one_(x: Tensor, sigma: float, taps_K: Tensor) -> None:
     middle = len(taps_K) // 2
     radius = min(middle, max(1, int(REACH * sigma)))
-    taps = taps_K[middle - radius : middle + radius + 1]
-    if radius <= STENCIL_RADIUS:
-        x.copy_(_blur_shifted(x[None], taps[None])[0])
+    taps_1K = taps_K[None, middle - radius : middle + radius + 1]
+    if radius <= SHIFTED_RADIUS:
+        x.copy_(_blur_shifted(x[None], taps_1K)[0])
     else:
-        _blur_banded_(x, blur_matrices(taps[None], x.shape[-1])[0], radius)
+        _blur_banded_(x, blur_matrices(taps_1K, x.shape[-1])[0], radius)
 
 
 def _blur_shifted(x: Tensor, taps_nK: Tensor) -> Tensor:
@@ -80,12 +79,6 @@ def _stencil(flat: Tensor, taps_nK: Tensor, step: int) -> Tensor:
     radius = kernel // 2
     out_length = length - 2 * radius * step
     shifted = [flat[:, k * step : k * step + out_length] for k in range(kernel)]
-    if len(flat) == 1 and flat.device.type == "cpu":
-        weights = taps_nK[0].tolist()
-        total = shifted[radius] * weights[radius]
-        for k in range(radius):
-            total.add_(shifted[k], alpha=weights[k]).add_(shifted[-1 - k], alpha=weights[k])
-        return total
     total = shifted[radius] * taps_nK[:, radius, None]
     for k in range(radius):
         total.add_((shifted[k] + shifted[-1 - k]).mul_(taps_nK[:, k, None]))

@@ -48,9 +48,10 @@ PALETTE_OF = (0, 1, 2, 1, 2, 3, 4, 3, 4, 0)
 HABITAT_OF = (0, 0, 1, 1, 2, 2, 3, 3, 4, 4)
 KEPT = {
     "marking": 0.95,
-    "palette": 0.87,
+    "palette": 0.88,
     "habitat": 0.95,
 }  # the chance that an item shows its species' own cue
+MORPH = 0.4  # the chance that the two colours of its body change places, as dark and light morphs do
 
 # The two colours of a palette (main, marking) and of a season (ground, pattern), RGB in [0, 1].
 BODY = (
@@ -182,6 +183,7 @@ def latents(split: str, indices: Sequence[int] | Tensor | np.ndarray, *, seed: i
         axis=2,
     )
     exposure = dice.uniform("exposure", 0.55, 1.35)[:, 0]
+    body = _colours(dice, "body colour", BODY, palette, 0.08)
     drawn = {
         "index": index,
         "key": dice.bits("key")[:, 0].view(np.int64),
@@ -189,12 +191,12 @@ def latents(split: str, indices: Sequence[int] | Tensor | np.ndarray, *, seed: i
         "marking": marking,
         "palette": palette,
         "habitat": habitat,
-        "place": dice.uniform("place", -0.52, 0.52, 2),
-        "size": dice.uniform("size", 0.42, 0.76)[:, 0],
+        "place": dice.uniform("place", -0.57, 0.57, 2),
+        "size": dice.uniform("size", 0.4, 0.74)[:, 0],
         "angle": dice.uniform("angle", -0.9, 0.9)[:, 0],
         "stretch": dice.uniform("stretch", 0.85, 1.18)[:, 0],
         "mirror": np.where(dice.happens("mirror", 0.5), np.float32(-1), np.float32(1)),
-        "body_rgb": _colours(dice, "body colour", BODY, palette, 0.08),
+        "body_rgb": np.where(dice.happens("morph", MORPH)[:, None, None], body[:, ::-1], body),
         "mark_wave": dice.uniform("mark wave", 0, 1, 3),
         "season": season,
         "ground_rgb": _colours(dice, "ground colour", GROUND, season, 0.08),
@@ -209,7 +211,7 @@ def latents(split: str, indices: Sequence[int] | Tensor | np.ndarray, *, seed: i
         "exposure": exposure,
         "contrast": dice.uniform("contrast", 0.65, 1.15)[:, 0],
         "tint": dice.uniform("tint", 0.88, 1.12, 3),
-        "lamp": dice.uniform("lamp", -0.45, 0.45, 2),
+        "lamp": dice.uniform("lamp", -0.22, 0.22, 2),
         "grain": dice.uniform("grain", 0.005, 0.03)[:, 0],
     }
     return Latents(**{name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in drawn.items()})

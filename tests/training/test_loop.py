@@ -1,0 +1,127 @@
+"""The loop stops where it must, keeps what is good, and its monitor sees a collapse."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from manyviews.data import ImageSet, in_memory
+from manyviews.data.world import world
+from manyviews.errors import ManyviewsError
+from manyviews.method import Batch, Out, Spec, find
+from manyviews.recipe import Budget, Recipe
+from manyviews.rng import generator
+from manyviews.runs import net_factory
+from manyviews.training import checkpoint
+from manyviews.training.hooks import Log, Saver
+from manyviews.training.loop import Length, Loop, Moment
+from manyviews.training.monitor import MARKS, Monitor
+
+
+def noise(items: int = 64, size: int = 16) -> ImageSet:
+    pixels = torch.randint(0, 256, (items, 3, size, size), generator=generator("loop"), dtype=torch.uint8)
+    return in_memory("noise", pixels, None, None)
+
+
+def loop_of(name: str, recipe: Recipe, data: ImageSet, **config: object) -> Loop:
+    torch.manual_seed(0)
+    paper = find(name)
+    base, _ = paper.recipes["world"]
+    spec = Spec(items=len(data), size=recipe.size)
+    settings = dataclasses.replace(base, **config)
+    return Loop(paper.method(settings, net_factory("cifar_resnet8", recipe.size), spec), data, recipe)
+
+
+def recipe(**changes: object) -> Recipe:
+    given = {"size": 16, "batch": 16, "budget": "6steps", "optimiser": "adamw", "lr": 1e-3} | changes
+    return Recipe(**given)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("text", "amount", "unit"),
+    [("20m", 1200, "seconds"), ("2h", 7200, "seconds"), ("90s", 90, "seconds"), ("5ep", 5, "epochs"),
+     ("10000steps", 10_000, "steps"), ("2M items", 2e6, "items"), ("1.5k items", 1500, "items"), ("3 epochs", 3, "epochs")],
+)  # fmt: skip
+def test_budgets_carry_units(text: str, amount: float, unit: str) -> None:
+    assert Budget.parse(text) == Budget(amount, unit)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("text", ["20", "m", "", "5 parsecs", "-5ep", "0ep", "1e", "ten steps", "2Mm"])
+def test_a_length_without_sense_is_refused(text: str) -> None:
+    with pytest.raises(ManyviewsError, match="budget"):
+        Budget.parse(text)
+
+
+def test_lengths_become_steps() -> None:
+    assert Length.of(recipe(budget="3ep"), epoch=4).steps == 12
+    assert Length.of(recipe(budget="64 items"), epoch=4).steps == 4
+    assert Length.of(recipe(budget="1items"), epoch=4).steps == 1
+    assert Length.of(recipe(budget="2m"), epoch=4) == Length(None, 120.0)
+
+
+def test_a_budget_in_seconds_ends() -> None:
+    loop = loop_of("simclr", recipe(budget="1s"), noise())
+    assert loop.run() == "finished"
+    assert loop.step >= 1 and loop.seconds >= 1
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_batch(tmp_path: Path) -> None:
+    data = noise()
+    loop = loop_of("simclr", recipe(), data)
+    own, saver = loop.method.loss, Saver(tmp_path, every=0)
+
+    def poisoned(batch: Batch, progress: float) -> Out:
+        out = own(batch, progress)
+        return Out(out.loss * float("nan")) if loop.step == 3 else out
+
+    loop.method.loss = poisoned  # pyright: ignore[reportAttributeAccessIssue]
+    loop.hooks = (saver,)
+    with pytest.raises(ManyviewsError, match=r"loss of step 4 is nan, on a batch that begins with noise/0000\d\d"):
+        loop.run()
+    state, _ = checkpoint.newest(tmp_path)
+    assert state is not None and state["step"] <= 3
+    assert all(torch.isfinite(w).all() for w in state["method"].values() if w.is_floating_point())
+
+
+def test_a_batch_larger_than_the_data_is_refused() -> None:
+    with pytest.raises(ManyviewsError, match="A batch of 128 is larger than the data: there are 64 items"):
+        loop_of("simclr", recipe(batch=128), noise())
+
+
+def test_the_log_of_a_resumed_run_is_that_of_one_run(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"step": 4')
+    Log(tmp_path, step=2)
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1}\n{"step": 2}\n'
+
+
+def verdicts(name: str, **config: object) -> list[str]:
+    """What the monitor said at each of its looks at 60 steps on the world."""
+    data = world(items=512, size=16)
+    changes = {"budget": "60steps", "lr": 2e-3, "weight_decay": 0.0, "batch": 64}
+    loop = loop_of(name, recipe(**changes), data, **config)
+    said: list[str] = []
+
+    def listen(moment: Moment) -> None:
+        if "verdict" in moment.log:
+            said.append(str(moment.log["verdict"]))
+
+    loop.hooks = (Monitor(loop.method, data), listen)
+    loop.run()
+    return said
+
+
+@pytest.mark.parametrize(
+    ("name", "ablation"),
+    [("simsiam", {"stop_gradient": False}), ("simsiam", {"predictor": False, "stop_gradient": False}),
+     ("byol", {"predictor": False}), ("byol", {"predictor": False, "momentum": 0.0})],
+)  # fmt: skip
+def test_where_the_paper_says_that_it_collapses_the_monitor_says_so(name: str, ablation: dict[str, object]) -> None:
+    said = verdicts(name, **ablation)
+    assert len(said) == MARKS
+    assert said[-1] == "collapsed"
+
+
+@pytest.mark.parametrize("name", ["simclr", "moco", "mocov2", "simsiam", "byol"])
+def test_as_published_none_collapses(name: str) -> None:
+    assert verdicts(name)[-1] in ("healthy", "plateaued")
