@@ -142,10 +142,10 @@ def test_words_for_the_screen_and_for_json():
 
 
 def test_a_collapse_of_the_output_is_seen_behind_a_healthy_encoder():
-    levels = [0.5 * 0.6**k for k in range(10)]
+    levels = [3 * 0.75**k for k in range(12)]
     points = [torch.ones(200, 16) + level * gauss(200, 16, 1) for level in levels]
     looks = [labelfree(gauss(200, 32), z_ND=point) for point in points]
-    states = [verdict(looks[: k + 1]).state for k in range(10)]
+    states = [verdict(looks[: k + 1]).state for k in range(12)]
     assert "collapsing" in states and states[-1] == "collapsed"
     assert "own output" in verdict(looks).sentence
     assert verdict([labelfree(gauss(200, 32))] * 4).state == "healthy"

@@ -1,0 +1,67 @@
+"""kill -9 at any step, resume: the weights are those of the run that was never broken, bit for bit."""
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from manyviews import learn
+from manyviews.learn import pretrain, resume
+from manyviews.method import names
+from manyviews.runs import Run
+
+STEPS = 30
+SETTINGS: dict[str, Any] = {
+    "net": "cifar_resnet8", "size": 16, "batch": 16, "budget": f"{STEPS}steps",
+    "baselines": (), "save_every": 0.0, "quiet": True,
+}  # fmt: skip
+
+
+def data() -> tuple[np.ndarray, np.ndarray]:
+    images = np.random.default_rng(0).integers(0, 256, (48, 3, 16, 16), dtype=np.uint8)
+    return images, np.arange(48) % 4
+
+
+def victim(name: str, out: Path) -> None:
+    torch.set_num_threads(1)
+    pretrain(name, data(), out=out, **SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def processes() -> multiprocessing.context.BaseContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["manyviews.api"])
+    return context
+
+
+@pytest.mark.parametrize("name", names())
+def test_killed_and_resumed_equals_unbroken(
+    name: str, tmp_path: Path, processes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learn, "judge", lambda run, images, source: None)  # what matters here is the training
+    pretrain(name, data(), out=tmp_path / "unbroken", **SETTINGS)
+
+    process = processes.Process(target=victim, args=(name, tmp_path / "killed"))
+    process.start()
+    at = random.Random(name).randrange(3, STEPS - 8)
+    checkpoints = tmp_path / "killed" / "checkpoints"
+    while process.is_alive() and not any(int(p.name.split("-")[1]) >= at for p in checkpoints.glob("step-*")):
+        time.sleep(0.002)
+    assert process.is_alive(), "the run ended before it could be killed"
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "encoder.safetensors").exists()
+
+    resume(tmp_path / "killed", data(), quiet=True, save_every=0.0)
+    unbroken, resumed = (Run.open(tmp_path / which) for which in ("unbroken", "killed"))
+    for (key, a), b in zip(unbroken.encoder.state_dict().items(), resumed.encoder.state_dict().values(), strict=True):
+        assert torch.equal(a, b), key
+    assert (tmp_path / "killed/encoder.safetensors").read_bytes() == (tmp_path / "unbroken/encoder.safetensors").read_bytes()
