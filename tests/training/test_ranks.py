@@ -1,0 +1,100 @@
+"""Two processes with half the batch each give the loss and gradients of one with the whole, for every method."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor
+
+from manyviews import distributed, plan
+from manyviews.data import ImageSet, in_memory
+from manyviews.method import Batch, Method, Spec, find, names
+from manyviews.recipe import Recipe
+from manyviews.rng import generator
+from manyviews.runs import net_factory
+from manyviews.training.loop import Loop
+
+ITEMS, BATCH, SIZE, RANKS = 32, 16, 16, 2
+NETS = ("cifar_resnet8+group", "cifar_resnet8")  # without batch statistics, and with synchronised ones
+
+
+def data() -> ImageSet:
+    pixels = torch.randint(0, 256, (ITEMS, 3, SIZE, SIZE), generator=generator("ranks"), dtype=torch.uint8)
+    return in_memory("noise", pixels, torch.arange(ITEMS) % 4, tuple("abcd"))
+
+
+def build(name: str, net: str) -> tuple[Method, Recipe]:
+    config, recipe = plan.base(find(name), "world")
+    fewer = {"queue": 32, "splits": 1, "hidden": 32, "bottleneck": 16}
+    known = {field.name for field in dataclasses.fields(config)}
+    config = dataclasses.replace(config, **{k: v for k, v in fewer.items() if k in known})
+    changes = {"size": SIZE, "batch": BATCH, "budget": "2steps", "optimiser": "sgd", "lr": 0.05, "channels_last": False}
+    config, recipe = plan.changed(find(name), config, recipe, changes)
+    torch.manual_seed(0)
+    return find(name).method(config, net_factory(net, SIZE), Spec(items=ITEMS, size=SIZE, classes=4)), recipe
+
+
+def exact(name: str, net: str) -> dict[str, Tensor]:
+    """Loss, gradients and queue after one step in float64, from this rank's share of the batch."""
+    method, _ = build(name, net)
+    method = method.double()
+    distributed.synchronise(method)
+    rows = distributed.local_rows(BATCH)
+    views = [torch.randn(BATCH, 3, SIZE, SIZE, generator=generator("view", v), dtype=torch.float64)[rows] for v in (0, 1)]
+    label = (torch.arange(BATCH) % 4)[rows] if method.supervised else None
+    out = method.loss(Batch(views[: len(method.views())], torch.arange(BATCH)[rows], label), 0.5)
+    out.loss.backward()
+    method.after_step(out, 0.5)
+    result = {"loss": distributed.all_reduce_mean(out.loss)}
+    for key, weight in method.named_parameters():
+        if weight.grad is not None:
+            result[f"gradient of {key}"] = distributed.all_reduce_mean(weight.grad)
+    return result | {key: value.clone() for key, value in method.named_buffers()}
+
+
+def trained(name: str, net: str) -> dict[str, Tensor]:
+    """Weights after two whole steps of the loop, views and all."""
+    method, recipe = build(name, net)
+    Loop(method, data(), recipe).run()
+    return {key: value.clone() for key, value in method.state_dict().items()}
+
+
+def everything() -> dict[str, dict[str, Tensor]]:
+    found = {f"{name} {net}": exact(name, net) for name in names() for net in NETS}
+    return found | {f"{name} trained": trained(name, NETS[0]) for name in names()}
+
+
+def process(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=RANKS)
+    found = everything()
+    if rank == 0:
+        torch.save(found, f"{folder}/found.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("ranks")
+    mp.spawn(process, (str(folder),), nprocs=RANKS)
+    return everything(), torch.load(Path(folder) / "found.pt", weights_only=True)
+
+
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("name", names())
+def test_loss_and_gradients_are_those_of_one_process(name: str, net: str, both: tuple[dict, dict]) -> None:
+    one, two = (found[f"{name} {net}"] for found in both)
+    assert one.keys() == two.keys() and "loss" in one
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, rtol=1e-6, atol=1e-9, msg=lambda text, key=key: f"{key}: {text}")
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_whole_loop_ends_in_the_same_weights(name: str, both: tuple[dict, dict]) -> None:
+    one, two = (found[f"{name} trained"] for found in both)
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, rtol=1e-3, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}")
