@@ -66,19 +66,18 @@ def pretrain(
         )
     images = _training_set(data, settings.size, data_root)
     plan.check_data(settings, len(images))
-    run = Run.create(
-        Path(out) if out is not None else free_folder(method, images.name),
-        {
-            "method": method,
-            "config": dataclasses.asdict(config),
-            "recipe": dataclasses.asdict(settings),
-            "data": summary(images) | {"root": data_root and str(data_root)},
-            "baselines": list(baselines),
-            "command": command or _as_python(method, settings.data, changes),
-            **about_machine(),
-        },
-        overwrite,
-    )
+    path = Path(out) if out is not None else free_folder(method, images.name)
+    about = {
+        "method": method,
+        "config": dataclasses.asdict(config),
+        "recipe": dataclasses.asdict(settings),
+        "data": summary(images) | {"root": data_root and str(data_root)},
+        "baselines": list(baselines),
+        "command": command or _as_python(method, settings.data, changes),
+        **about_machine(),
+    }
+    Run(path, about).build(images)  # what this method cannot use is said before anything is written
+    run = Run.create(path, about, overwrite)
     return _train(run, images, data, devices, workers=workers, quiet=quiet, save_every=save_every)
 
 
@@ -169,7 +168,7 @@ def _supervised(run: Run, images: ImageSet, data: Any) -> Run:
     if (path / "run.json").exists() and Run.open(path).finished:
         return Run.open(path)
     paper = find("supervised")
-    same = {"net": run.recipe.net, "size": run.size, "seed": run.recipe.seed}
+    same = {"net": run.recipe.net, "size": run.size, "batch": run.recipe.batch, "seed": run.recipe.seed}
     config, recipe = plan.changed(paper, *plan.base(paper, data), same)
     settings = run.settings | {
         "method": paper.name,

@@ -96,7 +96,7 @@ def embed(
         ManyviewsError: the suffix of ``out`` is none of these.
     """
     run = run if isinstance(run, Run) else load(run)
-    images = _all(data, data_root)
+    images = every_image(data, data_root)
     writer = None if out is None else _writer(Path(out))
     features = embed_all(run.embedder, images)
     if writer is not None and out is not None:
@@ -104,8 +104,10 @@ def embed(
     return features
 
 
-def _all(data: Any, root: str | Path | None) -> ImageSet:
+def every_image(data: Any, root: str | Path | None) -> ImageSet:
     """Every image of a source: of a folder with splits all of them, of a named set its training split."""
+    if isinstance(data, ImageSet):
+        return data
     is_path = isinstance(data, (str, Path)) and Path(data).expanduser().exists()
     return open_data(data, split="all" if is_path else "train", root=root)
 
@@ -199,7 +201,7 @@ def search(
     if k < 1:
         raise ManyviewsError(f"-k is {k}; ask for at least one neighbour.")
     asked = read(Path(query))
-    images = _all(data, data_root)
+    images = every_image(data, data_root)
     bank = embed_all(run.embedder, images)
     similarity, index = neighbours(bank.h_ND, run.embed(asked[None]).cpu(), k)
     rows = index[0] if bank.index is None else bank.index[index[0]]

@@ -12,7 +12,9 @@ from manyviews.training import checkpoint
 
 
 def saved(folder: Path, *steps: int) -> list[Path]:
-    return [checkpoint.save(folder, step, {"step": step, "w": torch.full((50,), float(step))}) for step in steps]
+    return [
+        checkpoint.save(folder, step, {"step": step, "w": torch.full((50,), float(step))}) for step in steps
+    ]
 
 
 def test_the_last_two_are_kept(tmp_path: Path) -> None:
@@ -38,7 +40,7 @@ def test_a_damaged_one_is_refused_by_name_and_the_one_before_is_used(tmp_path: P
 def test_none_whole_is_said(tmp_path: Path) -> None:
     for path in saved(tmp_path, 1, 2):
         path.write_bytes(b"PK")
-    with pytest.raises(ManyviewsError, match="No checkpoint in .* is whole"):
+    with pytest.raises(ManyviewsError, match=r"No checkpoint in .* is whole"):
         checkpoint.newest(tmp_path)
 
 
@@ -53,7 +55,9 @@ def test_a_full_disk_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.Monk
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(files.os, "fsync", full)
-    with pytest.raises(ManyviewsError, match="step 2 could not be written .*No space left.*the one before it is whole"):
+    with pytest.raises(
+        ManyviewsError, match=r"step 2 could not be written .*No space left.*the one before it is whole"
+    ):
         saved(tmp_path, 2)
     assert list(tmp_path.iterdir()) == [before]
     state, _ = checkpoint.newest(tmp_path)
@@ -66,6 +70,6 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
             return (tmp_path.joinpath("ran").touch, ())
 
     path = checkpoint.save(tmp_path / "c", 1, {"step": Evil()})
-    with pytest.raises(Exception, match="[Ww]eights"):
+    with pytest.raises(Exception, match=r"[Ww]eights"):
         checkpoint.load(path)
     assert not (tmp_path / "ran").exists()

@@ -62,6 +62,10 @@ def test_killed_and_resumed_equals_unbroken(
 
     resume(tmp_path / "killed", data(), quiet=True, save_every=0.0)
     unbroken, resumed = (Run.open(tmp_path / which) for which in ("unbroken", "killed"))
-    for (key, a), b in zip(unbroken.encoder.state_dict().items(), resumed.encoder.state_dict().values(), strict=True):
+    for (key, a), b in zip(
+        unbroken.encoder.state_dict().items(), resumed.encoder.state_dict().values(), strict=True
+    ):
         assert torch.equal(a, b), key
-    assert (tmp_path / "killed/encoder.safetensors").read_bytes() == (tmp_path / "unbroken/encoder.safetensors").read_bytes()
+    assert (tmp_path / "killed/encoder.safetensors").read_bytes() == (
+        tmp_path / "unbroken/encoder.safetensors"
+    ).read_bytes()

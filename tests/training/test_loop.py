@@ -77,7 +77,9 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_batch(tmp_path: Path) -> 
 
     loop.method.loss = poisoned  # pyright: ignore[reportAttributeAccessIssue]
     loop.hooks = (saver,)
-    with pytest.raises(ManyviewsError, match=r"loss of step 4 is nan, on a batch that begins with noise/0000\d\d"):
+    with pytest.raises(
+        ManyviewsError, match=r"loss of step 4 is nan, on a batch that begins with noise/0000\d\d"
+    ):
         loop.run()
     state, _ = checkpoint.newest(tmp_path)
     assert state is not None and state["step"] <= 3
@@ -115,7 +117,9 @@ def verdicts(name: str, **config: object) -> list[str]:
     ("name", "ablation"),
     [("simsiam", {"stop_gradient": False}), ("byol", {"predictor": False, "momentum": 0.0})],
 )
-def test_where_the_paper_says_that_it_collapses_the_monitor_says_so(name: str, ablation: dict[str, object]) -> None:
+def test_where_the_paper_says_that_it_collapses_the_monitor_says_so(
+    name: str, ablation: dict[str, object]
+) -> None:
     said = verdicts(name, **ablation)
     assert len(said) == MARKS
     assert said[-1] == "collapsed"

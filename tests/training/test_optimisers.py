@@ -77,4 +77,6 @@ def test_groups_hold_every_trained_parameter_once(name: str) -> None:
 
 
 def test_decay_all_decays_all() -> None:
-    assert {part["weight_decay"] for part in groups(TwoLayers(), Recipe(weight_decay=0.1, decay_all=True))} == {0.1}
+    assert {
+        part["weight_decay"] for part in groups(TwoLayers(), Recipe(weight_decay=0.1, decay_all=True))
+    } == {0.1}

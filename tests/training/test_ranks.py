@@ -32,7 +32,14 @@ def build(name: str, net: str) -> tuple[Method, Recipe]:
     fewer = {"queue": 32, "splits": 1, "hidden": 32, "bottleneck": 16}
     known = {field.name for field in dataclasses.fields(config)}
     config = dataclasses.replace(config, **{k: v for k, v in fewer.items() if k in known})
-    changes = {"size": SIZE, "batch": BATCH, "budget": "2steps", "optimiser": "sgd", "lr": 0.05, "channels_last": False}
+    changes = {
+        "size": SIZE,
+        "batch": BATCH,
+        "budget": "2steps",
+        "optimiser": "sgd",
+        "lr": 0.05,
+        "channels_last": False,
+    }
     config, recipe = plan.changed(find(name), config, recipe, changes)
     torch.manual_seed(0)
     return find(name).method(config, net_factory(net, SIZE), Spec(items=ITEMS, size=SIZE, classes=4)), recipe
@@ -44,7 +51,10 @@ def exact(name: str, net: str) -> dict[str, Tensor]:
     method = method.double()
     distributed.synchronise(method)
     rows = distributed.local_rows(BATCH)
-    views = [torch.randn(BATCH, 3, SIZE, SIZE, generator=generator("view", v), dtype=torch.float64)[rows] for v in (0, 1)]
+    views = [
+        torch.randn(BATCH, 3, SIZE, SIZE, generator=generator("view", v), dtype=torch.float64)[rows]
+        for v in (0, 1)
+    ]
     label = (torch.arange(BATCH) % 4)[rows] if method.supervised else None
     out = method.loss(Batch(views[: len(method.views())], torch.arange(BATCH)[rows], label), 0.5)
     out.loss.backward()
@@ -90,11 +100,15 @@ def test_loss_and_gradients_are_those_of_one_process(name: str, net: str, both: 
     one, two = (found[f"{name} {net}"] for found in both)
     assert one.keys() == two.keys() and "loss" in one
     for key, value in one.items():
-        torch.testing.assert_close(two[key], value, rtol=1e-6, atol=1e-9, msg=lambda text, key=key: f"{key}: {text}")
+        torch.testing.assert_close(
+            two[key], value, rtol=1e-6, atol=1e-9, msg=lambda text, key=key: f"{key}: {text}"
+        )
 
 
 @pytest.mark.parametrize("name", names())
 def test_the_whole_loop_ends_in_the_same_weights(name: str, both: tuple[dict, dict]) -> None:
     one, two = (found[f"{name} trained"] for found in both)
     for key, value in one.items():
-        torch.testing.assert_close(two[key], value, rtol=1e-3, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}")
+        torch.testing.assert_close(
+            two[key], value, rtol=1e-3, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}"
+        )

@@ -91,13 +91,14 @@ def _changes(after: Any, before: Any) -> dict[str, Any]:
 
 
 def _peek(words: list[str], flag: str) -> str | None:
-    """The value of a flag that decides which defaults the others have."""
+    """The value of a flag that decides which defaults the others have: the last one given."""
+    found = None
     for word, following in zip(words, [*words[1:], None], strict=True):
         if word == flag and following is not None:
-            return following
+            found = following
         if word.startswith(f"{flag}="):
-            return word.partition("=")[2]
-    return None
+            found = word.partition("=")[2]
+    return found
 
 
 def _finished(run: Any, as_json: bool) -> None:

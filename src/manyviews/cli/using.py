@@ -47,16 +47,16 @@ def embed_command(words: list[str]) -> None:
         json: bool = False  # print one JSON object
 
     ask = parse(Embed, words, "embed")
-    from manyviews.use import embed
+    from manyviews.use import embed, every_image
 
-    features = embed(ask.run, ask.data, out=ask.out, data_root=ask.data_root)
+    images = every_image(ask.data, ask.data_root)
+    features = embed(ask.run, images, out=ask.out)
     count, width = features.h_ND.shape
-    for reason in features.unreadable:
-        said(f"left out: {reason}", 0)
+    if images.skipped.files:
+        said(str(images.skipped), 0)
     if ask.json:
-        print_json(
-            {"out": str(ask.out), "items": count, "width": width, "unreadable": list(features.unreadable)}
-        )
+        left_out = images.skipped.as_dict()
+        print_json({"out": str(ask.out), "items": count, "width": width, "skipped": left_out})
         return
     print(f"{count} vectors of {width} numbers in {ask.out}")
 

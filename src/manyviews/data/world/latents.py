@@ -39,18 +39,15 @@ SEASONS = (
     "summer",
     "autumn",
     "night",
-)  # the colours of the ground: no cue, any species has any
+)  # the ground's colours: no cue, any species has any
 
 # A species is a row of cues. Every marking, palette and habitat is shared by two species and every pair of cues
 # belongs to one species alone: no cue gives the species away, any two of them do.
 MARKING_OF = (0, 2, 1, 3, 4, 3, 2, 0, 1, 4)
 PALETTE_OF = (0, 1, 2, 1, 2, 3, 4, 3, 4, 0)
 HABITAT_OF = (0, 0, 1, 1, 2, 2, 3, 3, 4, 4)
-KEPT = {
-    "marking": 0.95,
-    "palette": 0.88,
-    "habitat": 0.95,
-}  # the chance that an item shows its species' own cue
+# The chance that an item shows its species' own cue.
+KEPT = {"marking": 0.95, "palette": 0.88, "habitat": 0.95}
 MORPH = 0.4  # the chance that the two colours of its body change places, as dark and light morphs do
 
 # The two colours of a palette (main, marking) and of a season (ground, pattern), RGB in [0, 1].

@@ -1,0 +1,321 @@
+"""Whole commands, end to end, on a folder of pictures; and every way to ask for what cannot be."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+import manyviews
+from manyviews.cli import main
+from manyviews.data.world import SPECIES, world
+
+SMALL = ["--net", "cifar_resnet8", "--size", "16", "--batch", "16", "--budget", "4steps"]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty pictures of the world in folders by species."""
+    folder = tmp_path_factory.mktemp("photos")
+    data = world(items=60, size=24)
+    assert data.pixels is not None and data.labels is not None
+    for i, (image, label) in enumerate(zip(data.pixels, data.labels.tolist(), strict=True)):
+        path = folder / SPECIES[label % 3] / f"{i:03d}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "byol"
+    main(["pretrain", "byol", "--data", str(photos), *SMALL, "--hidden", "32", "--out", str(out)])
+    return out
+
+
+def answer(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    """The one JSON object that a command prints."""
+    capsys.readouterr()
+    main([*words, "--json"])
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    return json.loads(out)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """The sentence with which a command refuses; nothing on stdout, no traceback, status 2."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main(list(words))
+    said = capsys.readouterr()
+    assert stop.value.code == 2
+    assert said.out == "" and "Traceback" not in said.err
+    return said.err
+
+
+# -- what a user does ------------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_a_folder_that_explains_itself(run: Path, photos: Path) -> None:
+    assert {path.name for path in run.iterdir()} == {
+        "run.json", "metrics.jsonl", "tensorboard", "checkpoints", "encoder.safetensors", "encoder.json", "results.json",
+        "report.html",
+    }  # fmt: skip
+    settings = json.loads((run / "run.json").read_text())
+    assert settings["method"] == "byol" and settings["config"]["hidden"] == 32
+    assert settings["recipe"]["data"] == str(photos) and settings["data"]["items"] == 60
+    assert "torch" in settings["versions"] and settings["command"].startswith(
+        "manyviews pretrain byol --data"
+    )
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["step"] == 4 and {"loss", "lr", "knn", "rankme", "verdict"} <= rows[-1].keys()
+    figures = json.loads((run / "results.json").read_text())["figures"]
+    assert list(figures) == ["this encoder", "raw pixels", "random encoder"]
+    page = (run / "report.html").read_text()
+    assert "BYOL" in page and settings["command"].split()[0] in page
+
+
+def test_evaluate(run: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", str(run), "--data", str(photos), "--protocol", "knn", "linear", "labelfree"]
+    figures = answer(capsys, *words)["figures"]
+    assert figures.keys() == {"knn", "linear", "labelfree"}
+    assert 0 <= figures["knn"]["top1"] <= 1 and figures["labelfree"]["state"]
+    assert "evaluations" in json.loads((run / "results.json").read_text())
+    several = answer(capsys, "evaluate", str(run), "--protocol", "linear", "--seeds", "2")
+    assert several["figures"]["linear"]["seeds"] == 2
+    main(words)
+    assert "labelfree: " in capsys.readouterr().out
+
+
+def test_evaluate_without_labels(
+    run: Path, tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for i, path in enumerate(photos.rglob("*.png")):
+        (tmp_path / f"{i}.png").write_bytes(path.read_bytes())
+    assert "has no labels" in refused(capsys, "evaluate", str(run), "--data", str(tmp_path))
+    figures = answer(capsys, "evaluate", str(run), "--data", str(tmp_path), "--protocol", "labelfree")[
+        "figures"
+    ]
+    assert figures["labelfree"]["n"] == 60
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "npz", "csv"])
+def test_embed(
+    run: Path, photos: Path, tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / f"vectors.{suffix}"
+    assert answer(capsys, "embed", str(run), str(photos), "--out", str(out))["items"] == 60
+    expected = manyviews.embed(run, photos).h_ND
+    if suffix == "parquet":
+        table = pq.read_table(out).to_pydict()
+        paths, vectors = table["path"], np.array(table["vector"])
+    elif suffix == "npz":
+        table = np.load(out)
+        paths, vectors = list(table["path"]), table["vector"]
+    else:
+        rows = [line.split(",") for line in out.read_text().splitlines()]
+        assert rows[0][:3] == ["path", "label", "v0"]
+        paths, vectors = [row[0] for row in rows[1:]], np.array([row[2:] for row in rows[1:]], float)
+    assert len(paths) == 60 and all(Path(path).is_file() for path in paths)
+    np.testing.assert_allclose(vectors, expected.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_search_finds_the_picture_itself_first(run: Path, photos: Path, tmp_path: Path, capsys: Any) -> None:
+    query, sheet = sorted(photos.rglob("*.png"))[7], tmp_path / "found.png"
+    words = ["search", str(run), str(photos), "--query", str(query), "--k", "5", "--sheet", str(sheet)]
+    found = answer(capsys, *words)["found"]
+    assert len(found) == 5 and Path(found[0]["path"]) == query and abs(found[0]["distance"]) < 1e-5
+    assert [one["distance"] for one in found] == sorted(one["distance"] for one in found)
+    with Image.open(sheet) as picture:
+        assert picture.width > 100
+
+
+@pytest.mark.parametrize("to", ["safetensors", "onnx"])
+def test_export(run: Path, tmp_path: Path, to: str, capsys: pytest.CaptureFixture[str]) -> None:
+    made = answer(capsys, "export", str(run), "--to", to, "--out", str(tmp_path / f"encoder.{to}"))
+    assert Path(made["path"]).stat().st_size > 1000 and made["how"]
+
+
+def test_export_says_what_is_possible(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "onnx or safetensors" in refused(capsys, "export", str(run), "--to", "torchvision")
+
+
+def test_compare_goes_on_where_it_stopped(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "compare",
+        "simclr",
+        "simsiam",
+        "--data",
+        str(photos),
+        *SMALL,
+        "--seeds",
+        "2",
+        "--out",
+        str(tmp_path / "c"),
+    ]
+    first = answer(capsys, *words)
+    assert first["methods"].keys() == {"simclr", "simsiam"}
+    assert first["methods"]["simclr"]["kNN top-1"]["n"] == 2
+    assert first["baselines"].keys() == {"raw pixels", "random encoder"}
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "c").rglob("encoder.safetensors")}
+    assert len(stamps) == 4
+    assert answer(capsys, *words)["methods"] == first["methods"]
+    assert stamps == {path: path.stat().st_mtime_ns for path in stamps}
+    assert "simsiam" in (tmp_path / "c/report.html").read_text()
+
+
+def test_methods_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert answer(capsys, "methods")["moco"]["negatives"] == "a queue of past keys"
+    main(["--help"])
+    assert "pretrain" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stop:
+        main(["pretrain", "moco", "--help"])
+    assert stop.value.code == 0
+    told = capsys.readouterr().out
+    assert "--momentum" in told and "eq. 2" in told
+
+
+def test_the_same_in_python(photos: Path, run: Path, tmp_path: Path) -> None:
+    made = manyviews.pretrain(
+        "byol",
+        data=photos,
+        net="cifar_resnet8",
+        size=16,
+        batch=16,
+        budget="4steps",
+        hidden=32,
+        out=tmp_path / "r",
+    )
+    assert (made.path / "encoder.safetensors").read_bytes() == (run / "encoder.safetensors").read_bytes()
+    vectors = manyviews.load(made.path).embed(torch.zeros(2, 3, 40, 30, dtype=torch.uint8))
+    assert vectors.shape == (2, 64)
+
+
+def test_the_world_is_the_default(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("manyviews.data.world.ITEMS", {"train": 64, "test": 32})
+    made = answer(capsys, "pretrain", "simclr", "--net", "cifar_resnet8", "--batch", "16", "--budget", "2steps",
+                  "--baselines", "supervised", "--out", str(tmp_path / "w"))  # fmt: skip
+    assert made["figures"].keys() == {"this encoder", "supervised"}
+
+
+# -- interruption --------------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_saves_and_exits_130_and_resume_finishes(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    words = [sys.executable, "-m", "manyviews", "pretrain", "simclr", "--data", str(photos), *SMALL]
+    process = subprocess.Popen(
+        [*words, "--budget", "100000steps", "--out", str(out)], stderr=subprocess.PIPE, text=True
+    )
+    while process.poll() is None and not (out / "metrics.jsonl").exists():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert f"manyviews resume {out}" in said
+    assert len(list((out / "checkpoints").glob("step-*.pt"))) == 1
+
+    settings = json.loads((out / "run.json").read_text())
+    step = int(next((out / "checkpoints").glob("step-*.pt")).name.split("-")[1])
+    settings["recipe"]["budget"] = f"{step + 2}steps"
+    (out / "run.json").write_text(json.dumps(settings))
+    main(["resume", str(out)])
+    assert (out / "report.html").exists()
+
+
+# -- bad input -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["pretrian"], "There is no command 'pretrian'; did you mean pretrain?"),
+        (["pretrain", "simclp"], "There is no method 'simclp'; did you mean simclr"),
+        (["pretrain", "--data", "x"], "Say the method first"),
+        (["pretrain", "simclr", "--data", "cifar01"], "cifar10"),
+        (["pretrain", "simclr", "--data", "no/such/folder"], "no/such/folder"),
+        (["pretrain", "simclr", "--recipe", "mnist"], "has no recipe 'mnist'"),
+        (["pretrain", "simclr", "--temprature", "1"], "--temperature"),
+        (["pretrain", "simclr", "--budget", "20"], "length with a unit"),
+        (["pretrain", "simclr", "--batch", "1"], "--batch is 1"),
+        (["pretrain", "simclr", "--lr", "0"], "--lr is 0"),
+        (["pretrain", "simclr", "--warmup", "1"], "--warmup is 1"),
+        (["pretrain", "simclr", "--batch", "16", "--accumulate", "3"], "does not split into 3"),
+        (["pretrain", "simclr", "--baselines", "oracle"], "no baseline 'oracle'"),
+        (["resume", "no/run"], "There is no run at no/run"),
+        (["evaluate", "no/run"], "There is no run at no/run"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_sentence(words: list[str], sentence: str, capsys: Any) -> None:
+    assert sentence in refused(capsys, *words)
+
+
+def test_requests_that_the_data_cannot_serve(photos: Path, run: Path, tmp_path: Path, capsys: Any) -> None:
+    pretrain = ["pretrain", "simclr", "--data", str(photos), "--out", str(tmp_path / "x")]
+    assert "larger than the data" in refused(capsys, *pretrain, "--batch", "512")
+    assert "resnet18" in refused(capsys, *pretrain, "--batch", "16", "--net", "resnet19")
+    assert not (tmp_path / "x").exists()
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    assert "is empty" in refused(capsys, *pretrain, "--data", str(flat))
+    (flat / "note.txt").write_text("hello")
+    assert "has no images" in refused(capsys, *pretrain, "--data", str(flat))
+    Image.new("RGB", (9, 9)).save(flat / "one.png")
+    words = ["pretrain", "supervised", "--data", str(flat), "--batch", "2"]
+    assert "larger than the data" in refused(capsys, *words)
+    Image.new("RGB", (9, 9)).save(flat / "two.png")
+    assert "needs labels" in refused(capsys, *words, "--out", str(tmp_path / "y"))
+    assert "knn" in refused(capsys, "evaluate", str(run), "--protocol", "kn")
+    assert "'.txt'" in refused(capsys, "embed", str(run), str(photos), "--out", "v.txt")
+    assert "cannot be read" in refused(
+        capsys, "search", str(run), str(photos), "--query", str(flat / "note.txt")
+    )
+
+
+def test_a_run_is_never_overwritten_without_being_asked(
+    run: Path, photos: Path, tmp_path: Path, capsys: Any
+) -> None:
+    words = ["pretrain", "byol", "--data", str(photos), *SMALL, "--hidden", "32"]
+    before = (run / "results.json").read_bytes()
+    assert "exists already" in refused(capsys, *words, "--out", str(run))
+    assert (run / "results.json").read_bytes() == before
+    (tmp_path / "precious").write_text("mine")
+    assert "is not a run" in refused(capsys, *words, "--out", str(tmp_path), "--overwrite")
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_damaged_runs_are_said(run: Path, tmp_path: Path, capsys: Any) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    (copy / "encoder.safetensors").write_bytes((run / "encoder.safetensors").read_bytes()[:-100])
+    assert "damaged" in refused(capsys, "evaluate", str(copy))
+    torch.save({"w": torch.zeros(3)}, copy / "encoder.safetensors")
+    assert "is a pickle" in refused(capsys, "evaluate", str(copy))
+    (copy / "run.json").write_text("{")
+    assert "not whole JSON" in refused(capsys, "evaluate", str(copy))
+
+
+def test_data_that_changed_is_refused(photos: Path, tmp_path: Path, capsys: Any) -> None:
+    mine = tmp_path / "photos"
+    import shutil
+
+    shutil.copytree(photos, mine)
+    main(["pretrain", "simclr", "--data", str(mine), *SMALL, "--out", str(tmp_path / "run")])
+    next(mine.rglob("*.png")).unlink()
+    assert "not what the run began with: 60 items then, 59 now" in refused(
+        capsys, "resume", str(tmp_path / "run")
+    )
