@@ -279,7 +279,7 @@ def test_requests_that_the_data_cannot_serve(photos: Path, run: Path, tmp_path: 
     assert "needs labels" in refused(capsys, *words, "--out", str(tmp_path / "y"))
     assert "knn" in refused(capsys, "evaluate", str(run), "--protocol", "kn")
     assert "'.txt'" in refused(capsys, "embed", str(run), str(photos), "--out", "v.txt")
-    assert "cannot be read" in refused(
+    assert "not an image" in refused(
         capsys, "search", str(run), str(photos), "--query", str(flat / "note.txt")
     )
 

@@ -78,7 +78,7 @@ def verdict(history: Sequence[LabelFree], *, finished: bool = False, patience: i
     return (
         _collapsed(now)
         or _collapsing(history)
-        or _plateaued(history, patience)
+        or (None if finished else _plateaued(history, patience))  # a finished schedule ends flat by design
         or Verdict("healthy", f"{_figures(now)}.")
     )
 

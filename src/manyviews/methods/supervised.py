@@ -71,7 +71,7 @@ RECIPES = {
         ),
     ),
     "world": (
-        Config(),
-        Recipe(data="world", batch=256, budget="6ep", optimiser="adamw", lr=3e-3, weight_decay=1e-2, warmup=0.1),
+        Config(min_area=0.5),
+        Recipe(data="world", batch=128, budget="12ep", optimiser="adamw", lr=3e-3, weight_decay=1e-2, warmup=0.1),
     ),
 }  # fmt: skip

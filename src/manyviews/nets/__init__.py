@@ -37,7 +37,7 @@ def names() -> list[str]:
 def build(name: str, *, in_channels: int = 3, size: int = 32, pretrained: bool = False) -> Encoder:
     """The encoder called `name`, for images of `size` pixels a side.
 
-        small_resnet                   four stages of one block, for the embedded world
+        small_resnet                   three stages of one block, for the embedded world
         cifar_resnet20                 8, 14, 20, 32, 44, 56 or 110 layers; zero-padding shortcuts (A)
         cifar_resnet20/B               ... with 1x1 projections instead
         resnet50                       18, 34, 50, 101 or 152 layers; "cifar" stem up to 64 pixels, else

@@ -204,10 +204,10 @@ def cifar_resnet(depth: int, *, shortcut: Shortcut = "A", **options: Any) -> Res
 
 def small_resnet(
     *,
-    widths: Sequence[int] = (32, 64, 128, 256),
-    depths: Sequence[int] = (1, 1, 1, 1),
-    strides: Sequence[int] = (1, 2, 2, 2),
-    stem_stride: int = 1,
+    widths: Sequence[int] = (32, 64, 128),
+    depths: Sequence[int] = (1, 1, 1),
+    strides: Sequence[int] = (1, 2, 2),
+    stem_stride: int = 2,
     **options: Any,
 ) -> ResNet:
     """The quick net of the embedded world: small images, two CPU cores, minutes. Ours, not the paper's."""

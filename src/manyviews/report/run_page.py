@@ -39,7 +39,7 @@ def tell(run: Run, train: ImageSet, test: ImageSet | None) -> Story:
     classes = () if shown.classes is None else shown.classes
     return Story(
         title=f"{title} on {train.name}",
-        subtitle=claim.strip(),
+        subtitle=claim.strip().capitalize(),
         command=run.settings["command"],
         settings=_settings(run),
         verdict=_verdict(run),

@@ -57,7 +57,10 @@ class Log:
             "items_per_s": speed and round(speed, 1),
             "lr": moment.lr,
             "loss": float(moment.loss),
-            **{name: value if isinstance(value, str) else float(value) for name, value in moment.log.items()},
+            **{
+                name: value if isinstance(value, (str, int)) else float(value)
+                for name, value in moment.log.items()
+            },
         }
         with open(self.path, "a") as file:
             file.write(json.dumps(row) + "\n")

@@ -83,6 +83,6 @@ RECIPES = {
     ),
     "world": (
         Config(momentum=0.98, hidden=512, dim=128, blur=(0.0, 0.0), solarise=(0.0, 0.0)),
-        Recipe(data="world", batch=256, budget="20ep", optimiser="adamw", lr=2e-3, weight_decay=1e-2, warmup=0.05),
+        Recipe(data="world", batch=256, budget="16ep", optimiser="adamw", lr=2e-3, weight_decay=1e-2, warmup=0.05),
     ),
 }  # fmt: skip

@@ -57,6 +57,6 @@ RECIPES = {
     ),
     "world": (
         Config(queue=4096, momentum=0.99, hidden=512),
-        Recipe(data="world", batch=256, budget="20ep", optimiser="adamw", lr=2e-3, weight_decay=1e-2, warmup=0.05),
+        Recipe(data="world", batch=256, budget="16ep", optimiser="adamw", lr=2e-3, weight_decay=1e-2, warmup=0.05),
     ),
 }  # fmt: skip

@@ -7,6 +7,8 @@ Shapes   B images, C H W pixels, D embedding; N = 2B anchors, each against the 2
 
 from dataclasses import dataclass
 
+import torch
+
 from manyviews.method import Anatomy, Batch, Method, NetFactory, Out, Spec
 from manyviews.nets.heads import mlp
 from manyviews.objectives import nt_xent
@@ -51,8 +53,10 @@ class SimCLR(Method):
         return Views(t, t)
 
     def loss(self, batch: Batch, progress: float) -> Out:
-        x_i, x_j = batch.views
-        z_i_BD, z_j_BD = self.projector(self.encoder(x_i)), self.projector(self.encoder(x_j))
+        x_N = torch.cat(
+            batch.views
+        )  # both views in one pass share their batch statistics, as in the authors' code
+        z_i_BD, z_j_BD = self.projector(self.encoder(x_N)).chunk(2)
         return Out(nt_xent(z_i_BD, z_j_BD, self.config.temperature), z=z_i_BD)
 
 
@@ -72,7 +76,7 @@ RECIPES = {
         ),
     ),
     "world": (
-        Config(temperature=0.2, strength=0.5, blur=0.0),
-        Recipe(data="world", batch=256, budget="20ep", optimiser="adamw", lr=2e-3, weight_decay=1e-2, warmup=0.05),
+        Config(temperature=0.2, strength=0.5, blur=0.0, min_area=0.2, hidden=256),
+        Recipe(data="world", batch=256, budget="16ep", optimiser="adamw", lr=2e-3, weight_decay=1e-2, warmup=0.05),
     ),
 }  # fmt: skip
