@@ -186,6 +186,11 @@ def from_main(value: float) -> float:
     return float(broadcast_(torch.tensor(value, dtype=torch.float64, device=_device())))
 
 
+def barrier() -> None:
+    """Wait until every rank is here."""
+    any_rank(False)
+
+
 def any_rank(flag: bool) -> bool:
     """Whether the flag is up on any rank."""
     if world_size() == 1:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,8 @@ def pretrain(
         )
     images = _training_set(data, settings.size, data_root)
     plan.check_data(settings, len(images))
+    if out is None and distributed.launched():
+        raise ManyviewsError("Under torchrun all processes must agree on the folder: say --out.")
     path = Path(out) if out is not None else free_folder(method, images.name)
     about = {
         "method": method,
@@ -77,8 +79,8 @@ def pretrain(
         **about_machine(),
     }
     Run(path, about).build(images)  # what this method cannot use is said before anything is written
-    run = Run.create(path, about, overwrite)
-    return _train(run, images, data, devices, workers=workers, quiet=quiet, save_every=save_every)
+    how = {"workers": workers, "quiet": quiet, "save_every": save_every}
+    return _train(lambda: Run.create(path, about, overwrite), Run(path, about), images, data, devices, how)
 
 
 def resume(
@@ -114,16 +116,24 @@ def resume(
             f"The data is not what the run began with: {was['items']} items then, {now['items']} now "
             f"(digests {was['digest'][:8]} and {str(now['digest'])[:8]}); restore it, or start a new run."
         )
-    return _train(run, images, source, devices, workers=workers, quiet=quiet, save_every=save_every)
+    how = {"workers": workers, "quiet": quiet, "save_every": save_every}
+    return _train(lambda: run, run, images, source, devices, how)
 
 
-def _train(run: Run, images: ImageSet, data: Any, devices: int, **how: Any) -> Run:
+def _train(
+    create: Callable[[], Run], run: Run, images: ImageSet, data: Any, devices: int, how: dict[str, Any]
+) -> Run:
+    """Make the folder (one process does), train on all devices, judge (one process does)."""
     if devices > 1 and not distributed.launched():
+        create()
         distributed.launch(
             devices, ["-m", "manyviews", "resume", str(run.path), "--workers", str(how["workers"])]
         )
         return run
     with distributed.group():
+        if distributed.is_main():
+            create()
+        distributed.barrier()
         ends = run.train(images, **how)
     if ends == "interrupted":
         if distributed.is_main():

@@ -22,6 +22,7 @@ class Config:
     dim: int = 256  # D, width of projection and prediction (section 3.2)
     hidden: int = 4096  # width of the hidden layer of projector and predictor (section 3.2)
     momentum: float = 0.996  # tau at the start, rising to 1 by a cosine (section 3.2; 0.99 for short runs)
+    min_area: float = 0.08  # smallest crop, as a share of the image's area (appendix B)
     predictor: bool = True  # the ablation without it collapses (table 5b)
     blur: tuple[float, float] = (1.0, 0.1)  # probability for the first and the second view (table 6)
     solarise: tuple[float, float] = (0.0, 0.2)  # likewise (table 6)
@@ -50,7 +51,14 @@ class BYOL(Method):
 
     def views(self) -> Views:
         t, t_prime = (
-            View(size=self.spec.size, jitter=(0.4, 0.4, 0.2, 0.1), grey=0.2, blur=blur, solarise=solarise)
+            View(
+                size=self.spec.size,
+                crop=(self.config.min_area, 1.0),
+                jitter=(0.4, 0.4, 0.2, 0.1),
+                grey=0.2,
+                blur=blur,
+                solarise=solarise,
+            )
             for blur, solarise in zip(self.config.blur, self.config.solarise, strict=True)
         )
         return Views(t, t_prime)
@@ -82,7 +90,7 @@ RECIPES = {
         ),
     ),
     "world": (
-        Config(momentum=0.98, hidden=512, dim=128, blur=(0.0, 0.0), solarise=(0.0, 0.0)),
+        Config(momentum=0.98, hidden=512, dim=128, min_area=0.2, blur=(0.0, 0.0), solarise=(0.0, 0.0)),
         Recipe(data="world", batch=256, budget="16ep", optimiser="adamw", lr=2e-3, weight_decay=1e-2, warmup=0.05),
     ),
 }  # fmt: skip
