@@ -90,7 +90,7 @@ RECIPES = {
         ),
     ),
     "world": (
-        Config(momentum=0.98, hidden=512, dim=128, min_area=0.2, blur=(0.0, 0.0), solarise=(0.0, 0.0)),
-        Recipe(data="world", batch=256, budget="16ep", optimiser="adamw", lr=2e-3, weight_decay=1e-2, warmup=0.05),
+        Config(momentum=0.9, hidden=512, dim=128, min_area=0.2, blur=(0.0, 0.0), solarise=(0.0, 0.0)),
+        Recipe(data="world", batch=64, budget="16ep", optimiser="adamw", lr=2e-3, weight_decay=1e-2, warmup=0.05),
     ),
 }  # fmt: skip

@@ -79,6 +79,6 @@ RECIPES = {
     ),
     "world": (
         Config(dim=512, bottleneck=128, layers=2, blur=0.0),
-        Recipe(data="world", batch=256, budget="16ep", optimiser="adamw", lr=1e-3, weight_decay=1e-2, warmup=0.05),
+        Recipe(data="world", batch=64, budget="16ep", optimiser="adamw", lr=1e-3, weight_decay=1e-2, warmup=0.05),
     ),
 }  # fmt: skip
