@@ -210,6 +210,32 @@ def test_the_world_is_the_default(
     assert made["figures"].keys() == {"this encoder", "supervised"}
 
 
+@pytest.mark.parametrize("way", ["--devices", "torchrun"])
+def test_two_processes_learn_what_one_does(photos: Path, run: Path, tmp_path: Path, way: str) -> None:
+    words = [
+        "pretrain",
+        "byol",
+        "--data",
+        str(photos),
+        *SMALL,
+        "--hidden",
+        "32",
+        "--out",
+        str(tmp_path / "two"),
+    ]
+    if way == "--devices":
+        main([*words, "--devices", "2"])
+    else:
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+        subprocess.run([*torchrun, "-m", "manyviews", *words], check=True, capture_output=True)
+    assert (tmp_path / "two" / "report.html").exists()
+    one, two = (manyviews.load(path).encoder.state_dict() for path in (run, tmp_path / "two"))
+    for key, value in one.items():
+        torch.testing.assert_close(
+            two[key], value, rtol=1e-2, atol=1e-3, msg=lambda text, key=key: f"{key}: {text}"
+        )
+
+
 # -- interruption --------------------------------------------------------------------------------------------------
 
 

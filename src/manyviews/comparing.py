@@ -32,15 +32,16 @@ def compare(
 ) -> dict[str, Any]:
     """Train every method with every seed and tell what each encoder is worth.
 
-    All methods get the same data, net, size, batch, budget and seeds; the optimiser, schedule and hyper-parameters
-    are those of each method's own recipe for this data. A comparison that was cut short goes on where it stopped.
+    All methods get the same data, net, size, budget and seeds; batch, optimiser, schedule and hyper-parameters are
+    those of each method's own recipe for this data. A comparison that was cut short goes on where it stopped.
 
     Args:
         methods: names; empty: all that learn without labels.
         data: as in ``pretrain``; it needs labels, which only the judging sees.
         budget: the length of each run; None: the first method's recipe.
         seeds: runs a method.
-        net, size, batch: the same for all; None: the first method's recipe.
+        net, size: the same for all; None: the first method's recipe.
+        batch: the same for all; None: each method's own.
         out: the folder of the comparison; None: the next free one under ``runs/``.
         data_root: where named sets are.
         quiet: no progress bars.
@@ -55,8 +56,9 @@ def compare(
         "budget": budget or recipe.budget,
         "net": net or recipe.net,
         "size": size or recipe.size,
-        "batch": batch or recipe.batch,
     }
+    if batch is not None:
+        same["batch"] = batch
     folder = (
         Path(out)
         if out is not None
@@ -118,7 +120,7 @@ def _page(
 ) -> Comparison:
     return Comparison(
         title=f"{len(table)} methods on {data}",
-        subtitle="The same data, network, batch, budget and seeds; each method's own optimiser and hyper-parameters.",
+        subtitle="The same data, network, budget and seeds; each method's own batch, optimiser and hyper-parameters.",
         command=command or f"manyviews.compare({list(table)!r}, data={data!r})",
         budget=same["budget"],
         contenders=[Contender(name, values) for name, values in table.items()],

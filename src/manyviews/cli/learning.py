@@ -139,7 +139,7 @@ def compare_command(words: list[str]) -> None:
         seeds: int = 3  # runs a method
         net: str | None = None  # for all; unless told, the first method's recipe
         size: int | None = None  # side of a view in pixels, for all
-        batch: int | None = None  # for all
+        batch: int | None = None  # for all; unless told, each method's own
         out: Path | None = None  # folder; a comparison that stopped goes on there
         data_root: Path | None = None  # where named sets are
         json: bool = False  # print one JSON object
