@@ -21,7 +21,7 @@ CANVAS = 2  # images of a folder are kept at this many times the side of a view,
 
 def pretrain(
     method: str,
-    data: Any = "world",
+    data: Any = None,
     *,
     out: str | Path | None = None,
     recipe: str | None = None,
@@ -39,7 +39,7 @@ def pretrain(
 
     Args:
         method: the name of a file under ``methods/``; ``manyviews.anatomy()`` lists them.
-        data: ``"world"``, a named set, a folder, ``"hf:name"``, an array, a torch Dataset or an ``ImageSet``.
+        data: None for the recipe's own (the world, unless told), ``"world"``, a named set, a folder, ``"hf:name"``, an array, a torch Dataset or an ``ImageSet``.
         out: the run's folder; None: the next free one under ``runs/``.
         recipe: the recipe to start from; None: the one for this data.
         data_root: where named sets are; None: ``MANYVIEWS_DATA``.
@@ -57,6 +57,7 @@ def pretrain(
         KeyboardInterrupt: Ctrl-C, after the state was saved.
     """
     paper = find(method)
+    data = plan.default_data(paper, recipe) if data is None else data
     config, settings = plan.changed(paper, *plan.base(paper, data, recipe), changes)
     if unknown := set(baselines) - set(BASELINES):
         raise ManyviewsError(f"There is no baseline '{unknown.pop()}'; there are {', '.join(BASELINES)}.")

@@ -25,6 +25,11 @@ def recipe_name(paper: Paper, data: Any, wanted: str | None) -> str:
     return data if isinstance(data, str) and data in paper.recipes else "cifar10"
 
 
+def default_data(paper: Paper, wanted: str | None) -> str:
+    """What is learned from where nothing is named: the data of the recipe asked for, or the world."""
+    return "world" if wanted is None else paper.recipes[recipe_name(paper, None, wanted)][1].data
+
+
 def base(paper: Paper, data: Any, wanted: str | None = None) -> tuple[Any, Recipe]:
     """The method's ``Config`` and ``Recipe`` for this data, before any change."""
     config, recipe = paper.recipes[recipe_name(paper, data, wanted)]

@@ -128,3 +128,35 @@ def test_where_the_paper_says_that_it_collapses_the_monitor_says_so(
 @pytest.mark.parametrize("name", ["simclr", "moco", "mocov2", "simsiam", "byol"])
 def test_as_published_none_collapses(name: str) -> None:
     assert verdicts(name)[-1] in ("healthy", "plateaued")
+
+
+@pytest.mark.parametrize("name", ["simclr", "moco", "byol"])
+@pytest.mark.parametrize("changes", [{"precision": "bf16"}, {"clip": 1.0}, {"channels_last": False}], ids=str)
+def test_options_of_a_recipe_do_what_they_say(name: str, changes: dict[str, object]) -> None:
+    plain, changed = (loop_of(name, recipe(**more), noise()) for more in ({}, changes))
+    losses: list[list[float]] = [[], []]
+    for loop, found in zip((plain, changed), losses, strict=True):
+        loop.hooks = (lambda moment, found=found: found.append(float(moment.loss)),)
+        assert loop.run() == "finished"
+    assert losses[1] == pytest.approx(losses[0], rel=0.3)
+    assert losses[1] != losses[0] or "channels_last" in changes
+
+
+def test_clipping_bounds_the_gradient() -> None:
+    loop = loop_of("simclr", recipe(clip=1e-3), noise())
+    loop._advance(next(loop._drawn()), 0.5)
+    norm = torch.stack([w.grad.norm() for w in loop.method.parameters() if w.grad is not None]).norm()
+    assert norm <= 1.001e-3
+
+
+def test_a_set_that_stays_on_disk_is_streamed_and_watched() -> None:
+    data = noise()
+    assert data.pixels is not None
+    pixels = data.pixels
+    streamed = dataclasses.replace(data, pixels=None, read=lambda item: pixels[item])
+    said: list[str] = []
+    loop = loop_of("simclr", recipe(), streamed)
+    loop.workers = 0
+    loop.hooks = (Monitor(loop.method, streamed), lambda moment: said.append(moment.log.get("verdict", "")))
+    assert loop.run() == "finished"
+    assert any(said)

@@ -38,7 +38,8 @@ def pretrain_command(words: list[str]) -> None:
         )
         return
     paper = find(words[0])
-    data, wanted = _peek(words, "--data") or "world", _peek(words, "--recipe")
+    wanted = _peek(words, "--recipe")
+    data = _peek(words, "--data") or plan.default_data(paper, wanted)
     config, recipe = plan.base(paper, data, wanted)
     ask = parse(_pretrain_flags(paper, config, recipe), words[1:], f"pretrain {paper.name}")
     changes = _changes(ask.config, config) | _changes(ask.recipe, recipe)
