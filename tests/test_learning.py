@@ -35,7 +35,8 @@ def test_it_learns(name: str, tmp_path: Path) -> None:
     assert run.train(train, quiet=True) == "finished"
 
     before, after = (
-        evaluate(e, train, test, protocols=("knn",))["knn"]["top1"] for e in (start, run.embedder)
+        evaluate(encoder, train, test, protocols=("linear",))["linear"]["top1"]
+        for encoder in (start, run.embedder)
     )
     chance = math.sqrt(2 * before * (1 - before) / TEST)  # deviation of a difference between two such figures
     assert after > before + 4 * chance, f"{after:.3f} after {recipe.budget}, {before:.3f} before"
