@@ -127,9 +127,15 @@ def _train(
     """Make the folder (one process does), train on all devices, judge (one process does)."""
     if devices > 1 and not distributed.launched():
         create()
-        distributed.launch(
-            devices, ["-m", "manyviews", "resume", str(run.path), "--workers", str(how["workers"])]
-        )
+        again = [
+            "resume",
+            str(run.path),
+            "--workers",
+            str(how["workers"]),
+            "--save-every",
+            str(how["save_every"]),
+        ]
+        distributed.launch(devices, ["-m", "manyviews", *again])
         return run
     with distributed.group():
         if distributed.is_main():

@@ -121,12 +121,13 @@ def resume_command(words: list[str]) -> None:
         run: positional(Path, "the run's folder")  # pyright: ignore[reportInvalidTypeForm]
         devices: int = 1  # processes to train with
         workers: int = 2  # processes that decode images which do not fit into memory
+        save_every: float = 30.0  # seconds between checkpoints
         json: bool = False  # print one JSON object
 
     ask = parse(Resume, words, "resume")
     from manyviews.learn import resume
 
-    _finished(resume(ask.run, devices=ask.devices, workers=ask.workers), ask.json)
+    _finished(resume(ask.run, devices=ask.devices, workers=ask.workers, save_every=ask.save_every), ask.json)
 
 
 def compare_command(words: list[str]) -> None:
