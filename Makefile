@@ -43,7 +43,7 @@ docs: .venv/.docs  ## the site, in docs/_build
 	@echo "The site: docs/_build/index.html"
 
 clean:  ## remove what was built; .venv and runs stay
-	@rm -rf docs/_build docs/methods .pytest_cache .ruff_cache .hypothesis build dist
+	@rm -rf docs/_build docs/methods docs/nets .pytest_cache .ruff_cache .hypothesis build dist
 	@find src tests docs benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 # A stamp a set of packages, so that nothing is installed twice.

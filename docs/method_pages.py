@@ -1,13 +1,13 @@
 """A page a method, made from its file. The file is read, not imported, so that the site needs no torch."""
 
 import ast
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-SRC = Path(__file__).resolve().parents[1] / "src" / "manyviews"
+from pages import SRC, code, opening, parse, table, title, top_level, write
+
 METHODS = SRC / "methods"
 NEEDED = ("Config", "ANATOMY", "RECIPES")
 
@@ -23,7 +23,7 @@ class Setting:
 
 def setup(app: Any) -> dict[str, bool]:
     """Sphinx calls this: the pages are written before Sphinx looks for any."""
-    app.connect("builder-inited", lambda app: write(Path(app.srcdir) / "methods"))
+    app.connect("builder-inited", lambda app: write(Path(app.srcdir) / "methods", all_pages()))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -32,18 +32,10 @@ def files() -> dict[str, Path]:
     return {path.stem: path for path in sorted(METHODS.rglob("*.py")) if path.stem != "__init__"}
 
 
-def write(folder: Path) -> None:
-    """Write all pages and their index into ``folder``, touching only what changed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    pages = {name: page(path) for name, path in files().items()}
-    pages["index"] = index(pages)
-    for old in folder.glob("*.md"):
-        if old.stem not in pages:
-            old.unlink()
-    for name, text in pages.items():
-        target = folder / f"{name}.md"
-        if not target.exists() or target.read_text() != text:
-            target.write_text(text)
+def all_pages() -> dict[str, str]:
+    """All pages by name, and their index."""
+    made = {name: page(path) for name, path in files().items()}
+    return made | {"index": index(made)}
 
 
 def index(names: Iterable[str]) -> str:
@@ -69,13 +61,9 @@ def page(path: Path) -> str:
         raise ValueError(
             f"{path} has no {', '.join(missing)}; a method's file needs all of {', '.join(NEEDED)}"
         )
-    first, facts = legend(ast.get_docstring(tree, clean=True) or "")
-    heading, _, idea = first.partition(": ")
     fields = settings(path, "Config")
     sections = [
-        f"# {heading}",
-        idea[:1].upper() + idea[1:],
-        table(["", ""], [[f"**{key}**", linked(value)] for key, value in facts.items()]),
+        *opening(ast.get_docstring(tree, clean=True) or ""),
         f"```sh\nmanyviews pretrain {name}\nmanyviews pretrain {name} --help\n```",
         "## Anatomy",
         table(["", ""], [[f"**{key}**", literal(value)] for key, value in keywords(top["ANATOMY"]).items()]),
@@ -88,18 +76,6 @@ def page(path: Path) -> str:
         f"```{{literalinclude}} ../../src/manyviews/{path.relative_to(SRC).as_posix()}\n:language: python\n```",
     ]
     return "\n\n".join(sections) + "\n"
-
-
-def legend(docstring: str) -> tuple[str, dict[str, str]]:
-    """A method's docstring as its first line and the facts under it (``Paper``, ``Differs``, ``Shapes``)."""
-    first, _, rest = docstring.partition("\n")
-    facts: dict[str, str] = {}
-    for line in rest.strip().splitlines():
-        if match := re.match(r"(\w+) {2,}(.+)", line):
-            facts[match[1]] = match[2]
-        elif facts and line.strip():
-            facts[list(facts)[-1]] += " " + line.strip()
-    return first, facts
 
 
 def settings(path: Path, name: str) -> list[Setting]:
@@ -138,26 +114,6 @@ def recipes(value: ast.expr) -> str:
     return table(["Setting", *columns], rows) + measured
 
 
-def title(path: Path) -> str:
-    """A method's name as its paper writes it."""
-    return (ast.get_docstring(parse(path)) or path.stem).partition(":")[0]
-
-
-def parse(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(), str(path))
-
-
-def top_level(tree: ast.Module) -> dict[str, ast.expr]:
-    """What a module assigns by name (a class counts as its own name)."""
-    found: dict[str, ast.expr] = {}
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            found[node.targets[0].id] = node.value
-        elif isinstance(node, ast.ClassDef):
-            found[node.name] = ast.Name(node.name)
-    return found
-
-
 def keywords(call: ast.expr) -> dict[str, ast.expr]:
     assert isinstance(call, ast.Call)
     return {word.arg: word.value for word in call.keywords if word.arg}
@@ -165,17 +121,3 @@ def keywords(call: ast.expr) -> dict[str, ast.expr]:
 
 def literal(node: ast.expr | None) -> str:
     return str(ast.literal_eval(node)) if node else ""
-
-
-def code(text: str) -> str:
-    return f"`{text}`" if text else ""
-
-
-def linked(text: str) -> str:
-    """Text with its arXiv numbers as links."""
-    return re.sub(r"arXiv:(\d{4}\.\d{4,5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", text)
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

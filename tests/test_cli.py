@@ -210,7 +210,7 @@ def test_the_world_is_the_default(
     assert made["figures"].keys() == {"this encoder", "supervised"}
 
 
-@pytest.mark.parametrize("way", ["--devices", "torchrun"])
+@pytest.mark.parametrize("way", ["--devices", "--devices --shard", "torchrun"])
 def test_two_processes_learn_what_one_does(photos: Path, run: Path, tmp_path: Path, way: str) -> None:
     words = [
         "pretrain",
@@ -223,8 +223,9 @@ def test_two_processes_learn_what_one_does(photos: Path, run: Path, tmp_path: Pa
         "--out",
         str(tmp_path / "two"),
     ]
-    if way == "--devices":
-        main([*words, "--devices", "2"])
+    if way != "torchrun":
+        devices, *shard = way.split()
+        main([*words, devices, "2", *shard])
     else:
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
         subprocess.run([*torchrun, "-m", "manyviews", *words], check=True, capture_output=True)

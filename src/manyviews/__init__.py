@@ -11,10 +11,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["anatomy", "compare", "embed", "evaluate", "export", "load", "pretrain", "resume", "search"]
+__all__ = [
+    "anatomy",
+    "compare",
+    "embed",
+    "evaluate",
+    "export",
+    "load",
+    "network",
+    "networks",
+    "optimisers",
+    "pretrain",
+    "resume",
+    "search",
+]
 
 if TYPE_CHECKING:
-    from manyviews.api import anatomy, compare, embed, evaluate, export, load, pretrain, resume, search
+    from manyviews.api import (
+        anatomy,
+        compare,
+        embed,
+        evaluate,
+        export,
+        load,
+        network,
+        networks,
+        optimisers,
+        pretrain,
+        resume,
+        search,
+    )
 
 
 def __getattr__(name: str) -> Any:

@@ -3,9 +3,25 @@
 from manyviews.comparing import compare
 from manyviews.learn import pretrain, resume
 from manyviews.method import Anatomy, find, names
+from manyviews.nets.counting import Network, network, networks
+from manyviews.nets.parts import Part
+from manyviews.tuning import optimisers
 from manyviews.use import embed, evaluate, export, load, search
 
-__all__ = ["anatomy", "compare", "embed", "evaluate", "export", "load", "pretrain", "resume", "search"]
+__all__ = [
+    "anatomy",
+    "compare",
+    "embed",
+    "evaluate",
+    "export",
+    "load",
+    "network",
+    "networks",
+    "optimisers",
+    "pretrain",
+    "resume",
+    "search",
+]
 
 
 def anatomy() -> dict[str, Anatomy]:

@@ -10,9 +10,10 @@ from manyviews import distributed, plan
 from manyviews.data import ImageSet, open_data, summary
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import EncoderEmbedder, RawPixels, evaluate
+from manyviews.machine import about_machine
 from manyviews.method import find
 from manyviews.report.run_page import write_report
-from manyviews.runs import Run, about_machine
+from manyviews.runs import Run
 
 BASELINES = ("pixels", "random", "supervised")
 PROTOCOLS = ("knn", "linear")  # what a finished run is judged by, where there are labels
@@ -32,6 +33,7 @@ def pretrain(
     overwrite: bool = False,
     quiet: bool = False,
     save_every: float = 30.0,
+    init_from: str | Path | None = None,
     command: str | None = None,
     **changes: Any,
 ) -> Run:
@@ -49,6 +51,8 @@ def pretrain(
         overwrite: replace a run that is there.
         quiet: no progress bar.
         save_every: seconds between checkpoints.
+        init_from: a run, or an ``encoder.safetensors``, whose encoder this run's begins as: of the same net, or of one
+            that the net can start from (a shallower VGG).
         command: what the user typed, for the record.
         **changes: any field of the method's ``Config`` or of ``Recipe``, and ``epochs``.
 
@@ -76,12 +80,14 @@ def pretrain(
         "recipe": dataclasses.asdict(settings),
         "data": summary(images) | {"root": data_root and str(data_root)},
         "baselines": list(baselines),
+        "init_from": init_from and str(Path(init_from).resolve()),
         "command": command or _as_python(method, settings.data, changes),
         **about_machine(),
     }
-    Run(path, about).build(images)  # what this method cannot use is said before anything is written
+    run = Run(path, about)
+    run.build(images, run.start())  # what this method cannot use is said before anything is written
     how = {"workers": workers, "quiet": quiet, "save_every": save_every}
-    return _train(lambda: Run.create(path, about, overwrite), Run(path, about), images, data, devices, how)
+    return _train(lambda: Run.create(path, about, overwrite), run, images, data, devices, how)
 
 
 def resume(
@@ -192,6 +198,7 @@ def _supervised(run: Run, images: ImageSet, data: Any) -> Run:
         "config": dataclasses.asdict(config),
         "recipe": dataclasses.asdict(recipe),
         "baselines": [],
+        "init_from": None,
     }
     other = Run.create(path, settings, overwrite=path.exists())
     if other.train(images) == "interrupted":

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from manyviews.errors import ManyviewsError
 from manyviews.nets.encoder import Encoder
-from manyviews.views import Views
+from manyviews.views import Matrix, Views
 
 EmbedAll: TypeAlias = Callable[[], Tensor]  # every item of the training set through the encoder: [N, width]
 NetFactory: TypeAlias = Callable[..., Encoder]  # net() or net(in_channels=1)
@@ -32,6 +32,9 @@ class Spec:
     items: int  # N, the size of memory banks
     size: int  # side of a view in pixels
     classes: int | None = None  # None where there are no labels
+    rgb: Callable[[], Matrix] | None = (
+        None  # covariance [3, 3] of the colours in [0, 1], computed when first asked
+    )
 
 
 @dataclass
@@ -90,6 +93,10 @@ class Method(nn.Module):
 
     def before_epoch(self, epoch: int, embed: EmbedAll) -> None:
         """Called as each pass over the data begins: clustering, boxes from heat maps."""
+
+    def classifier_head(self) -> nn.Linear | None:
+        """What turns embeddings into class scores, where the method learns it; it is kept beside the encoder."""
+        return None
 
     def constant_rate(self) -> list[nn.Parameter]:
         """The parameters whose learning rate the schedule leaves at its peak."""

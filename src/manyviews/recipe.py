@@ -14,6 +14,8 @@ UNITS = {
 SECONDS = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0}
 PREFIX = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
 
+Optimiser = Literal["gd", "sgd", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "lars", "lamb"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -21,12 +23,13 @@ class Recipe:
 
     data: str = "world"  # named set, folder, CSV or hf:name
     net: str = "small_resnet"  # small_resnet, resnet18 ... 152, cifar_resnet20, timm/NAME, torchvision/NAME
+    pretrained: str | None = None  # torchvision, timm or transformers: the net starts with the weights they have for it
     size: int = 32  # side of a view in pixels
     batch: int = 256  # items a step, over all devices
     budget: str = "20ep"  # how long: 20m, 2h, 5ep, 10000steps, 2M items
-    optimiser: Literal["sgd", "adamw", "lars"] = "sgd"
+    optimiser: Optimiser = "sgd"  # gd takes the whole data as its batch; sgd has momentum unless inertia is 0
     lr: float = 0.06  # learning rate at its peak, for this batch
-    inertia: float = 0.9  # SGD's and LARS's momentum; AdamW's first beta
+    inertia: float = 0.9  # momentum of sgd, nesterov, lars; rho of rmsprop; first beta of adam, adamw, lamb
     weight_decay: float = 5e-4
     decay_all: bool = False  # also decay biases and norms (MoCo's and SimSiam's code do)
     trust: float = 0.001  # LARS: layer-wise trust coefficient (eta in the paper)
@@ -38,6 +41,7 @@ class Recipe:
     precision: Literal["float32", "bf16"] = "float32"
     compile: bool = False  # torch.compile the encoder: slower to start, faster to run
     channels_last: bool = True
+    shard: bool = False  # split weights, gradients and optimiser state among the devices (FSDP2)
     seed: int = 0
 
 

@@ -3,7 +3,7 @@
 run.json              every setting, the seed, versions, commit and machine: what repeats it
 metrics.jsonl         one line a moment; tensorboard/ holds the same
 checkpoints/          the last two, each whole or refused
-encoder.safetensors   what was learned, with encoder.json beside it
+encoder.safetensors   what was learned, with encoder.json beside it; classifier.safetensors, where there is one
 results.json          what the encoder is worth
 report.html           all of it to look at
 """
@@ -11,12 +11,9 @@ report.html           all of it to look at
 import dataclasses
 import json
 import os
-import platform
-import subprocess
 import sys
-import time
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +21,14 @@ import torch
 from torch import Tensor
 
 from manyviews import distributed, nets
-from manyviews.data import ImageSet
+from manyviews.data import ImageSet, rgb_covariance
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import EncoderEmbedder, LabelFree
 from manyviews.files import write_json
 from manyviews.method import Method, Paper, Spec, find
 from manyviews.nets import interop
+from manyviews.nets.classifier import Classifier, load_classifier, save_classifier
+from manyviews.nets.encoder import start_from
 from manyviews.recipe import Recipe
 from manyviews.rng import seed_of
 from manyviews.training import checkpoint
@@ -150,6 +149,12 @@ class Run:
         encoder, _ = interop.load_encoder(self.path)
         return encoder.to(device()).eval()
 
+    @cached_property
+    def classifier(self) -> Classifier | None:
+        """The classifier that was learned on top of the encoder; None where the method learned none."""
+        file = self.path / "classifier.safetensors"
+        return load_classifier(file, device()) if file.exists() else None
+
     @property
     def embedder(self) -> EncoderEmbedder:
         return EncoderEmbedder(self.encoder, self.size, device())
@@ -160,14 +165,26 @@ class Run:
 
     # -- training ------------------------------------------------------------------------------------------------
 
-    def build(self, data: ImageSet) -> Method:
-        """The run's method for this data, its first weights drawn from the run's seed."""
+    def start(self) -> nets.Encoder | None:
+        """The encoder that every encoder of this run begins as; None: they are drawn from the seed."""
+        found, library = self.settings.get("init_from"), self.recipe.pretrained
+        if found is not None and library is not None:
+            raise ManyviewsError(
+                f"This run would start from {found} and from {library}'s weights; leave out --init-from or --pretrained."
+            )
+        if library is not None:
+            return nets.build(self.recipe.net, size=self.size, pretrained=library)
+        return None if found is None else interop.load_encoder(found)[0]
+
+    def build(self, data: ImageSet, start: nets.Encoder | None = None) -> Method:
+        """The run's method for this data, its first weights drawn from the run's seed, its encoders like ``start``."""
         recipe, paper = self.recipe, self.paper
         classes = None if data.classes is None else len(data.classes)
         torch.manual_seed(seed_of(recipe.seed, "weights"))
-        spec = Spec(items=len(data), size=recipe.size, classes=classes)
+        rgb = cache(lambda: rgb_covariance(data))
+        spec = Spec(items=len(data), size=recipe.size, classes=classes, rgb=rgb)
         config = record(paper.config, self.settings["config"])
-        method = paper.method(config, net_factory(recipe.net, recipe.size), spec)  # pyright: ignore[reportCallIssue]
+        method = paper.method(config, net_factory(recipe.net, recipe.size, start), spec)  # pyright: ignore[reportCallIssue]
         return method.to(device())
 
     def train(
@@ -185,7 +202,7 @@ class Run:
         for sentence in refused:
             print(f"manyviews: {sentence}; the one before it is used", file=sys.stderr)
         step = 0 if state is None else state["step"]
-        method = self.build(data)
+        method = self.build(data, self.start() if state is None else None)
         bar = Bar(self.settings["method"], quiet)
         with Interrupt() as interrupt:
             loop = Loop(method, data, self.recipe, workers=workers, interrupted=interrupt)
@@ -205,22 +222,29 @@ class Run:
         for skipped in (data.skipped, loop.skipped):
             if skipped.files:
                 print(f"manyviews: {skipped}", file=sys.stderr)
-        if distributed.is_main() and ends == "finished":
-            self.save_encoder(method)
+        learned = loop.whole() if ends == "finished" else None
+        if learned is not None and distributed.is_main():
+            self.save_encoder(learned)
         return ends
 
     def save_encoder(self, method: Method) -> None:
         """Write ``encoder.safetensors`` and what is needed to use it."""
         about = {"net": self.recipe.net, "size": self.size, "method": self.settings["method"]}
         interop.save_encoder(self.path, method.encoder, about)
-        self.__dict__.pop("encoder", None)
+        if (head := method.classifier_head()) is not None:
+            save_classifier(self.path / "classifier.safetensors", head, self.settings["data"]["classes"])
+        for name in ("encoder", "classifier"):
+            self.__dict__.pop(name, None)
 
 
-def net_factory(name: str, size: int) -> Any:
-    """A ``NetFactory`` for the net of this name."""
+def net_factory(name: str, size: int, start: nets.Encoder | None = None) -> Any:
+    """A ``NetFactory`` for the net of this name; with ``start``, of encoders that begin as that one."""
 
     def net(*, in_channels: int = 3) -> nets.Encoder:
-        return nets.build(name, in_channels=in_channels, size=size)
+        encoder = nets.build(name, in_channels=in_channels, size=size)
+        if start is not None:
+            start_from(encoder, start)
+        return encoder
 
     return net
 
@@ -239,48 +263,6 @@ def record(kind: type, values: dict[str, Any]) -> Any:
         )
     return kind(
         **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    )
-
-
-def about_machine() -> dict[str, Any]:
-    """Versions, commit and machine, for ``run.json``."""
-    here = Path(__file__).parent
-    git = ["git", "-C", str(here), "rev-parse", "HEAD"]
-    commit = (
-        subprocess.run(git, capture_output=True, text=True, check=False)
-        if (here / "../../.git").exists()
-        else None
-    )
-    return {
-        "versions": {
-            "manyviews": _version(),
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-        "commit": commit.stdout.strip() if commit is not None and commit.returncode == 0 else None,
-        "machine": {
-            "system": platform.system(),
-            "processor": _processor(),
-            "threads": torch.get_num_threads(),
-            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        },
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
-
-
-def _version() -> str:
-    from manyviews import __version__
-
-    return __version__
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine()
     )
 
 

@@ -1,6 +1,6 @@
 """Use what was learned: judge it, embed with it, search with it, hand it over."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 from manyviews import learn
-from manyviews.data import ImageSet, open_data, read
+from manyviews.data import ImageSet, open_data, read, summary
 from manyviews.errors import ManyviewsError
-from manyviews.evaluation import Features, embed_all, neighbours
+from manyviews.evaluation import PROTOCOLS, Features, embed_all, neighbours
 from manyviews.evaluation import evaluate as judge
 from manyviews.files import replacing
 from manyviews.nets.interop import Exported
 from manyviews.nets.interop import export as write_for
 from manyviews.runs import Run
 
-SUFFIX = {"onnx": "onnx"}  # of an exported file; safetensors for all others
+SUFFIX = {"onnx": ".onnx", "transformers": ""}  # of an exported file, or of a folder; .safetensors for all others
 
 
 def load(path: str | Path) -> Run:
@@ -37,15 +37,18 @@ def evaluate(
     protocol: Sequence[str] = ("knn",),
     data_root: str | Path | None = None,
     seeds: int = 1,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """What a run's encoder is worth, by any of ``evaluation.PROTOCOLS``; also entered in ``results.json``.
 
     Args:
         run: a run or its folder.
         data: labelled images; None: the run's own data, and without labels the label-free figures.
-        protocol: knn, linear, linear-sgd, finetune, linear-1%, finetune-10%, labelfree ...
+        protocol: knn, linear, linear-sgd, finetune, linear-1%, finetune-10%, scratch, labelfree ...; and where the run
+            learned a classifier, single, ten-crop, dense, multi-scale.
         data_root: where named sets are; None: where they were when the run began.
         seeds: how often each protocol is repeated with another seed; several give each top-1's mean and deviation.
+        options: by protocol, e.g. ``{"finetune": {"lr": 1e-4, "layer_decay": 0.65}}``.
 
     Raises:
         ManyviewsError: an unknown protocol, or one that this data cannot serve.
@@ -60,10 +63,18 @@ def evaluate(
     test = learn.held_out(source, run.size, root)
     if train.labels is None and data is None:
         protocol = ("labelfree",)
-    all_seeds = [
-        judge(run.embedder, train, test if train.labels is not None else None, protocols=protocol, seed=seed)
-        for seed in range(seeds)
-    ]
+    seen = test is None and (data is None or summary(train)["digest"] == run.settings["data"]["digest"])
+    if asked := [name for name in protocol if seen and name in PROTOCOLS and PROTOCOLS[name].classifier]:
+        raise ManyviewsError(
+            f'{train.name} has no test split, and the classifier that "{asked[0]}" judges has learned from all of it; '
+            "give other images with --data."
+        )
+    options = dict(options or {})
+    if "scratch" in protocol:
+        options["scratch"] = {**_cost(run, train), **options.get("scratch", {})}
+    given = {"protocols": protocol, "options": options, "classifier": run.classifier}
+    judged = test if train.labels is not None else None
+    all_seeds = [judge(run.embedder, train, judged, seed=seed, **given) for seed in range(seeds)]
     figures = all_seeds[0]
     if seeds > 1:
         for name in figures:
@@ -79,6 +90,14 @@ def evaluate(
     entered = run.results().get("evaluations", {})
     run.add_results(evaluations=entered | {train.name: figures})
     return {"run": str(run.path), "data": train.name, "figures": figures}
+
+
+def _cost(run: Run, data: ImageSet) -> dict[str, Any]:
+    """What the run has cost: seconds, and images of its size that it learned from, every view by its pixels."""
+    last = run.metrics()[-1]
+    pixels = sum(view.size**2 for view in run.build(data).views().views)
+    items = round(last["items"] * pixels / run.size**2)
+    return {"pretraining_items": items, "pretraining_seconds": last["seconds"]}
 
 
 def embed(
@@ -227,12 +246,12 @@ def export(run: str | Path | Run, *, to: str, out: str | Path | None = None) -> 
 
     Args:
         run: a run or its folder.
-        to: timm, torchvision, onnx or safetensors.
-        out: the file; None: beside the run's encoder.
+        to: timm, torchvision, transformers, onnx or safetensors.
+        out: the file, or transformers' folder; None: beside the run's encoder.
 
     Raises:
         ManyviewsError: that library has no such net; says which formats do.
     """
     run = run if isinstance(run, Run) else load(run)
-    default = run.path / f"encoder-{to}.{SUFFIX.get(to, 'safetensors')}"
+    default = run.path / f"encoder-{to}{SUFFIX.get(to, '.safetensors')}"
     return write_for(run.encoder, Path(out) if out is not None else default, to, size=run.size)  # pyright: ignore[reportArgumentType]

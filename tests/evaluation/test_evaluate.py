@@ -18,11 +18,13 @@ QUICK = {
 
 def test_every_protocol_gives_figures_for_json(blobs, net):
     train, test = blobs(240, seed=0), blobs(60, seed=1)
-    figures = evaluate(net, train, test, protocols=list(PROTOCOLS), options=QUICK)
-    assert list(figures) == list(PROTOCOLS)
+    # Those that judge a kept classifier or rebuild the net: test_crops.py, test_scratch.py.
+    names = [name for name, protocol in PROTOCOLS.items() if not protocol.classifier and name != "scratch"]
+    figures = evaluate(net, train, test, protocols=names, options=QUICK)
+    assert list(figures) == names
     assert json.loads(json.dumps(figures)).keys() == figures.keys()
-    for name, protocol in PROTOCOLS.items():
-        if protocol.labels:
+    for name in names:
+        if PROTOCOLS[name].labels:
             assert figures[name]["n"] == 60 and 0 <= figures[name]["top1"] <= 1
     assert [figures[name]["labels"] for name in ("linear", "linear-10%", "linear-1%")] == [240, 24, 3]
     assert [figures[name]["labels"] for name in ("finetune", "finetune-10%", "finetune-1%")] == [240, 24, 3]

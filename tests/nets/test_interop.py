@@ -144,6 +144,9 @@ def test_timms_resnet_goes_both_ways():
         ("torchvision/resnet18", 3, 64, "timm"),
         ("torchvision/mobilenet_v2", 1, 64, "torchvision"),
         ("timm/vit_tiny_patch16_224", 1, 64, "timm"),
+        ("vit_ti16", 1, 64, "timm"),
+        ("timm/vit_base_patch32_224", 3, 64, "torchvision"),
+        ("alexnet/2014", 1, 64, "torchvision"),
     ],
 )
 def test_the_line_that_export_gives_loads_the_encoder_there(name, in_channels, size, to, tmp_path):
@@ -171,8 +174,12 @@ def test_export_in_our_names_loads_by_name(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["small_resnet", "cifar_resnet8", "resnet18+group", "timm/vit_tiny_patch16_224"]
-)
+    "name",
+    [
+        "small_resnet", "cifar_resnet8", "resnet18+group", "resnet18/plain", "resnet50/v1", "resnet18/C",
+        "timm/vit_tiny_patch16_224", "vit_ti4", "small_vit/layers_shared", "vit_s16/2d",
+    ],
+)  # fmt: skip
 def test_nets_that_others_do_not_have_say_where_they_can_go(name: str, tmp_path):
     with pytest.raises(ManyviewsError, match="onnx or safetensors"):
         export(build(name), tmp_path / "x", "torchvision")

@@ -1,6 +1,7 @@
 """The loop stops where it must, keeps what is good, and its monitor sees a collapse."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from manyviews.data import ImageSet, in_memory
 from manyviews.data.world import world
 from manyviews.errors import ManyviewsError
 from manyviews.method import Batch, Out, Spec, find
+from manyviews.nets import Encoder, ResNet
+from manyviews.nets.resnet import BasicBlock
 from manyviews.recipe import Budget, Recipe
 from manyviews.rng import generator
 from manyviews.runs import net_factory
@@ -24,13 +27,15 @@ def noise(items: int = 64, size: int = 16) -> ImageSet:
     return in_memory("noise", pixels, None, None)
 
 
-def loop_of(name: str, recipe: Recipe, data: ImageSet, **config: object) -> Loop:
+def loop_of(
+    name: str, recipe: Recipe, data: ImageSet, net: Callable[[], Encoder] | None = None, **config: object
+) -> Loop:
     torch.manual_seed(0)
     paper = find(name)
     base, _ = paper.recipes["world"]
     spec = Spec(items=len(data), size=recipe.size)
     settings = dataclasses.replace(base, **config)
-    return Loop(paper.method(settings, net_factory("cifar_resnet8", recipe.size), spec), data, recipe)
+    return Loop(paper.method(settings, net or net_factory("cifar_resnet8", recipe.size), spec), data, recipe)
 
 
 def recipe(**changes: object) -> Recipe:
@@ -160,3 +165,17 @@ def test_a_set_that_stays_on_disk_is_streamed_and_watched() -> None:
     loop.hooks = (Monitor(loop.method, streamed), lambda moment: said.append(moment.log.get("verdict", "")))
     assert loop.run() == "finished"
     assert any(said)
+
+
+def test_a_compiled_encoder_learns_the_same() -> None:
+    def net() -> Encoder:  # as small as one can be: what takes time is compiling
+        return ResNet(BasicBlock, (1,), (8,), (1,), stem="cifar")
+
+    losses: dict[bool, list[float]] = {}
+    for compiled in (False, True):
+        seen = losses[compiled] = []
+        loop = loop_of("simclr", recipe(budget="3steps", compile=compiled), noise(), net)
+        loop.hooks = (lambda moment, seen=seen: seen.append(float(moment.loss)),)
+        loop.run()
+    assert len(losses[True]) == 3
+    torch.testing.assert_close(torch.tensor(losses[True]), torch.tensor(losses[False]), rtol=1e-3, atol=1e-3)

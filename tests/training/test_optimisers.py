@@ -1,42 +1,363 @@
-"""LARS against its paper's formula, schedules against their shapes, groups against what is in them."""
+"""Optimisers against their papers' equations in NumPy, schedules against their shapes, groups against what is in them."""
 
 import math
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, get_args
 
+import numpy as np
 import pytest
+import timm.optim
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 from torch import nn
 
+from manyviews.errors import ManyviewsError
 from manyviews.method import Method, Spec
-from manyviews.recipe import Recipe
-from manyviews.training.optimisers import LARS, groups, optimiser, rate, set_rate
+from manyviews.recipe import Optimiser, Recipe
+from manyviews.training import checkpoint
+from manyviews.training.optimisers import LAMB, LARS, groups, optimiser, over, rate, set_rate
+
+NAMES: tuple[str, ...] = get_args(Optimiser)
+Array = np.ndarray
+LR, MU, DECAY, TRUST, BETA2 = 0.03, 0.8, 0.1, 0.02, 0.999
+
+# -- the update equations, written out ---------------------------------------------------------------------------------
+# Each takes the weights, and for every step a gradient and a rate; it yields the weights after every step.
+
+Steps = list[tuple[Array, float]]
 
 
-def test_lars_takes_the_steps_of_algorithm_1() -> None:
+def norm(x: Array) -> float:
+    return float(np.sqrt((x * x).sum()))
+
+
+def gd(w: Array, steps: Steps) -> Iterator[Array]:
+    for g, lr in steps:
+        w = w - lr * (g + DECAY * w)
+        yield w
+
+
+def sgd(w: Array, steps: Steps, mu: float = MU) -> Iterator[Array]:
+    v = np.zeros_like(w)
+    for g, lr in steps:
+        v = mu * v + (g + DECAY * w)
+        w = w - lr * v
+        yield w
+
+
+def nesterov(w: Array, steps: Steps) -> Iterator[Array]:
+    v = np.zeros_like(w)
+    for g, lr in steps:
+        g = g + DECAY * w
+        v = MU * v + g
+        w = w - lr * (g + MU * v)
+        yield w
+
+
+def adagrad(w: Array, steps: Steps) -> Iterator[Array]:
+    s = np.zeros_like(w)
+    for g, lr in steps:
+        g = g + DECAY * w
+        s = s + g**2
+        w = w - lr * g / (np.sqrt(s) + 1e-10)
+        yield w
+
+
+def rmsprop(w: Array, steps: Steps) -> Iterator[Array]:
+    s = np.zeros_like(w)
+    for g, lr in steps:
+        g = g + DECAY * w
+        s = MU * s + (1 - MU) * g**2
+        w = w - lr * g / (np.sqrt(s) + 1e-8)
+        yield w
+
+
+def adam(
+    w: Array, steps: Steps, l2: float = DECAY, decoupled: float = 0.0, correct: bool = True
+) -> Iterator[Array]:
+    m, v = np.zeros_like(w), np.zeros_like(w)
+    for t, (g, lr) in enumerate(steps, start=1):
+        g = g + l2 * w
+        m = MU * m + (1 - MU) * g
+        v = BETA2 * v + (1 - BETA2) * g**2
+        m_hat, v_hat = (m / (1 - MU**t), v / (1 - BETA2**t)) if correct else (m, v)
+        w = w - lr * decoupled * w - lr * m_hat / (np.sqrt(v_hat) + 1e-8)
+        yield w
+
+
+def adamw(w: Array, steps: Steps) -> Iterator[Array]:
+    return adam(w, steps, l2=0.0, decoupled=DECAY)
+
+
+def lars(w: Array, steps: Steps) -> Iterator[Array]:
+    v = np.zeros_like(w)
+    for g, lr in steps:
+        both = norm(w) > 0 and norm(g) > 0
+        local = TRUST * norm(w) / (norm(g) + DECAY * norm(w)) if both else 1.0
+        v = MU * v + lr * local * (g + DECAY * w)
+        w = w - v
+        yield w
+
+
+def lamb(w: Array, steps: Steps, phi: Callable[[float], float] = float) -> Iterator[Array]:
+    m, v = np.zeros_like(w), np.zeros_like(w)
+    for t, (g, lr) in enumerate(steps, start=1):
+        m = MU * m + (1 - MU) * g
+        v = BETA2 * v + (1 - BETA2) * g**2
+        u = (m / (1 - MU**t)) / (np.sqrt(v / (1 - BETA2**t)) + 1e-6) + DECAY * w
+        ratio = phi(norm(w)) / norm(u) if norm(w) > 0 and norm(u) > 0 else 1.0
+        w = w - lr * ratio * u
+        yield w
+
+
+EQUATIONS: dict[str, Callable[[Array, Steps], Iterator[Array]]] = {
+    "gd": gd, "sgd": sgd, "nesterov": nesterov, "adagrad": adagrad, "rmsprop": rmsprop, "adam": adam,
+    "adamw": adamw, "lars": lars, "lamb": lamb,
+}  # fmt: skip
+
+
+def recipe(name: str, **changes: Any) -> Recipe:
+    inertia = Recipe.inertia if name in ("gd", "adagrad") else MU
+    settings = {"lr": LR, "inertia": inertia, "weight_decay": DECAY, "trust": TRUST} | changes
+    return Recipe(optimiser=name, **settings)  # pyright: ignore[reportArgumentType]
+
+
+def walked(built: torch.optim.Optimizer, w: nn.Parameter, steps: Steps) -> Iterator[Array]:
+    for g, lr in steps:
+        w.grad = torch.from_numpy(g.copy())
+        built.param_groups[0]["lr"] = lr
+        built.step()
+        yield w.detach().numpy().copy()
+
+
+def constant(gradients: list[Array], lr: float = LR) -> Steps:
+    return [(g, lr) for g in gradients]
+
+
+@st.composite
+def walks(draw: st.DrawFn) -> tuple[Array, Steps]:
+    shape = draw(arrays.array_shapes(max_dims=4, max_side=4))
+    numbers = arrays.arrays(np.float64, shape, elements=st.floats(-3, 3, width=32, allow_subnormal=False))
+    rates = st.floats(1e-3, 1.0)
+    return draw(numbers), draw(st.lists(st.tuples(numbers, rates), min_size=1, max_size=6))
+
+
+def test_every_optimiser_has_its_equation() -> None:
+    assert set(EQUATIONS) == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(walk=walks())
+def test_steps_are_those_of_the_equations(name: str, walk: tuple[Array, Steps]) -> None:
+    start, steps = walk
+    w = nn.Parameter(torch.from_numpy(start.copy()))
+    ours = walked(over([w], recipe(name)), w, steps)
+    for mine, theirs in zip(ours, EQUATIONS[name](start, steps), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-9, atol=1e-9)
+
+
+def test_without_inertia_sgd_is_plain() -> None:
+    gradients = [np.array([1.0, -2.0]), np.array([3.0, 0.5])]
+    start = np.array([1.0, 1.0])
+    w = nn.Parameter(torch.from_numpy(start.copy()))
+    ours = list(walked(over([w], recipe("sgd", inertia=0.0)), w, constant(gradients)))
+    np.testing.assert_allclose(ours, list(gd(start, constant(gradients))), rtol=1e-14)
+
+
+# -- LARS and LAMB -----------------------------------------------------------------------------------------------------
+
+
+def outside(w: Array, steps: Steps) -> Iterator[Array]:
+    """LARS with the rate outside the momentum, as apex's LARC and MoCo v3 write it."""
+    v = np.zeros_like(w)
+    for g, lr in steps:
+        v = MU * v + TRUST * norm(w) / (norm(g) + DECAY * norm(w)) * (g + DECAY * w)
+        w = w - lr * v
+        yield w
+
+
+def test_the_two_ways_to_write_lars_part_only_where_the_rate_changes() -> None:
+    source = np.random.default_rng(0)
+    start, gradients = source.normal(size=(4, 3)), list(source.normal(size=(6, 4, 3)))
+    steady, falling = constant(gradients), [(g, 0.5**t) for t, g in enumerate(gradients)]
+    for steps, agree in ((steady, True), (falling, False)):
+        w = nn.Parameter(torch.from_numpy(start.copy()))
+        ours = list(walked(over([w], recipe("lars")), w, steps))
+        assert np.allclose(ours[-1], list(outside(start, steps))[-1], rtol=1e-12) == agree
+
+
+@pytest.mark.parametrize("layers", [((4, 3), (5,)), ((2, 3, 3, 3),)])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_lamb_is_timms(layers: tuple[tuple[int, ...], ...], decay: float) -> None:
     torch.manual_seed(0)
-    w = nn.Parameter(torch.randn(4, 3, dtype=torch.float64))
-    by_hand, velocity = w.detach().clone(), torch.zeros(4, 3, dtype=torch.float64)
-    lars = LARS([w], lr=0.3, momentum=0.9, weight_decay=0.01, trust=0.02)
-    for step in range(5):
-        gradient = torch.sin(by_hand * (step + 1))
-        w.grad = torch.sin(w.detach() * (step + 1))
-        lars.step()
-        local = 0.02 * by_hand.norm() / (gradient.norm() + 0.01 * by_hand.norm())
-        velocity = 0.9 * velocity + 0.3 * local * (gradient + 0.01 * by_hand)
-        by_hand = by_hand - velocity
-    torch.testing.assert_close(w.detach(), by_hand, rtol=1e-12, atol=1e-12)
+    ours = [nn.Parameter(torch.randn(shape, dtype=torch.float64)) for shape in layers]
+    theirs = [nn.Parameter(w.detach().clone()) for w in ours]
+    settings: dict[str, Any] = {"lr": 0.02, "betas": (0.9, 0.99), "weight_decay": decay}
+    both = LAMB(ours, **settings), timm.optim.Lamb(theirs, **settings, max_grad_norm=None, always_adapt=True)
+    for _ in range(5):
+        for w, twin in zip(ours, theirs, strict=True):
+            w.grad = torch.randn_like(w)
+            twin.grad = w.grad.clone()
+        for one in both:
+            one.step()
+    for w, twin in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(w, twin, rtol=1e-12, atol=1e-12)
 
 
-def test_lars_without_adaptation_is_sgd() -> None:
-    ours, theirs = (nn.Parameter(torch.arange(3.0, dtype=torch.float64)) for _ in range(2))
-    lars = LARS([{"params": [ours], "adapt": False}], lr=0.1, momentum=0.9, weight_decay=0.05)
-    sgd = torch.optim.SGD([theirs], lr=0.1, momentum=0.9, weight_decay=0.05)
-    for _ in range(4):
-        for w, step in ((ours, lars.step), (theirs, sgd.step)):
-            w.grad = w.detach().cos()
-            step()
-    torch.testing.assert_close(ours, theirs)
+@pytest.mark.parametrize("bounds", [(0.0, 0.5), (30.0, 40.0)])
+def test_phi_bounds_the_length_of_lambs_step(bounds: tuple[float, float]) -> None:
+    source = np.random.default_rng(0)
+    start, steps = source.normal(size=(4, 3)), constant(list(source.normal(size=(5, 4, 3))))
+    w = nn.Parameter(torch.from_numpy(start.copy()))
+    built = LAMB([w], lr=LR, betas=(MU, BETA2), weight_decay=DECAY, phi=bounds)
+    path = [start, *walked(built, w, steps)]
+    np.testing.assert_allclose(
+        path[1:], list(lamb(start, steps, lambda z: min(max(z, bounds[0]), bounds[1]))), rtol=1e-10
+    )
+    bound = bounds[1] if norm(start) > bounds[1] else bounds[0]
+    assert [norm(b - a) for a, b in pairwise(path)] == pytest.approx([LR * bound] * 5)
+
+
+@pytest.mark.parametrize("ours", [LARS, LAMB])
+def test_a_step_is_a_share_of_the_layers_weights(ours: type[LARS] | type[LAMB]) -> None:
+    torch.manual_seed(0)
+    small, large = (nn.Parameter(size * torch.randn(6, 5, dtype=torch.float64)) for size in (0.01, 100.0))
+    before = [w.detach().clone() for w in (small, large)]
+    small.grad, large.grad = torch.randn_like(small), 1e3 * torch.randn_like(large)
+    ours([small, large], lr=0.1).step()
+    moved = [
+        float((w.detach() - old).norm() / old.norm()) for w, old in zip((small, large), before, strict=True)
+    ]
+    assert moved == pytest.approx([1e-4, 1e-4] if ours is LARS else [0.1, 0.1])
+
+
+def test_without_adaptation_lars_is_sgd_and_lamb_is_adamw() -> None:
+    for ours, theirs in (
+        (LARS, lambda ws: torch.optim.SGD(ws, lr=0.1, momentum=0.9, weight_decay=0.05)),
+        (LAMB, lambda ws: torch.optim.AdamW(ws, lr=0.1, weight_decay=0.05, eps=1e-6)),
+    ):
+        w, twin = (nn.Parameter(torch.arange(3.0, dtype=torch.float64)) for _ in range(2))
+        steps = (
+            (w, ours([{"params": [w], "adapt": False}], lr=0.1, weight_decay=0.05)),
+            (twin, theirs([twin])),
+        )
+        for _ in range(4):
+            for x, built in steps:
+                x.grad = x.detach().cos()
+                built.step()
+        torch.testing.assert_close(w, twin, rtol=1e-10, atol=1e-12)
+
+
+# -- what theory says --------------------------------------------------------------------------------------------------
+
+
+def test_adams_first_step_is_the_rate_and_without_correction_three_times_that() -> None:
+    g = np.array([1e-3, -2.0, 50.0])
+    w = nn.Parameter(torch.zeros(3, dtype=torch.float64))
+    first = next(walked(over([w], Recipe(optimiser="adam", lr=LR, weight_decay=0.0)), w, [(g, LR)]))
+    np.testing.assert_allclose(first, -LR * np.sign(g), rtol=2e-5)
+    raw = next(adam(np.zeros(3), [(g, LR)], l2=0.0, correct=False))
+    np.testing.assert_allclose(raw / first, (1 - MU) / math.sqrt(1 - BETA2), rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_who_does_not_mind_the_scale_of_the_gradient(name: str) -> None:
+    source = np.random.default_rng(0)
+    start, gradients = source.normal(size=(3, 4)), source.normal(size=(8, 3, 4))
+    ends = []
+    for scale in (1.0, 1000.0):
+        w = nn.Parameter(torch.from_numpy(start.copy()))
+        ends.append(
+            list(walked(over([w], recipe(name, weight_decay=0.0)), w, constant(list(scale * gradients))))[-1]
+        )
+    same = np.allclose(*ends, rtol=1e-4)
+    assert same == (name not in ("gd", "sgd", "nesterov"))
+
+
+def test_adams_steps_are_no_longer_than_the_rate_where_gradients_are_steady() -> None:
+    w = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    built = over([w], Recipe(optimiser="adam", lr=LR, weight_decay=0.0))
+    path = [np.zeros(1), *walked(built, w, constant([np.array([7.0])] * 50))]
+    lengths = [norm(b - a) for a, b in pairwise(path)]
+    assert lengths == pytest.approx([LR] * 50)
+
+
+def test_adagrads_steps_fall_as_one_over_the_root_of_t() -> None:
+    w = nn.Parameter(torch.zeros(2, dtype=torch.float64))
+    built = over([w], Recipe(optimiser="adagrad", lr=LR, weight_decay=0.0))
+    path = [np.zeros(2), *walked(built, w, constant([np.array([0.01, -40.0])] * 64))]
+    for t, (a, b) in enumerate(pairwise(path), start=1):
+        np.testing.assert_allclose(np.abs(b - a), LR / math.sqrt(t), rtol=1e-6)
+
+
+def descended(built: torch.optim.Optimizer, w: nn.Parameter, curvature: Array, until: float) -> list[float]:
+    """Distances from the minimum of a quadratic, step by step, until they are below ``until``."""
+    distances = [norm(w.detach().numpy())]
+    while distances[-1] > until:
+        w.grad = torch.from_numpy(curvature * w.detach().numpy())
+        built.step()
+        distances.append(norm(w.detach().numpy()))
+    return distances
+
+
+@pytest.mark.parametrize("k", [4.0, 100.0])
+def test_gradient_descent_contracts_by_k_less_one_over_k_and_one(k: float) -> None:
+    w = nn.Parameter(torch.ones(2, dtype=torch.float64))
+    built = over([w], Recipe(optimiser="gd", lr=2 / (1 + k), weight_decay=0.0))
+    distances = descended(built, w, np.array([1.0, k]), 1e-6)
+    assert [b / a for a, b in pairwise(distances)] == pytest.approx(
+        [(k - 1) / (k + 1)] * (len(distances) - 1)
+    )
+
+
+def test_the_best_momentum_needs_the_root_of_gradient_descents_steps() -> None:
+    plain, heavy = [], []
+    for k in (100.0, 400.0, 1600.0):
+        w = nn.Parameter(torch.ones(2, dtype=torch.float64))
+        curvature, root = np.array([1.0, k]), math.sqrt(k)
+        built = over([w], Recipe(optimiser="gd", lr=2 / (1 + k), weight_decay=0.0))
+        plain.append(len(descended(built, w, curvature, 1e-6)))
+        w = nn.Parameter(torch.ones(2, dtype=torch.float64))
+        mu = ((root - 1) / (root + 1)) ** 2
+        best = Recipe(optimiser="sgd", lr=4 / (1 + root) ** 2, inertia=mu, weight_decay=0.0)
+        heavy.append(len(descended(over([w], best), w, curvature, 1e-6)))
+    assert [b / a for a, b in pairwise(plain)] == pytest.approx([4, 4], rel=0.02)
+    assert [b / a for a, b in pairwise(heavy)] == pytest.approx([2, 2], rel=0.06)
+
+
+def test_nesterov_stands_where_sutskevers_form_looks_ahead() -> None:
+    curvature, start = np.array([1.0, 30.0]), np.array([2.0, -1.0])
+    w = nn.Parameter(torch.from_numpy(start.copy()))
+    built = over([w], Recipe(optimiser="nesterov", lr=LR, inertia=MU, weight_decay=0.0))
+    x, v = start.copy(), np.zeros(2)
+    for _ in range(20):
+        w.grad = torch.from_numpy(curvature * w.detach().numpy())
+        built.step()
+        v = MU * v - LR * curvature * (x + MU * v)
+        x = x + v
+        np.testing.assert_allclose(w.detach().numpy(), x + MU * v, rtol=1e-12)
+
+
+def test_in_adam_decay_as_l2_spares_weights_with_large_gradients() -> None:
+    source = np.random.default_rng(0)
+    gradients = [source.normal(size=2) * np.array([0.01, 10.0]) for _ in range(300)]
+    shrunk = {}
+    for name in ("adam", "adamw"):
+        ends = []
+        for decay in (0.0, 0.1):
+            w = nn.Parameter(torch.ones(2, dtype=torch.float64))
+            built = over([w], Recipe(optimiser=name, lr=1e-3, weight_decay=decay))  # pyright: ignore[reportArgumentType]
+            ends.append(list(walked(built, w, constant(gradients, 1e-3)))[-1])
+        shrunk[name] = ends[0] - ends[1]
+    assert shrunk["adam"][0] > 20 * shrunk["adam"][1]
+    assert shrunk["adamw"][0] == pytest.approx(shrunk["adamw"][1], rel=0.2)
+
+
+# -- schedules, groups, checkpoints ------------------------------------------------------------------------------------
 
 
 @given(st.floats(0, 1), st.sampled_from(["cosine", "step", "constant"]), st.floats(0, 0.9))
@@ -62,14 +383,15 @@ class TwoLayers(Method):
         return list(self.last.parameters())
 
 
-@pytest.mark.parametrize("name", ["sgd", "adamw", "lars"])
+@pytest.mark.parametrize("name", NAMES)
 def test_groups_hold_every_trained_parameter_once(name: str) -> None:
-    method, recipe = TwoLayers(), Recipe(optimiser=name, weight_decay=0.1)  # pyright: ignore[reportArgumentType]
+    method, recipe = TwoLayers(), Recipe(optimiser=name, batch=1, weight_decay=0.1)  # pyright: ignore[reportArgumentType]
     parts = groups(method, recipe)
     held = [id(w) for part in parts for w in part["params"]]
     assert sorted(held) == sorted(id(w) for w in method.parameters() if w.requires_grad)
     for part in parts:
         assert {w.ndim > 1 for w in part["params"]} == {part["weight_decay"] > 0}
+        assert part.get("adapt", part["weight_decay"] > 0) == (part["weight_decay"] > 0)
     built = optimiser(method, recipe)
     set_rate(built, recipe, 0.5)
     rates = {group["scheduled"]: group["lr"] for group in built.param_groups}
@@ -80,3 +402,61 @@ def test_decay_all_decays_all() -> None:
     assert {
         part["weight_decay"] for part in groups(TwoLayers(), Recipe(weight_decay=0.1, decay_all=True))
     } == {0.1}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_resumed_optimiser_ends_in_the_same_bits(name: str, tmp_path: Path) -> None:
+    settings = Recipe(optimiser=name, batch=1, lr=0.01)  # pyright: ignore[reportArgumentType]
+    x = torch.randn(12, 5, 3, generator=torch.Generator().manual_seed(0))
+
+    def train(method: TwoLayers, built: torch.optim.Optimizer, steps: range) -> None:
+        for step in steps:
+            set_rate(built, settings, step / 12)
+            built.zero_grad()
+            method.last(method.norm(method.first(x[step])).relu()).square().mean().backward()
+            built.step()
+
+    torch.manual_seed(0)
+    unbroken, stopped, resumed = TwoLayers(), TwoLayers(), TwoLayers()
+    stopped.load_state_dict(unbroken.state_dict())
+    built = optimiser(unbroken, settings)
+    train(unbroken, built, range(12))
+    before = optimiser(stopped, settings)
+    train(stopped, before, range(7))
+    path = checkpoint.save(tmp_path, 7, {"method": stopped.state_dict(), "optimiser": before.state_dict()})
+    state, after = checkpoint.load(path), optimiser(resumed, settings)
+    resumed.load_state_dict(state["method"])
+    after.load_state_dict(state["optimiser"])
+    train(resumed, after, range(7, 12))
+    for w, twin in zip(unbroken.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(w, twin)
+    for kept, twin in zip(built.state.values(), after.state.values(), strict=True):
+        assert kept.keys() == twin.keys()
+        assert all(
+            torch.equal(torch.as_tensor(kept[key]), torch.as_tensor(twin[key]))
+            for key in kept
+            if kept[key] is not None
+        )
+
+
+def test_gradient_descent_wants_the_whole_data() -> None:
+    method = TwoLayers()
+    method.spec = Spec(items=60, size=1)
+    with pytest.raises(ManyviewsError, match="over all 60 items, not over 16: say --batch 60"):
+        optimiser(method, Recipe(optimiser="gd", batch=16))
+    assert optimiser(method, Recipe(optimiser="gd", batch=60)).param_groups[0]["momentum"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "inertia", "sentence"),
+    [
+        ("sgd", 1.0, "An inertia of 1.0 is not in"),
+        ("adam", -0.1, "An inertia of -0.1 is not in"),
+        ("gd", 0.5, "gd has no inertia"),
+        ("adagrad", 0.99, "adagrad has no inertia"),
+        ("nesterov", 0.0, "Without inertia Nesterov's step is SGD's"),
+    ],
+)
+def test_an_inertia_that_cannot_be_is_refused(name: str, inertia: float, sentence: str) -> None:
+    with pytest.raises(ManyviewsError, match=sentence):
+        over([nn.Parameter(torch.ones(1))], recipe(name, inertia=inertia))

@@ -19,6 +19,7 @@ from manyviews.runs import net_factory
 from manyviews.training.loop import Loop
 
 ITEMS, BATCH, SIZE, RANKS = 32, 16, 16, 2
+OPTIMISERS = ("adamw", "lars")
 NETS = ("cifar_resnet8+group", "cifar_resnet8")  # without batch statistics, and with synchronised ones
 
 
@@ -66,16 +67,33 @@ def exact(name: str, net: str) -> dict[str, Tensor]:
     return result | {key: value.clone() for key, value in method.named_buffers()}
 
 
-def trained(name: str, net: str) -> dict[str, Tensor]:
+def trained(name: str, net: str, **changes: Any) -> dict[str, Tensor]:
     """Weights after two whole steps of the loop, views and all."""
     method, recipe = build(name, net)
-    Loop(method, data(), recipe).run()
-    return {key: value.clone() for key, value in method.state_dict().items()}
+    loop = Loop(method, data(), dataclasses.replace(recipe, **changes))
+    loop.run()
+    return {key: value.clone() for key, value in loop.state()["method"].items()}
+
+
+def continued(optimiser: str) -> dict[str, Tensor]:
+    """Weights after a step with everything split, and another by a loop that was given the first one's state."""
+    first, recipe = build("simclr", NETS[0])
+    recipe = dataclasses.replace(recipe, shard=True, optimiser=optimiser, lr=1e-3)
+    loop = Loop(first, data(), recipe, interrupted=lambda: True)
+    assert loop.run() == "interrupted"
+    second, _ = build("simclr", NETS[0])
+    after = Loop(second, data(), recipe)
+    after.restore(loop.state())
+    assert after.run() == "finished"
+    whole = after.whole().state_dict()
+    return {key: value.clone() for key, value in after.state()["method"].items() if value.equal(whole[key])}
 
 
 def everything() -> dict[str, dict[str, Tensor]]:
     found = {f"{name} {net}": exact(name, net) for name in names() for net in NETS}
-    return found | {f"{name} trained": trained(name, NETS[0]) for name in names()}
+    found |= {f"{name} trained": trained(name, NETS[0]) for name in names()}
+    found |= {f"{name} sharded": trained(name, NETS[0], shard=True) for name in names()}
+    return found | {f"simclr {kind}": continued(kind) for kind in OPTIMISERS}
 
 
 def process(rank: int, folder: str) -> None:
@@ -105,9 +123,20 @@ def test_loss_and_gradients_are_those_of_one_process(name: str, net: str, both: 
         )
 
 
+@pytest.mark.parametrize("how", ["trained", "sharded"])
 @pytest.mark.parametrize("name", names())
-def test_the_whole_loop_ends_in_the_same_weights(name: str, both: tuple[dict, dict]) -> None:
-    one, two = (found[f"{name} trained"] for found in both)
+def test_the_whole_loop_ends_in_the_same_weights(name: str, how: str, both: tuple[dict, dict]) -> None:
+    one, two = (found[f"{name} {how}"] for found in both)
+    for key, value in one.items():
+        torch.testing.assert_close(
+            two[key], value, rtol=1e-3, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}"
+        )
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_what_is_split_is_whole_in_a_checkpoint_and_goes_on(optimiser: str, both: tuple[dict, dict]) -> None:
+    one, two = (found[f"simclr {optimiser}"] for found in both)
+    assert one.keys() == two.keys() and len(one) > 20
     for key, value in one.items():
         torch.testing.assert_close(
             two[key], value, rtol=1e-3, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}"

@@ -20,6 +20,7 @@ class Run:
     workers: int = 2  # processes that decode images which do not fit into memory
     save_every: float = 30.0  # seconds between checkpoints
     epochs: int | None = None  # short for --budget
+    init_from: Path | None = None  # a run whose encoder this one's begins as; unless told, a random one
     overwrite: bool = False  # replace a run that is there
     json: bool = False  # print one JSON object
 

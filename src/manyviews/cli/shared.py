@@ -42,6 +42,7 @@ def figures_table(figures: dict[str, Any]) -> Any:
 
     shown = {
         "top1": "{:.1%}",
+        "pretrained": "{:.1%}",
         "top5": "{:.1%}",
         "top1_mean": "{:.1%}",
         "top1_std": "{:.1%}",

@@ -1,9 +1,12 @@
 """Commands that use what was learned: evaluate, embed, search, export; and what there is: methods."""
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from manyviews.cli.shared import figures_table, parse, positional, print_json, said
+from manyviews.errors import ManyviewsError
 
 
 def evaluate_command(words: list[str]) -> None:
@@ -15,7 +18,8 @@ def evaluate_command(words: list[str]) -> None:
         data: str | None = None  # labelled images; unless told, what the run learned from
         protocol: tuple[str, ...] = (
             "knn",
-        )  # knn, linear, linear-sgd, finetune, linear-1%, finetune-10%, labelfree ...
+        )  # knn, linear, linear-sgd, finetune, linear-1%, finetune-10%, scratch, labelfree, ten-crop ...
+        option: tuple[str, ...] = ()  # of protocols, such as finetune.lr=1e-4 finetune.layer_decay=0.65
         seeds: int = 1  # how often, with another seed each; several give mean and deviation
         data_root: Path | None = None  # where named sets are
         json: bool = False  # print one JSON object
@@ -23,7 +27,8 @@ def evaluate_command(words: list[str]) -> None:
     ask = parse(Evaluate, words, "evaluate")
     from manyviews.use import evaluate
 
-    result = evaluate(ask.run, ask.data, protocol=ask.protocol, seeds=ask.seeds, data_root=ask.data_root)
+    asked = {"protocol": ask.protocol, "options": _options(ask.option), "seeds": ask.seeds}
+    result = evaluate(ask.run, ask.data, data_root=ask.data_root, **asked)
     if ask.json:
         print_json(result)
         return
@@ -33,6 +38,22 @@ def evaluate_command(words: list[str]) -> None:
     for name, figures in result["figures"].items():
         if "sentence" in figures:
             print(f"{name}: {figures['state']}. {figures['sentence']}")
+
+
+def _options(words: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """``("finetune.lr=1e-4",)`` as ``{"finetune": {"lr": 1e-4}}``; values are JSON, or else text."""
+    found: dict[str, dict[str, Any]] = {}
+    for word in words:
+        left, _, text = word.partition("=")
+        protocol, _, name = left.rpartition(".")
+        if not (protocol and name and text):
+            raise ManyviewsError(f"--option {word} is not PROTOCOL.NAME=VALUE, such as finetune.lr=1e-4.")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        found.setdefault(protocol, {})[name] = value
+    return found
 
 
 def embed_command(words: list[str]) -> None:
@@ -94,8 +115,8 @@ def export_command(words: list[str]) -> None:
         """Hand the encoder over to another library."""
 
         run: positional(Path, "the run's folder")  # pyright: ignore[reportInvalidTypeForm]
-        to: str  # timm, torchvision, onnx or safetensors
-        out: Path | None = None  # the file; unless told, beside the run's encoder
+        to: str  # timm, torchvision, transformers, onnx or safetensors
+        out: Path | None = None  # the file, or transformers' folder; unless told, beside the run's encoder
         json: bool = False  # print one JSON object
 
     ask = parse(Export, words, "export")

@@ -1,5 +1,6 @@
 """Where images come from: folders, named sets, arrays, the hub, and the embedded world; and batches of them."""
 
+from manyviews.data.colours import rgb_covariance
 from manyviews.data.decode import Unreadable, read
 from manyviews.data.images import ImageSet, fits, in_memory, split_of, summary
 from manyviews.data.loader import Drawn, batches, steps_per_epoch
@@ -16,6 +17,7 @@ __all__ = [
     "in_memory",
     "open_data",
     "read",
+    "rgb_covariance",
     "split_of",
     "steps_per_epoch",
     "summary",

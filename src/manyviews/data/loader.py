@@ -255,5 +255,6 @@ def enough(views: "Views") -> int:
     for view in views.views:
         area = 1.0 if view.crop is None else view.crop[0]
         narrow = 1.0 if view.crop is None else min(view.ratio[0], 1 / view.ratio[1], 1.0)
-        sides.append(math.ceil(view.size / math.sqrt(area * narrow)))
+        scale = 1.0 if view.scale is None else view.scale[1]
+        sides.append(math.ceil(view.size * scale / math.sqrt(area * narrow)))
     return max(sides)

@@ -1,6 +1,7 @@
 """What an encoder is worth: with labels, with few, and with none. Evaluators know nothing of methods."""
 
 from manyviews.evaluation.baselines import RawPixels
+from manyviews.evaluation.crops import dense, multi_scale, single, ten_crop
 from manyviews.evaluation.evaluate import PROTOCOLS, evaluate
 from manyviews.evaluation.features import Embedder, EncoderEmbedder, Features, embed_all
 from manyviews.evaluation.finetune import FineTuned, finetune
@@ -10,6 +11,7 @@ from manyviews.evaluation.labelfree import LabelFree, labelfree
 from manyviews.evaluation.labels import label_subset
 from manyviews.evaluation.linear import LinearProbe, SgdProbe, probe_lbfgs, probe_sgd
 from manyviews.evaluation.scores import MeanStd, Scores, mean_std, scores
+from manyviews.evaluation.scratch import FromScratch, scratch
 from manyviews.evaluation.verdict import Verdict, verdict
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "EncoderEmbedder",
     "Features",
     "FineTuned",
+    "FromScratch",
     "LabelFree",
     "LinearProbe",
     "MeanStd",
@@ -26,6 +29,7 @@ __all__ = [
     "Scores",
     "SgdProbe",
     "Verdict",
+    "dense",
     "embed_all",
     "evaluate",
     "finetune",
@@ -34,9 +38,13 @@ __all__ = [
     "label_subset",
     "labelfree",
     "mean_std",
+    "multi_scale",
     "neighbours",
     "probe_lbfgs",
     "probe_sgd",
     "scores",
+    "scratch",
+    "single",
+    "ten_crop",
     "verdict",
 ]

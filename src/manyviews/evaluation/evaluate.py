@@ -5,7 +5,6 @@ Where one cannot, a sentence says why before anything is computed.
 """
 
 import difflib
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -15,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from manyviews import rng
-from manyviews.data import ImageSet, split_of
+from manyviews.data import ImageSet
 from manyviews.errors import ManyviewsError
+from manyviews.evaluation.crops import dense, multi_scale, single, ten_crop
 from manyviews.evaluation.features import (
     Embedder,
     EncoderEmbedder,
@@ -30,12 +30,15 @@ from manyviews.evaluation.frozen import frozen
 from manyviews.evaluation.knn import knn
 from manyviews.evaluation.labelfree import labelfree
 from manyviews.evaluation.linear import probe_lbfgs, probe_sgd
+from manyviews.evaluation.options import check_options
 from manyviews.evaluation.scores import scores
+from manyviews.evaluation.scratch import scratch
+from manyviews.evaluation.sets import knows, labelled_sets, number_of_classes
 from manyviews.evaluation.verdict import verdict
+from manyviews.nets.classifier import Classifier
 from manyviews.nets.encoder import judging
 from manyviews.views import View, Views
 
-HELD_OUT = 0.2  # share of the labelled images that is held out where there is no test set
 LOOKED_AT = 512  # images for the label-free figures: as many as during a run, for the rank depends on it
 JITTER = (0.4, 0.4, 0.4, 0.1)  # of the two views that are compared: brightness, contrast, saturation, hue
 
@@ -50,6 +53,7 @@ def evaluate(
     size: int | None = None,
     seed: int = 0,
     options: Mapping[str, Mapping[str, Any]] | None = None,
+    classifier: Classifier | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Run protocols on an embedder or encoder; the figures of each, under its name, ready for JSON.
 
@@ -62,6 +66,8 @@ def evaluate(
         classes: how many there are; None: as many as the sets name.
         size: side of the square that a bare encoder sees; None: the side of the images, if they are in memory.
         seed: of whatever is drawn.
+        classifier: what was learned on top of the encoder, for the protocols that judge it as it is; fine-tuning
+            begins with it where its classes are those of the sets.
         options: by protocol, keyword arguments of the function behind it, e.g. ``{"linear-sgd": {"epochs": 10}}``.
 
     Raises:
@@ -71,22 +77,34 @@ def evaluate(
     for name in [*protocols, *options]:
         _known(name)
     for name, chosen in options.items():
-        _known_options(name, chosen)
+        check_options(name, PROTOCOLS[name].behind, chosen)
     data = train if train is not None else test
     if data is None:
         raise ManyviewsError("There are no images to evaluate on; give a training set, a test set or both.")
     embedder = _embedder(model, size, data)
     with_labels = [name for name in protocols if PROTOCOLS[name].labels]
     if with_labels:
-        train, test = _labelled_sets(train, test, with_labels, seed)
-        classes = _classes(train, test, classes)
+        train, test = labelled_sets(train, test, with_labels, seed)
+        classes = number_of_classes(train, test, classes)
+    if classifier is not None and train is not None and not knows(classifier, train, classes):
+        odd, classifier = classifier, None
+        if judged := [name for name in protocols if PROTOCOLS[name].classifier]:
+            raise ManyviewsError(
+                f'"{judged[0]}" judges a classifier of {len(odd.classes)} classes ({", ".join(odd.classes[:3])} ...), which '
+                f'are not those of {train.name}; give data of the same classes, or take "finetune".'
+            )
     for name in protocols:
         if PROTOCOLS[name].encoder and not isinstance(embedder, EncoderEmbedder):
             raise ManyviewsError(
                 f'"{name}" trains or augments through the encoder itself, which {type(model).__name__} does not have; '
                 'take "knn" or "linear".'
             )
-    task = Task(embedder, train, test, classes or 0, seed)
+        if PROTOCOLS[name].classifier and classifier is None:
+            raise ManyviewsError(
+                f'"{name}" judges the classifier that a run learned on top of its encoder, and here is none; '
+                'take "linear" or "finetune", which learn one.'
+            )
+    task = Task(embedder, train, test, classes or 0, seed, classifier)
     if not isinstance(embedder, EncoderEmbedder):
         return {name: PROTOCOLS[name].run(task, **options.get(name, {})) for name in protocols}
     with frozen(embedder.encoder):
@@ -102,6 +120,7 @@ class Task:
     test: ImageSet | None
     classes: int
     seed: int
+    classifier: Classifier | None = None
 
     @cached_property
     def train_features(self) -> Features:
@@ -125,6 +144,7 @@ class Protocol:
     behind: Callable[..., Any]  # the function whose keyword arguments are the options
     labels: bool = True
     encoder: bool = False
+    classifier: bool = False
 
 
 def _knn(task: Task, **options: Any) -> dict[str, Any]:
@@ -142,6 +162,18 @@ def _linear(task: Task, **options: Any) -> dict[str, Any]:
 def _trained(train_it: Callable[..., Any], task: Task, **options: Any) -> dict[str, Any]:
     settings = {"classes": task.classes, "size": task.embedder.size, "seed": task.seed}
     return train_it(task.encoder, task.train, task.test, **settings, **options).as_dict()
+
+
+def _finetuned(task: Task, **options: Any) -> dict[str, Any]:
+    head = None if task.classifier is None else task.classifier.head
+    return _trained(partial(finetune, head=head), task, **options)
+
+
+def _asked(look: Callable[..., Any], task: Task, **options: Any) -> dict[str, Any]:
+    head = _there(task.classifier).head
+    return look(
+        task.encoder, head, task.test, classes=task.classes, size=task.embedder.size, **options
+    ).as_dict()
 
 
 def _labelfree(task: Task) -> dict[str, Any]:
@@ -178,9 +210,14 @@ PROTOCOLS = {
     "linear-1%": Protocol(partial(_linear, label_fraction=0.01), probe_lbfgs),
     "linear-10%": Protocol(partial(_linear, label_fraction=0.1), probe_lbfgs),
     "linear-sgd": Protocol(partial(_trained, probe_sgd), probe_sgd, encoder=True),
-    "finetune": Protocol(partial(_trained, finetune), finetune, encoder=True),
-    "finetune-1%": Protocol(partial(_trained, finetune, label_fraction=0.01), finetune, encoder=True),
-    "finetune-10%": Protocol(partial(_trained, finetune, label_fraction=0.1), finetune, encoder=True),
+    "finetune": Protocol(_finetuned, finetune, encoder=True),
+    "finetune-1%": Protocol(partial(_finetuned, label_fraction=0.01), finetune, encoder=True),
+    "finetune-10%": Protocol(partial(_finetuned, label_fraction=0.1), finetune, encoder=True),
+    "scratch": Protocol(partial(_trained, scratch), scratch, encoder=True),
+    "single": Protocol(partial(_asked, single), single, encoder=True, classifier=True),
+    "ten-crop": Protocol(partial(_asked, ten_crop), ten_crop, encoder=True, classifier=True),
+    "dense": Protocol(partial(_asked, dense), dense, encoder=True, classifier=True),
+    "multi-scale": Protocol(partial(_asked, multi_scale), multi_scale, encoder=True, classifier=True),
     "labelfree": Protocol(_labelfree, _labelfree, labels=False),
 }
 """What may be asked for, by name."""
@@ -193,16 +230,6 @@ def _known(name: str) -> None:
         raise ManyviewsError(f'There is no protocol "{name}"; {meant}There are {", ".join(PROTOCOLS)}.')
 
 
-def _known_options(name: str, chosen: Mapping[str, Any]) -> None:
-    parameters = inspect.signature(PROTOCOLS[name].behind).parameters.values()
-    allowed = [
-        p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in ("classes", "size", "seed")
-    ]
-    for option in chosen:
-        if option not in allowed:
-            raise ManyviewsError(f'"{name}" has no option "{option}"; it has {", ".join(allowed) or "none"}.')
-
-
 def _embedder(model: Embedder | nn.Module, size: int | None, data: ImageSet) -> Embedder:
     if not isinstance(model, nn.Module):
         return model
@@ -212,51 +239,6 @@ def _embedder(model: Embedder | nn.Module, size: int | None, data: ImageSet) -> 
         )
     side = size if size is not None else min(_there(data.pixels).shape[-2:])
     return EncoderEmbedder(model, side)
-
-
-def _labelled_sets(
-    train: ImageSet | None, test: ImageSet | None, asked: Sequence[str], seed: int
-) -> tuple[ImageSet, ImageSet]:
-    """Sets to learn from and to judge by, both with labels of the same classes."""
-    names = ", ".join(f'"{name}"' for name in asked)
-    for data in (train, test):
-        if data is not None and data.labels is None:
-            raise ManyviewsError(
-                f'{data.name} has no labels, which {names} needs; without labels take "labelfree".'
-            )
-    if train is None:
-        raise ManyviewsError(
-            f'{names} needs labelled images to learn from, not only a test set; or take "labelfree".'
-        )
-    if test is None:
-        train, test = split_of(train, HELD_OUT, seed)
-    if train.classes is not None and test.classes is not None and train.classes != test.classes:
-        odd = sorted(set(train.classes) ^ set(test.classes))
-        what = (
-            f"{', '.join(odd[:5])} {'are' if len(odd) > 1 else 'is'} in only one"
-            if odd
-            else "their order differs"
-        )
-        raise ManyviewsError(
-            f"The classes of {train.name} ({len(train.classes)}) and {test.name} ({len(test.classes)}) differ: {what}; "
-            "give two sets with the same classes."
-        )
-    return train, test
-
-
-def _classes(train: ImageSet, test: ImageSet, classes: int | None) -> int:
-    """How many classes there are; every label lies in [0, classes)."""
-    named = train.classes or test.classes
-    labels = torch.cat([_there(train.labels).cpu(), _there(test.labels).cpu()])
-    count = classes or (len(named) if named else int(labels.max()) + 1)
-    if int(labels.min()) < 0 or int(labels.max()) >= count:
-        raise ManyviewsError(
-            f"Labels of {train.name} and {test.name} run from {int(labels.min())} to {int(labels.max())}, but there are "
-            f"{count} classes, numbered from 0; leave out unlabelled images or mend the labels."
-        )
-    if count < 2 or len(_there(train.labels).unique()) < 2:
-        raise ManyviewsError(f"{train.name} has images of only one class, so there is nothing to tell apart.")
-    return count
 
 
 def _finite(features: Features, data: ImageSet) -> Features:

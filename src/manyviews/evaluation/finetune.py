@@ -7,6 +7,7 @@ Shapes   B images, C classes.
 """
 
 import copy
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -36,10 +37,14 @@ class FineTuned:
     loss: float  # of the last step
     history: tuple[float, ...]  # test top-1 after each epoch where ``watch`` asked for it
     classifier: nn.Sequential  # (encoder, head): normalised images -> logits
+    items: int  # images that it saw while learning
+    seconds: float  # of learning
+    kept_head: bool  # it began with the head of a classifier that knew the same classes
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: the scores' figures, and these beside them; without the network."""
-        return self.scores.as_dict() | {"labels": self.labels, "loss": self.loss, "history": self.history}
+        own = {name: getattr(self, name) for name in ("labels", "loss", "history", "items", "kept_head")}
+        return self.scores.as_dict() | own
 
 
 def finetune(
@@ -60,6 +65,7 @@ def finetune(
     label_fraction: float = 1.0,
     view: View | None = None,
     watch: bool = False,
+    head: nn.Linear | None = None,
     seed: int = 0,
 ) -> FineTuned:
     """Train a copy of the encoder and a linear head on labels; from scratch is the same with a fresh encoder.
@@ -74,12 +80,17 @@ def finetune(
         warmup: share of the steps over which the rate rises.
         view: how training images are seen; None: random resized crop of 8% to 100% and flip.
         watch: also judge after each epoch, for a curve; costs a pass over the test set each.
+        head: of a classifier of the same classes, which the new one begins as; None: a random one.
 
     Raises:
-        ManyviewsError: the loss is not finite.
+        ManyviewsError: a rate that cannot be, or a loss that is not finite.
     """
     if test.labels is None:
         raise ValueError("Fine-tuning is judged on labels; the test set has none.")
+    if lr <= 0 or layer_decay < 0:
+        raise ManyviewsError(
+            f"A learning rate is positive and a layer's share of it not negative, not {lr}, {layer_decay}."
+        )
     train = labelled_part(train, label_fraction, seed)
     device = device_of(encoder)
     with frozen(encoder), torch.enable_grad():
@@ -87,14 +98,19 @@ def finetune(
         network.train()
         blank = torch.zeros(1, 3, size, size, dtype=torch.uint8)
         width = EncoderEmbedder(network, size).embed(blank).shape[1]
-        classifier = nn.Sequential(network, linear_head(width, classes, seed)).to(device).train()
+        own = linear_head(width, classes, seed) if head is None else copy.deepcopy(head).requires_grad_()
+        if (own.in_features, own.out_features) != (width, classes):
+            raise ValueError(
+                f"The head maps {own.in_features} to {own.out_features}, not {width} to {classes}."
+            )
+        classifier = nn.Sequential(network, own).to(device).train()
         plan = Plan(epochs, batch, seed, "finetune")
         total = epochs * plan.steps_per_epoch(len(train))
         groups = parameter_groups(network, classifier[1], lr, layer_decay, weight_decay)
         optimise = (
             torch.optim.AdamW(groups) if optimiser == "adamw" else torch.optim.SGD(groups, momentum=0.9)
         )
-        loss, history = torch.tensor(0.0), []
+        loss, history, started, items = torch.tensor(0.0), [], time.perf_counter(), 0
         for now in augmented(train, view or View(size=size), plan, device):
             for group in optimise.param_groups:
                 group["lr"] = group["peak"] * share_of_peak((now.step + 1) / (total + 1), schedule, warmup)
@@ -105,11 +121,14 @@ def finetune(
             optimise.zero_grad()
             loss.backward()
             optimise.step()
+            items += len(now.labels_B)
             if watch and now.ends_epoch:
                 history.append(_judge(classifier, test, size, classes).top1)
         classifier.eval()
+        loss = loss.item()  # waits for the device
+        seconds = time.perf_counter() - started
     figures = _judge(classifier, test, size, classes)
-    return FineTuned(figures, len(train), loss.item(), tuple(history), classifier)
+    return FineTuned(figures, len(train), loss, tuple(history), classifier, items, seconds, head is not None)
 
 
 def _judge(classifier: nn.Module, test: ImageSet, size: int, classes: int) -> Scores:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from manyviews.errors import ManyviewsError
+
 
 @dataclass(frozen=True)
 class Built:
@@ -40,6 +42,31 @@ class Encoder(nn.Module):
     def grid(self, x_BCHW: Tensor) -> Tensor:
         """The feature map `[B, C, h, w]` before pooling; C is `width` wherever `forward` is its mean."""
         raise NotImplementedError(f"{type(self).__name__} has no grid")
+
+
+def start_from(encoder: Encoder, other: Encoder) -> None:
+    """Give `encoder` the weights of `other`, in place.
+
+    Nets with the same tensors share all of them. An encoder that can begin as a different one says so by a method
+    `warm_start_from(other)` (a deep net from a shallow one). Raises `ManyviewsError` where neither is possible.
+    """
+    own, given = encoder.state_dict(), other.state_dict()
+    shapes = [{name: tensor.shape for name, tensor in state.items()} for state in (own, given)]
+    if shapes[0] == shapes[1]:
+        encoder.load_state_dict(given)
+        return
+    warm_start = getattr(encoder, "warm_start_from", None)
+    if warm_start is None:
+        differ = {name for name, _ in shapes[0].items() ^ shapes[1].items()}
+        raise ManyviewsError(
+            f"{_called(encoder)} cannot start from {_called(other)}: {len(differ)} tensors differ in name or shape, "
+            f"such as {min(differ)}; start from a run of the same net, channels and size."
+        )
+    warm_start(other)
+
+
+def _called(encoder: Encoder) -> str:
+    return f'"{encoder.built.name}"' if encoder.built else type(encoder).__name__
 
 
 def describe(encoder: Encoder, size: int) -> dict[str, int]:

@@ -22,10 +22,8 @@ def build(name: str, *, in_channels: int, size: int, pretrained: bool) -> HubEnc
     Raises `ManyviewsError` where the library is missing, does not know the name or has no weights for it, or
     where the net cannot see such images.
     """
-    library, _, architecture = name.partition("/")
-    make = _make_timm if library == "timm" else _make_torchvision
     try:
-        encoder = make(architecture, in_channels, size, pretrained)
+        encoder = make(name, in_channels=in_channels, size=size, pretrained=pretrained)
         with judging(encoder):
             embedding = encoder(torch.zeros(2, in_channels, size, size))
     except ManyviewsError:
@@ -40,6 +38,16 @@ def build(name: str, *, in_channels: int, size: int, pretrained: bool) -> HubEnc
         )
     encoder.width = embedding.shape[1]
     return encoder
+
+
+def make(name: str, *, in_channels: int, size: int, pretrained: bool = False) -> HubEncoder:
+    """As `build`, but nothing is computed: the width is not known, and on the meta device nothing is stored.
+
+    Raises `ManyviewsError` where the library is missing, does not know the name or has no weights for it.
+    """
+    library, _, architecture = name.partition("/")
+    maker = _make_timm if library == "timm" else _make_torchvision
+    return maker(architecture, in_channels, size, pretrained)
 
 
 class HubEncoder(Encoder):
@@ -121,10 +129,11 @@ def _make_timm(name: str, in_channels: int, size: int, pretrained: bool) -> HubE
     if config is not None and config.fixed_input_size:
         options["img_size"] = size
     try:
-        model = timm.create_model(name, pretrained=pretrained, **options)
+        with no_unpickling():
+            model = timm.create_model(name, pretrained=pretrained, **options)
     except Exception as error:
         if pretrained:
-            raise ManyviewsError(_no_weights("timm", name, error)) from error
+            raise ManyviewsError(no_weights("timm", name, error)) from error
         raise
     patches = getattr(model, "patch_embed", None)
     if isinstance(patches, PatchEmbed) and not patches.dynamic_img_pad:
@@ -154,11 +163,11 @@ def _make_torchvision(name: str, in_channels: int, size: int, pretrained: bool) 
     elif name in ("googlenet", "inception_v3"):
         options = {"aux_logits": False} if pretrained else {"aux_logits": False, "init_weights": True}
     try:
-        with _no_unpickling():
+        with no_unpickling():
             model = models.get_model(name, weights="DEFAULT" if pretrained else None, **options)
     except Exception as error:
         if pretrained:
-            raise ManyviewsError(_no_weights("torchvision", name, error)) from error
+            raise ManyviewsError(no_weights("torchvision", name, error)) from error
         raise
     construct = [f"model = torchvision.models.get_model({_arguments(name, options)})"]
     construct.append(_leave_out_last_layer(model))
@@ -168,8 +177,8 @@ def _make_torchvision(name: str, in_channels: int, size: int, pretrained: bool) 
 
 
 @contextmanager
-def _no_unpickling() -> Iterator[None]:
-    """torch.load reads tensors and nothing else, which torchvision does not ask of it when it downloads."""
+def no_unpickling() -> Iterator[None]:
+    """torch.load reads tensors and nothing else, which not every library asks of it when it downloads."""
     switch = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
     before = os.environ.get(switch)
     os.environ[switch] = "1"
@@ -215,7 +224,7 @@ def _unknown(library: str, name: str, known: Iterable[str]) -> str:
     return f'{library} has no model called "{name}"; {hint}'
 
 
-def _no_weights(library: str, name: str, error: Exception) -> str:
+def no_weights(library: str, name: str, error: Exception) -> str:
     reason = _first_line(error)
     return f'Pretrained weights of "{library}/{name}" could not be loaded ({reason}); retry, or go without.'
 

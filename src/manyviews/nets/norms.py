@@ -1,4 +1,4 @@
-"""Normalisation layers: what a net is built with, and MoCo's stand-in for shuffled batch norm."""
+"""Normalisation: of activations, of weights, and MoCo's stand-in for shuffled batch norm."""
 
 from __future__ import annotations
 
@@ -22,6 +22,30 @@ def norm_layer(norm: Norm, channels: int) -> nn.Module:
     if norm == "batch":
         return nn.BatchNorm2d(channels)
     return nn.GroupNorm(max(1, channels // 16), channels)
+
+
+def response_norm() -> nn.LocalResponseNorm:
+    """Each channel over a power of its neighbours' energy: k 2, n 5, alpha 1e-4, beta 0.75 (AlexNet, section 3.3).
+
+    Torch divides alpha by n, the paper does not.
+    """
+    return nn.LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2.0)
+
+
+class StandardisedConv2d(nn.Conv2d):
+    """A convolution whose every filter has mean 0 and variance 1 (Qiao et al. 2019, arXiv:1903.10520, eq. 4)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        var, mean = torch.var_mean(self.weight, dim=(1, 2, 3), correction=0, keepdim=True)
+        return self._conv_forward(input, (self.weight - mean) * (var + 1e-10).rsqrt(), self.bias)
+
+
+def standardise(module: M) -> M:
+    """`module` with every `nn.Conv2d` inside it made a `StandardisedConv2d`, in place; its tensors stay."""
+    for child in module.modules():
+        if type(child) is nn.Conv2d:
+            child.__class__ = StandardisedConv2d  # the same layer in all but `forward`
+    return module
 
 
 class SplitBatchNorm(nn.BatchNorm2d):

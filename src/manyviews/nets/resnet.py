@@ -1,27 +1,31 @@
 """ResNet: a stage learns what to add to its input, so depth does not hurt.
 
 Paper    He, Zhang, Ren, Sun, CVPR 2016 (arXiv:1512.03385). ImageNet nets table 1, CIFAR nets section 4.2,
-         shortcuts A and B section 3.3, initialisation of He et al. 2015 (arXiv:1502.01852).
-Differs  A bottleneck strides in its 3x3 convolution instead of its first 1x1 ("v1.5"), as torchvision and
-         timm do, so that their weights load. Parameters are named as theirs: conv1, bn1, layer1.0.conv1, ...
+         plain nets section 3.3, shortcuts A, B and C section 4.1, initialisation of He et al. 2015 (arXiv:1502.01852).
+Differs  A bottleneck strides in its 3x3 convolution, as torchvision's and timm's do ("v1.5"), so that their weights load;
+         in its first 1x1 convolution, as the paper's, with `/v1`. Parameters are named as theirs: conv1, layer1.0.bn1, ...
 Shapes   B images, C channels, H W pixels, h w cells of a feature map.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from manyviews.nets.encoder import Encoder
+from manyviews.nets.names import Names
+from manyviews.nets.net import Net
 from manyviews.nets.norms import Norm, norm_layer
 
 Stem = Literal["imagenet", "cifar"]
-Shortcut = Literal["A", "B"]
+Shortcut = Literal["A", "B", "C", "none"]
 
-CIFAR_DEPTHS = (8, 14, 20, 32, 44, 56, 110)
+# 6n+2 layers -> millions of parameters where table 6 states them.
+CIFAR_DEPTHS = {8: None, 14: None, 20: 0.27, 32: 0.46, 44: 0.66, 56: 0.85, 110: 1.7, 1202: 19.4}
 
 
 def conv(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
@@ -30,7 +34,7 @@ def conv(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
 
 
 class ZeroPad(nn.Module):
-    """Shortcut A: every `stride`-th cell, with zeros for the channels that are new; no parameters (3.3)."""
+    """Shortcut A: every `stride`-th cell, with zeros for the channels that are new; no parameters (4.1)."""
 
     def __init__(self, c_in: int, c_out: int, stride: int):
         super().__init__()
@@ -41,8 +45,8 @@ class ZeroPad(nn.Module):
 
 
 def downsample(c_in: int, c_out: int, stride: int, norm: Norm, shortcut: Shortcut) -> nn.Module | None:
-    """What a shortcut does where the shape changes; None where it is the identity."""
-    if stride == 1 and c_in == c_out:
+    """What a shortcut does to its input; None where that is nothing, or where there is no shortcut."""
+    if shortcut == "none" or (stride == 1 and c_in == c_out and shortcut != "C"):
         return None
     if shortcut == "A":
         return ZeroPad(c_in, c_out, stride)
@@ -61,12 +65,14 @@ class BasicBlock(nn.Module):
         self.conv2 = conv(channels, channels, 3)
         self.bn2 = norm_layer(norm, channels)
         self.relu = nn.ReLU(inplace=True)
+        self.plain = shortcut == "none"
         self.downsample = downsample(c_in, channels, stride, norm, shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
         residual = self.relu(self.bn1(self.conv1(x)))
         residual = self.bn2(self.conv2(residual))
-        residual += x if self.downsample is None else self.downsample(x)
+        if not self.plain:
+            residual += x if self.downsample is None else self.downsample(x)
         return self.relu(residual)
 
 
@@ -85,14 +91,24 @@ class Bottleneck(nn.Module):
         self.conv3 = conv(channels, c_out, 1)
         self.bn3 = norm_layer(norm, c_out)
         self.relu = nn.ReLU(inplace=True)
+        self.plain = shortcut == "none"
         self.downsample = downsample(c_in, c_out, stride, norm, shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
         residual = self.relu(self.bn1(self.conv1(x)))
         residual = self.relu(self.bn2(self.conv2(residual)))
         residual = self.bn3(self.conv3(residual))
-        residual += x if self.downsample is None else self.downsample(x)
+        if not self.plain:
+            residual += x if self.downsample is None else self.downsample(x)
         return self.relu(residual)
+
+
+class BottleneckV1(Bottleneck):
+    """The paper's own, which strides in its first 1x1 convolution and so skips three cells of four."""
+
+    def __init__(self, c_in: int, channels: int, stride: int, norm: Norm, shortcut: Shortcut):
+        super().__init__(c_in, channels, stride, norm, shortcut)
+        self.conv1.stride, self.conv2.stride = self.conv2.stride, self.conv1.stride
 
 
 Block = BasicBlock | Bottleneck
@@ -103,11 +119,6 @@ IMAGENET_DEPTHS = {
     50: (Bottleneck, (3, 4, 6, 3)),
     101: (Bottleneck, (3, 4, 23, 3)),
     152: (Bottleneck, (3, 8, 36, 3)),
-}
-# How torchvision and timm know the nets of table 1, whatever their stem.
-STANDARD: dict[tuple[object, ...], str] = {
-    (block, depths, (64, 128, 256, 512), (1, 2, 2, 2), "batch", "B"): f"resnet{depth}"
-    for depth, (block, depths) in IMAGENET_DEPTHS.items()
 }
 
 
@@ -123,12 +134,10 @@ class ResNet(Encoder):
             convolution of stride `stem_stride` alone, for images of up to about 64 pixels.
         stem_stride: of the "cifar" stem.
         norm: "batch", or "group" for a net that keeps no statistics of the batch.
-        shortcut: where the shape changes, "A" pads with zeros, "B" projects by a 1x1 convolution (3.3).
+        shortcut: where the shape changes, "A" pads with zeros and "B" projects by a 1x1 convolution; "C" projects
+            everywhere (4.1). "none" leaves shortcuts out: a plain net (3.3).
         zero_init: start every residual branch at zero, through the scale of its last norm (Goyal et al. 2017,
             arXiv:1706.02677, section 5.1).
-
-    `standard` is the name, "resnet18" to "resnet152", under which torchvision and timm know the same layers
-    (their stems are "imagenet"); None for any other net.
     """
 
     def __init__(
@@ -147,10 +156,10 @@ class ResNet(Encoder):
     ):
         if not len(depths) == len(widths) == len(strides):
             raise ValueError(f"depths, widths and strides differ in length: {depths}, {widths}, {strides}")
+        if zero_init and shortcut == "none":
+            raise ValueError("a plain net whose branches start at zero yields nothing; leave zero_init out")
         super().__init__(widths[-1] * block.expansion, in_channels)
         self.stem: Stem = stem
-        plan = (block, tuple(depths), tuple(widths), tuple(strides), norm, shortcut)
-        self.standard = STANDARD.get(plan)
         if stem == "imagenet":
             self.conv1 = conv(in_channels, widths[0], 7, stride=2)
             self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
@@ -188,9 +197,12 @@ def initialise(net: nn.Module, zero_init: bool) -> None:
             nn.init.zeros_(last.get_parameter("weight"))
 
 
-def resnet(depth: int, *, stem: Stem = "imagenet", **options: Any) -> ResNet:
-    """ResNet-18, 34, 50, 101 or 152 (table 1)."""
+def resnet(depth: int, *, stem: Stem = "imagenet", v1: bool = False, **options: Any) -> ResNet:
+    """ResNet-18, 34, 50, 101 or 152 (table 1); `v1` strides where the paper does, in nets of bottlenecks."""
     block, depths = IMAGENET_DEPTHS[depth]
+    if v1 and block is not Bottleneck:
+        raise ValueError(f"ResNet-{depth} has no bottlenecks; leave v1 out")
+    block = BottleneckV1 if v1 else block
     return ResNet(block, depths, stem=stem, **options)
 
 
@@ -212,3 +224,46 @@ def small_resnet(
 ) -> ResNet:
     """The quick net of the embedded world: small images, two CPU cores, minutes. Ours, not the paper's."""
     return ResNet(BasicBlock, depths, widths, strides, stem="cifar", stem_stride=stem_stride, **options)
+
+
+def _sized(depth: int, *, size: int, stem: Stem | None = None, **options: Any) -> ResNet:
+    return resnet(depth, stem=stem or ("cifar" if size <= 64 else "imagenet"), **options)
+
+
+def _any_size(make: Callable[..., ResNet], *, size: int, **options: Any) -> ResNet:
+    return make(**options)
+
+
+_ANY = {"group": {"norm": "group"}, "plain": {"shortcut": "none"}}
+_SHORTCUTS = {option: {"shortcut": option} for option in ("A", "B", "C")}
+_STEMS = {"cifar": {"stem": "cifar"}, "imagenet": {"stem": "imagenet"}}
+_V1 = {"v1": {"v1": True}}
+
+# Layers -> millions of parameters (as counted since; the paper leaves them out) and thousand million FLOPs of table 1.
+_TABLE_1 = {18: (11.7, 1.8), 34: (21.8, 3.6), 50: (25.6, 3.8), 101: (44.5, 7.6), 152: (60.2, 11.3)}
+
+NETS = {
+    "small_resnet": Net(
+        make=partial(_any_size, small_resnet), paper="ours, for the embedded world", size=32, classes=10,
+        variants=_ANY,
+    ),
+    **{
+        f"cifar_resnet{depth}": Net(
+            make=partial(_any_size, partial(cifar_resnet, depth)), paper="He et al. 2016, section 4.2",
+            variants=_ANY | _SHORTCUTS, size=32, classes=10, parameters=millions,
+        )
+        for depth, millions in CIFAR_DEPTHS.items()
+    },
+    **{
+        f"resnet{depth}": Net(
+            make=partial(_sized, depth), paper="He et al. 2016, table 1",
+            variants=_ANY | _SHORTCUTS | _STEMS | (_V1 if depth >= 50 else {}),
+            parameters=millions, multiply_adds=billions,
+            known_as={"torchvision": f"resnet{depth}", "timm": f"resnet{depth}"},
+            known_with=("imagenet", "cifar", "B"),
+        )
+        for depth, (millions, billions) in _TABLE_1.items()
+    },
+}  # fmt: skip
+
+NAMES = {library: Names({"**": "**"}, ignore=("fc.",)) for library in ("torchvision", "timm")}

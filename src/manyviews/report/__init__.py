@@ -4,7 +4,17 @@ from manyviews.report.compare import compare_page
 from manyviews.report.map import flat
 from manyviews.report.page import page, write
 from manyviews.report.sheet import contact_sheet, grid, views_sheet
-from manyviews.report.story import Atlas, Comparison, Confusion, Contender, Curve, Figure, Neighbours, Story
+from manyviews.report.story import (
+    Atlas,
+    Comparison,
+    Confusion,
+    Contender,
+    Curve,
+    Figure,
+    Gaze,
+    Neighbours,
+    Story,
+)
 
 __all__ = [
     "Atlas",
@@ -13,6 +23,7 @@ __all__ = [
     "Contender",
     "Curve",
     "Figure",
+    "Gaze",
     "Neighbours",
     "Story",
     "compare_page",

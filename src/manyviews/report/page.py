@@ -11,11 +11,12 @@ from manyviews.report.bars import figure_tables, metrics
 from manyviews.report.classes import class_bars, confusion_table, top_confusions
 from manyviews.report.compare import compare_page
 from manyviews.report.curves import line_chart
+from manyviews.report.gaze import gaze_pictures
 from manyviews.report.images import TINY, inline, picture
 from manyviews.report.markup import Markup, capital, el
 from manyviews.report.numbers import DASH, finite, is_share, number, with_margin
 from manyviews.report.shell import document, repeat, section
-from manyviews.report.story import Atlas, Comparison, Confusion, Figure, Neighbours, Story
+from manyviews.report.story import Atlas, Comparison, Confusion, Figure, Gaze, Neighbours, Story
 
 STATES = {"healthy": "good", "collapsing": "bad", "collapsed": "bad", "plateaued": "fair"}
 
@@ -28,6 +29,7 @@ def page(story: Story) -> str:
         _sheet(story.sheet),
         _neighbours(story.neighbours),
         _atlas(story.atlas),
+        _gaze(story.gaze),
         _classes(story),
         repeat(story.command, story.settings),
     ]
@@ -180,6 +182,13 @@ def _atlas(atlas: Atlas | None) -> Markup | None:
     if atlas.labels is not None:
         lead += " Colours are classes."
     return section("How it sees them", lead, atlas_map(atlas))
+
+
+def _gaze(gaze: Gaze | None) -> Markup | None:
+    if gaze is None:
+        return None
+    lead = "What each patch attends to, and what the net knows of its place."
+    return section("Where it looks", lead, *gaze_pictures(gaze))
 
 
 def _classes(story: Story) -> Markup | None:

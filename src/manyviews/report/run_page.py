@@ -9,17 +9,30 @@ from torch import Tensor
 
 from manyviews.data import ImageSet
 from manyviews.evaluation import embed_all, neighbours, verdict
+from manyviews.nets.encoder import Encoder
+from manyviews.nets.watching import (
+    ReadsPatches,
+    attention_distance,
+    filters,
+    position_similarity,
+    rollout_maps,
+    watch,
+)
+from manyviews.report.gaze import as_pictures
 from manyviews.report.map import MOST, flat
 from manyviews.report.page import write
-from manyviews.report.story import Atlas, Confusion, Curve, Figure, Neighbours, Story
+from manyviews.report.story import Atlas, Confusion, Curve, Figure, Gaze, Neighbours, Story
 from manyviews.rng import generator
 from manyviews.runs import Run
-from manyviews.views import picture
+from manyviews.views import picture, plain
 
 SHEET = 8  # items whose views are shown
 POINTS = 1_000  # of the map
 QUERIES, NEAREST = 6, 6
 THUMBNAIL = 32
+WATCHED = 128  # images over which attention distances are averaged, as in ViT's paper
+AT_ONCE = 16  # of them, whose attention is held at a time
+ROLLED = 8  # images with their attention rolled out
 SAID = {"knn": "kNN top-1", "linear": "linear top-1"}
 
 
@@ -48,6 +61,7 @@ def tell(run: Run, train: ImageSet, test: ImageSet | None) -> Story:
         sheet=_sheet(run, train),
         neighbours=_neighbours(shown, h_ND),
         atlas=_atlas(shown, h_ND),
+        gaze=gaze(run.encoder, shown.pixels, run.size) if shown.pixels is not None else None,
         plain=("spread", "rankme", "uniformity"),
         confusion=Confusion(torch.tensor(best["confusion"]), classes) if best and classes else None,
         per_class=dict(zip(classes, best["per_class"], strict=True)) if best and classes else {},
@@ -161,3 +175,31 @@ def _atlas(data: ImageSet, h_ND: Tensor) -> Atlas | None:
     names = [Path(name).name for name in data.names]
     classes = () if data.classes is None else data.classes
     return Atlas(flat(h_ND), thumbnails, data.labels, classes, names)
+
+
+def gaze(encoder: Encoder, image_N3HW: Tensor, size: int) -> Gaze | None:
+    """What ``encoder`` looks at in uint8 images ``[N, 3, H, W]``, seen as squares of ``size`` pixels.
+
+    ``None`` for an encoder that does not read patches by attention.
+    """
+    if not isinstance(encoder, ReadsPatches) or len(image_N3HW) == 0:
+        return None
+    device = next(encoder.parameters()).device
+    image_N3HW, cells = image_N3HW[:WATCHED], encoder.cells_of(size, size)
+    total, maps = torch.zeros(()), []
+    for batch in image_N3HW.split(AT_ONCE):
+        looks = watch(encoder, plain(batch.to(device), size))
+        if not looks:
+            return None
+        far = [attention_distance(layer, cells, encoder.patch_size, encoder.first) for layer in looks]
+        total = total + torch.stack(far).cpu() * len(batch) / len(image_N3HW)
+        maps.append(rollout_maps([layer[:ROLLED] for layer in looks], cells, encoder.first).cpu())
+    found = filters(encoder)
+    similarity = position_similarity(encoder)
+    return Gaze(
+        distance=total,
+        images=picture(plain(image_N3HW[:ROLLED], size)).cpu(),
+        rollout=torch.cat(maps)[:ROLLED],
+        filters=None if found is None or found.shape[1] not in (1, 3) else as_pictures(found.cpu()),
+        similarity=None if similarity is None else similarity.cpu(),
+    )

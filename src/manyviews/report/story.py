@@ -134,6 +134,36 @@ class Confusion:
 
 
 @dataclass(frozen=True, eq=False)
+class Gaze:
+    """What an encoder that reads patches looks at. L layers, H heads, h w cells of P pixels, K filters."""
+
+    distance: Tensor
+    """float ``[L, H]``: how far a head looks, in pixels"""
+    images: Tensor
+    """uint8 ``[B, 3, S, S]``"""
+    rollout: Tensor
+    """float ``[B, h, w]``: what of each image is in its embedding"""
+    filters: Tensor | None = None
+    """uint8 ``[K, 3, P, P]``: components of what patches are projected on"""
+    similarity: Tensor | None = None
+    """float ``[h, w, h, w]``: cosine of the positions of two cells"""
+
+    def __post_init__(self) -> None:
+        need_images("gaze.images", self.images, 4)
+        if self.filters is not None:
+            need_images("gaze.filters", self.filters, 4)
+        if self.distance.ndim != 2 or not torch.isfinite(self.distance).all():
+            raise ValueError(
+                f"gaze.distance is {list(self.distance.shape)}; it must be finite, [layers, heads]."
+            )
+        if self.rollout.ndim != 3 or len(self.rollout) != len(self.images):
+            raise ValueError(f"gaze.rollout is {list(self.rollout.shape)} for {len(self.images)} images.")
+        grid = None if self.similarity is None else tuple(self.similarity.shape)
+        if grid is not None and (len(grid) != 4 or grid[:2] != grid[2:]):
+            raise ValueError(f"gaze.similarity is {list(grid)} and must be [h, w, h, w].")
+
+
+@dataclass(frozen=True, eq=False)
 class Story:
     """Everything that the page of one run tells, top to bottom. ``figures[0]`` is what the run made."""
 
@@ -151,6 +181,7 @@ class Story:
     """uint8 ``[R, 1 + V, 3, S, S]``: items, each followed by its views"""
     neighbours: Neighbours | None = None
     atlas: Atlas | None = None
+    gaze: Gaze | None = None
     confusion: Confusion | None = None
     per_class: Mapping[str, float] = field(default_factory=dict)
     """class name to the share of its items that were named correctly"""

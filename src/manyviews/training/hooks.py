@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from manyviews import distributed
-from manyviews.training import checkpoint
+from manyviews.training import checkpoint, sharding
 from manyviews.training.loop import Moment
 
 
@@ -22,9 +22,13 @@ class Saver:
 
     def __call__(self, moment: Moment) -> None:
         due = time.monotonic() - self.last >= self.every
-        if distributed.is_main() and (due or moment.ends) and torch.isfinite(moment.loss):
-            checkpoint.save(self.folder, moment.step, moment.state())
-            self.last = time.monotonic()
+        wanted = bool((due or moment.ends) and torch.isfinite(moment.loss))
+        if not sharding.together(wanted, moment.sharded):
+            return
+        state = moment.state()
+        if distributed.is_main():
+            checkpoint.save(self.folder, moment.step, state)
+        self.last = time.monotonic()
 
 
 class Log:

@@ -1,5 +1,6 @@
 """The loop: views, loss, backward, step, after_step, hooks. It never asks which method it runs."""
 
+import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,9 @@ from manyviews.evaluation.features import EncoderEmbedder, embed_all
 from manyviews.method import Batch, Method, Out
 from manyviews.recipe import Budget, Recipe
 from manyviews.rng import seed_of
+from manyviews.training import sharding
 from manyviews.training.optimisers import optimiser, set_rate
+from manyviews.training.pieces import merged, pieces
 
 
 @dataclass
@@ -30,7 +33,10 @@ class Moment:
     lr: float
     loss: Tensor  # scalar, on the device
     log: dict[str, Any]
-    method: Method
+    whole: Callable[
+        [], Method
+    ]  # the method with all its weights; where they are split, every rank has to ask
+    sharded: bool  # then every rank has to ask for `state` too
     z: Tensor | None  # [b, D] what the loss compared, on this rank
     state: Callable[[], dict[str, Any]]  # what a checkpoint holds
     ends: str | None = None  # "finished" or "interrupted" at the last moment
@@ -95,17 +101,21 @@ class Loop:
                 "choose a multiple"
             )
         distributed.synchronise(self.method)
-        if recipe.channels_last:
+        self.sharded = recipe.shard and distributed.world_size() > 1
+        if recipe.channels_last and not self.sharded:  # FSDP2 wants its weights contiguous
             self.method.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.plain = copy.deepcopy(self.method) if self.sharded else self.method  # never split
         if recipe.compile:
             self.method.encoder.compile()
-        self.optimiser = optimiser(self.method, recipe)
         self.compute = self._across_devices()
+        self.optimiser = optimiser(self.method, recipe)
 
     def _across_devices(self) -> nn.Module:
         compute = _Loss(self.method)
         if distributed.world_size() == 1:
             return compute
+        if self.sharded:
+            return sharding.shard(compute)
         return nn.parallel.DistributedDataParallel(
             compute,
             device_ids=[self.device.index] if self.device.type == "cuda" else None,
@@ -119,15 +129,23 @@ class Loop:
         return {
             "step": self.step,
             "seconds": self.seconds,
-            "method": self.method.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "method": sharding.whole(self.method.state_dict(), self.sharded),
+            "optimiser": sharding.whole(self.optimiser.state_dict(), self.sharded),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from what ``state()`` gave."""
         self.step, self.seconds = state["step"], state["seconds"]
+        if self.sharded:
+            return sharding.restore(self.method, self.optimiser, state)
         self.method.load_state_dict(state["method"])
         self.optimiser.load_state_dict(state["optimiser"])
+
+    def whole(self) -> Method:
+        """The method with all its weights: itself, or, where they are split, a copy; then every rank has to ask."""
+        if self.sharded:
+            self.plain.load_state_dict(sharding.whole(self.method.state_dict(), True))
+        return self.plain
 
     # -- running -------------------------------------------------------------------------------------------------
 
@@ -210,7 +228,7 @@ class Loop:
         return out
 
     def _embed(self) -> Tensor:
-        embedder = EncoderEmbedder(self.method.encoder, self.method.spec.size, self.device)
+        embedder = EncoderEmbedder(self.whole().encoder, self.method.spec.size, self.device)
         return embed_all(embedder, self.data).h_ND
 
     def _tell(self, out: Out, progress: float, lr: float, ends: str | None) -> None:
@@ -223,7 +241,8 @@ class Loop:
             lr=lr,
             loss=out.loss.detach(),
             log={name: value.detach() for name, value in out.log.items()},
-            method=self.method,
+            whole=self.whole,
+            sharded=self.sharded,
             z=None if out.z is None else out.z.detach(),
             state=self.state,
             ends=ends,
@@ -241,35 +260,6 @@ class _Loss(nn.Module):
 
     def forward(self, batch: Batch, progress: float) -> Out:
         return self.method.loss(batch, progress)
-
-
-def pieces(batch: Batch, count: int) -> list[Batch]:
-    """The batch in ``count`` equal runs of rows."""
-    if count == 1:
-        return [batch]
-    rows = len(batch.index)
-    if rows % count:
-        raise ManyviewsError(
-            f"A batch of {rows} does not split into {count} pieces; choose --accumulate to divide it"
-        )
-    cut = [slice(i * rows // count, (i + 1) * rows // count) for i in range(count)]
-    return [
-        Batch(
-            [v[rows] for v in batch.views],
-            batch.index[rows],
-            None if batch.label is None else batch.label[rows],
-        )
-        for rows in cut
-    ]
-
-
-def merged(outs: list[Out]) -> Out:
-    """One record of a step from those of its pieces: mean loss, carried rows in order."""
-    if len(outs) == 1:
-        return outs[0]
-    carry = None if outs[0].carry is None else torch.cat([out.carry for out in outs])  # pyright: ignore[reportArgumentType]
-    log = {name: torch.stack([out.log[name] for out in outs]).mean() for name in outs[0].log}
-    return Out(torch.stack([out.loss.detach() for out in outs]).mean(), log, carry, outs[0].z)
 
 
 def check(before: tuple[int, Tensor, Tensor] | None, data: ImageSet) -> None:

@@ -36,12 +36,15 @@ class Monitor:
 
     def __call__(self, moment: Moment) -> None:
         due = moment.progress >= self.next / MARKS or moment.ends == "finished"
-        if not due or not distributed.is_main():
+        if not due or not (moment.sharded or distributed.is_main()):
             return
         self.next = int(moment.progress * MARKS) + 1
-        embedder = EncoderEmbedder(moment.method.encoder, moment.method.spec.size)
+        method = moment.whole()
+        if not distributed.is_main():
+            return
+        embedder = EncoderEmbedder(method.encoder, method.spec.size)
         query = embed_all(embedder, self.watched)
-        seen = [self._seen(moment.method, which) for which in (0, 1)]
+        seen = [self._seen(method, which) for which in (0, 1)]
         self.history.append(
             labelfree(query.h_ND, *seen, z_ND=None if moment.z is None else moment.z.float().cpu())
         )

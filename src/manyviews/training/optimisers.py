@@ -1,63 +1,36 @@
-"""Optimisers and schedules: torch's own, and LARS, from a recipe."""
+"""Optimisers and schedules from a recipe: torch's own, and LARS and LAMB.
+
+    name       update of a weight w with gradient g (every power and root element by element)         inertia
+    gd         w <- w - lr g, with g over the whole data: one step an epoch                             none
+    sgd        v <- mu v + g;  w <- w - lr v  (Polyak 1964; plain SGD with inertia 0)                   mu
+    nesterov   v <- mu v + g;  w <- w - lr (g + mu v)  (Sutskever 2013, seen from where it looks ahead) mu
+    adagrad    s <- s + g^2;  w <- w - lr g / (sqrt(s) + eps)  (Duchi 2011)                             none
+    rmsprop    s <- rho s + (1 - rho) g^2;  w <- w - lr g / (sqrt(s) + eps)  (Hinton 2012)              rho
+    adam       m, s: running means of g, g^2, corrected;  w <- w - lr m / (sqrt(s) + eps)  (2015)       beta1
+    adamw      the same, and w <- w - lr weight_decay w beside it  (Loshchilov & Hutter 2019)           beta1
+    lars       momentum at a rate for each layer  (`layerwise`)                                         mu
+    lamb       Adam's direction at each layer's own length  (`layerwise`)                               beta1
+
+Weight decay is a part of g (g + weight_decay w) in all but adamw and lamb. Momentum as torch has it: with the rate
+outside v, so that a change of rate acts at once; lars has it inside, as its paper does.
+"""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from manyviews.errors import ManyviewsError
 from manyviews.method import Method
 from manyviews.recipe import Recipe
+from manyviews.training.layerwise import LAMB, LARS
 
+__all__ = ["LAMB", "LARS", "groups", "optimiser", "over", "rate", "set_rate"]
 
-class LARS(torch.optim.Optimizer):
-    """SGD with momentum whose step is scaled, layer by layer, to the size of the weights.
-
-    You, Gitman, Ginsburg 2017 (arXiv:1708.03888), algorithm 1: the local rate is
-    ``trust * |w| / (|g| + weight_decay * |w|)``. Parameters of groups with ``adapt=False`` (biases and norms)
-    take plain SGD steps, as SimCLR and BYOL do.
-    """
-
-    def __init__(
-        self,
-        params: Iterable,
-        lr: float,
-        momentum: float = 0.9,
-        weight_decay: float = 0.0,
-        trust: float = 0.001,
-    ) -> None:
-        defaults = {
-            "lr": lr,
-            "momentum": momentum,
-            "weight_decay": weight_decay,
-            "trust": trust,
-            "adapt": True,
-        }
-        super().__init__(params, defaults)
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for w in group["params"]:
-                if w.grad is not None:
-                    self._step(w, group)
-        return loss
-
-    def _step(self, w: Tensor, group: dict) -> None:
-        g = w.grad.add(w, alpha=group["weight_decay"])  # pyright: ignore[reportOptionalMemberAccess]
-        if group["adapt"]:
-            w_norm, g_norm = torch.linalg.vector_norm(w), torch.linalg.vector_norm(w.grad)  # pyright: ignore[reportArgumentType]
-            local = group["trust"] * w_norm / (g_norm + group["weight_decay"] * w_norm)
-            g.mul_(torch.where((w_norm > 0) & (g_norm > 0), local, torch.ones_like(local)))
-        state = self.state[w]
-        if not state:
-            state["velocity"] = torch.zeros_like(w)
-        state["velocity"].mul_(group["momentum"]).add_(g, alpha=group["lr"])
-        w.sub_(state["velocity"])
+BETA2 = 0.999  # share of the past in the mean of squares: adam, adamw, lamb
+LAYERWISE = ("lars", "lamb")
 
 
 def rate(recipe: Recipe, progress: float) -> float:
@@ -72,11 +45,11 @@ def rate(recipe: Recipe, progress: float) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * min(1.0, past)))
 
 
-def groups(method: Method, recipe: Recipe) -> list[dict]:
+def groups(net: nn.Module, recipe: Recipe, constant_rate: Iterable[nn.Parameter] = ()) -> list[dict]:
     """Parameter groups: decayed or not (biases and norms), scheduled or at a constant rate. Never an empty one."""
-    constant = {id(w) for w in method.constant_rate()}
+    constant = {id(w) for w in constant_rate}
     sorted_out: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for w in method.parameters():
+    for w in net.parameters():
         if w.requires_grad:
             key = (w.ndim > 1, id(w) in constant)
             sorted_out.setdefault(key, []).append(w)
@@ -85,20 +58,61 @@ def groups(method: Method, recipe: Recipe) -> list[dict]:
             "params": ws,
             "weight_decay": recipe.weight_decay if matrix or recipe.decay_all else 0.0,
             "scheduled": not fixed,
-            **({"adapt": matrix} if recipe.optimiser == "lars" else {}),
+            **({"adapt": matrix} if recipe.optimiser in LAYERWISE else {}),
         }
         for (matrix, fixed), ws in sorted_out.items()
     ]
 
 
 def optimiser(method: Method, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimiser over every trainable parameter of the method."""
-    parts = groups(method, recipe)
-    if recipe.optimiser == "lars":
-        return LARS(parts, lr=recipe.lr, momentum=recipe.inertia, trust=recipe.trust)
-    if recipe.optimiser == "adamw":
-        return torch.optim.AdamW(parts, lr=recipe.lr, betas=(recipe.inertia, 0.999), fused=True)
-    return torch.optim.SGD(parts, lr=recipe.lr, momentum=recipe.inertia, fused=True)
+    """The recipe's optimiser over every trainable parameter of the method.
+
+    Raises:
+        ManyviewsError: gradient descent on less than the whole data, or as ``over`` does.
+    """
+    if recipe.optimiser == "gd" and recipe.batch != method.spec.items:
+        raise ManyviewsError(
+            f"Gradient descent takes its gradient over all {method.spec.items} items, not over {recipe.batch}: say "
+            f"--batch {method.spec.items} (and --accumulate, should memory not do), or --optimiser sgd --inertia 0"
+        )
+    return over(groups(method, recipe, method.constant_rate()), recipe)
+
+
+def over(parts: Iterable[Any], recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimiser over tensors or groups of them; what a group does not say, the recipe does.
+
+    Raises:
+        ManyviewsError: an inertia outside [0, 1), or one that the optimiser cannot have.
+    """
+    name, inertia = recipe.optimiser, recipe.inertia
+    common: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
+    if not 0 <= inertia < 1:
+        raise ManyviewsError(
+            f"An inertia of {inertia} is not in [0, 1): say how much of the past stays, as 0.9"
+        )
+    if name in ("gd", "adagrad") and inertia not in (0.0, Recipe.inertia):
+        raise ManyviewsError(f"The optimiser {name} has no inertia: leave out --inertia {inertia}")
+    if name == "nesterov" and inertia == 0:
+        raise ManyviewsError(
+            "Without inertia Nesterov's step is SGD's: say --optimiser sgd, or --inertia 0.9"
+        )
+    match name:
+        case "gd":
+            return torch.optim.SGD(parts, **common, fused=True)
+        case "sgd" | "nesterov":
+            return torch.optim.SGD(parts, **common, momentum=inertia, nesterov=name == "nesterov", fused=True)
+        case "adagrad":
+            return torch.optim.Adagrad(parts, **common)
+        case "rmsprop":
+            return torch.optim.RMSprop(parts, **common, alpha=inertia)
+        case "adam":
+            return torch.optim.Adam(parts, **common, betas=(inertia, BETA2), fused=True)
+        case "adamw":
+            return torch.optim.AdamW(parts, **common, betas=(inertia, BETA2), fused=True)
+        case "lars":
+            return LARS(parts, **common, momentum=inertia, trust=recipe.trust)
+        case "lamb":
+            return LAMB(parts, **common, betas=(inertia, BETA2))
 
 
 def set_rate(optimiser: torch.optim.Optimizer, recipe: Recipe, progress: float) -> float:

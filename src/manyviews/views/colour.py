@@ -1,15 +1,16 @@
-"""How a view is coloured: torchvision's float colour operations, in place, with one factor per sample.
+"""How a view is coloured: torchvision's float colour operations and AlexNet's shift, one set of factors per sample.
 
 Every function takes planes float32 ``[n, 3, S, S]`` in [0, 1] and changes them. On the CPU comparisons and
 ``where`` cost up to twenty times an addition, so the formulas below use neither.
 """
 
+from functools import cache
 from itertools import permutations
 
 import torch
 from torch import Tensor
 
-from manyviews.views.view import FACTORS, JITTER, ORDER, View
+from manyviews.views.view import ALPHAS, FACTORS, JITTER, ORDER, Matrix, View
 
 ORDERS = tuple(permutations(range(4)))  # of brightness 0, contrast 1, saturation 2, hue 3
 GREY_WEIGHTS = (0.2989, 0.587, 0.114)  # torchvision's luma
@@ -35,6 +36,30 @@ def jitter_orders(view: View, uniforms: Tensor) -> Tensor:
     first, second, third, _ = operations_B4.unbind(1)
     orders = code_of[16 * first + 4 * second + third]
     return orders.where(uniforms[:, JITTER] < view.jitter_p, -1)
+
+
+def pca_shifts(view: View, uniforms: Tensor) -> Tensor:
+    """What is added to red, green and blue of each sample, ``[B, 3]`` float32; zeros where ``view.pca`` is 0.
+
+    ``[p1 p2 p3] [a1 l1, a2 l2, a3 l3]^T``: eigenvectors p and eigenvalues l (not their roots) of the covariance, and
+    a ~ N(0, pca) (Krizhevsky et al. 2012, section 4.1). Values lie in [0, 1], the unit in which l is that of the
+    paper's: in levels of 0 to 255 the same formula would shift an image by hundreds of them.
+    """
+    if view.pca == 0 or view.rgb is None:
+        return torch.zeros(len(uniforms), 3)
+    u = (
+        uniforms[:, ALPHAS].double() + 2**-25
+    )  # the middle of the step that a float32 draw stands for: never 0 or 1
+    alphas_B3 = view.pca * torch.special.ndtri(u)
+    return (alphas_B3 @ axes(view.rgb).T).float()
+
+
+@cache
+def axes(rgb: Matrix) -> Tensor:
+    """``[3, 3]`` float64: each column an eigenvector of the covariance, times its eigenvalue; the longest first."""
+    values, vectors = torch.linalg.eigh(torch.tensor(rgb, dtype=torch.float64))
+    largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))  # decides the sign, which is arbitrary
+    return (vectors * largest.sign() * values.clamp(min=0)).flip(1)
 
 
 def jitter(x: Tensor, factors: Tensor, orders: Tensor) -> None:

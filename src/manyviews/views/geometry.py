@@ -1,4 +1,4 @@
-"""Where a view looks: random resized crops and flips, for many samples at once.
+"""Where a view looks: random resized crops, squares at a random scale and flips, for many samples at once.
 
 Shapes: B samples, H W pixels of the image, S side of the view.
 """
@@ -19,9 +19,13 @@ def crop_boxes(view: View, uniforms: Tensor, height: int, width: int) -> Tensor:
     """Where each sample is cropped: int64 ``[B, 4]`` of top, left, height, width, in pixels.
 
     torchvision's RandomResizedCrop (Inception's crop): the first of ten proposals that fits, else the
-    central crop of the nearest allowed ratio. ``crop=None`` gives the central square.
+    central crop of the nearest allowed ratio. With ``scale``, the square that a crop of the view's side would cut from
+    the image once its short side is S: no pixel is resampled twice; its place is that in the `bordered` image.
+    Otherwise the central square.
     """
     batch = len(uniforms)
+    if view.scale is not None:
+        return _scaled_squares(view, uniforms.double(), height, width)
     if view.crop is None:
         side = min(height, width)
         box = [(height - side) // 2, (width - side) // 2, side, side]
@@ -38,6 +42,33 @@ def crop_boxes(view: View, uniforms: Tensor, height: int, width: int) -> Tensor:
     boxes = torch.stack([top, left, h, w], 1).long()
     fallback = torch.tensor(_central_box(view.ratio, height, width))
     return torch.where(fits_BT.any(1, keepdim=True), boxes, fallback)
+
+
+def _scaled_squares(view: View, u: Tensor, height: int, width: int) -> Tensor:
+    """``[B, 4]``: a square of 1/s of the short side, s uniform in ``view.scale``, uniform over the padded image."""
+    assert view.scale is not None
+    border = border_of(view, height, width)
+    side = (min(height, width) / _lerp(view.scale, u[:, AREA.start])).round().clamp(min=1)
+    top = ((height + 2 * border - side + 1) * u[:, TOP]).floor()
+    left = ((width + 2 * border - side + 1) * u[:, LEFT]).floor()
+    return torch.stack([top, left, side, side], 1).long()
+
+
+def border_of(view: View, height: int, width: int) -> int:
+    """How many pixels of the image ``view.pad`` pixels of the view are, where the short side is the view's."""
+    return round(view.pad * min(height, width) / view.size)
+
+
+def bordered(view: View, image: Tensor, colour: tuple[float, ...]) -> Tensor:
+    """uint8 ``[..., 3, H, W]`` with the view's padding around it, of ``colour`` in [0, 1]."""
+    border = border_of(view, *image.shape[-2:])
+    if border == 0:
+        return image
+    height, width = (side + 2 * border for side in image.shape[-2:])
+    fill = (torch.tensor(colour) * 255).round().to(torch.uint8).to(image.device)
+    framed = fill[:, None, None].expand(*image.shape[:-2], height, width).clone()
+    framed[..., border:-border, border:-border] = image
+    return framed
 
 
 def crop_by_matrices(image: Tensor, boxes: Tensor, flip: Tensor, size: int) -> Tensor:
@@ -70,6 +101,13 @@ def resize(image: Tensor, height: int, width: int) -> Tensor:
         return F.interpolate(image, (height, width), mode="bilinear", antialias=True)
     x = F.interpolate(image.float(), (height, width), mode="bilinear", antialias=True)
     return x.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def scaled(image: Tensor, short: int) -> Tensor:
+    """uint8 ``[B, 3, H, W]`` resized so that its short side has ``short`` pixels."""
+    height, width = image.shape[2:]
+    scale = short / min(height, width)
+    return resize(image, max(short, int(height * scale)), max(short, int(width * scale)))
 
 
 def _resampling(start: Tensor, length: Tensor, n_in: int, n_out: int, flip: Tensor | None = None) -> Tensor:

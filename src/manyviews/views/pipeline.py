@@ -33,6 +33,7 @@ class Look:
     blur: Tensor  # [R] bool
     sigma: Tensor  # [R] float32
     solarise: Tensor  # [R] bool
+    shift: Tensor  # [R, 3] float32, added to the colours
 
     @staticmethod
     def of(view: View, uniforms: Tensor) -> "Look":
@@ -44,6 +45,7 @@ class Look:
             uniforms[:, BLUR] < view.blur,
             low + (high - low) * uniforms[:, SIGMA],
             uniforms[:, SOLARISE] < view.solarise,
+            colour.pca_shifts(view, uniforms),
         )
 
     @staticmethod
@@ -57,7 +59,7 @@ class Look:
 class Views:
     """Several views of every item. Multi-crop is several `View` of several sizes.
 
-    Views of one size (and blur kernel) run together in one batched call, whatever else their recipes say.
+    Views of one size (and blur kernel and padding) run together in one batched call, whatever else their recipes say.
     """
 
     def __init__(self, *views: View) -> None:
@@ -65,9 +67,9 @@ class Views:
             raise ValueError("Views needs at least one View.")
         _keep_freed_memory()
         self.views = views
-        self._groups: dict[tuple[int, int], list[int]] = {}
+        self._groups: dict[tuple[int, int, int], list[int]] = {}
         for number, view in enumerate(views):
-            self._groups.setdefault((view.size, view.blur_kernel), []).append(number)
+            self._groups.setdefault((view.size, view.blur_kernel, view.pad), []).append(number)
 
     def __len__(self) -> int:
         return len(self.views)
@@ -105,7 +107,8 @@ class Views:
         for view, uniforms in zip(self.views, draws.uniforms, strict=True):
             uniform = uniforms[row : row + 1]
             box = geometry.crop_boxes(view, uniform, *image.shape[1:])[0].tolist()
-            crops.append(geometry.crop_one(image, box, bool(uniform[0, FLIP] < view.flip), view.size))
+            framed = geometry.bordered(view, image, MEAN)
+            crops.append(geometry.crop_one(framed, box, bool(uniform[0, FLIP] < view.flip), view.size))
         return crops
 
     def finish(self, crops: list[Tensor], draws: Draws) -> list[Tensor]:
@@ -133,6 +136,8 @@ class Views:
         views = [(self.views[number], draws.uniforms[number]) for number in numbers]
         boxes = torch.cat([geometry.crop_boxes(view, uniforms, height, width) for view, uniforms in views])
         flips = torch.cat([uniforms[:, FLIP] < view.flip for view, uniforms in views])
+        image = geometry.bordered(views[0][0], image, MEAN)
+        height, width = image.shape[2:]
 
         if image.device.type != "cpu" or max(height, width, size) <= geometry.MATRIX_SIDE:
             boxes, flips = boxes.to(image.device), flips.to(image.device)
@@ -162,7 +167,7 @@ class Views:
     ) -> list[Tensor]:
         views: list[Tensor] = [torch.empty(0)] * len(self.views)
         with torch.no_grad():
-            for (size, kernel), numbers in self._groups.items():
+            for (size, kernel, _), numbers in self._groups.items():
                 look = Look.joined([Look.of(self.views[n], draws.uniforms[n]) for n in numbers])
                 out = _empty((len(look.orders), 3, size, size), device)
                 read = reader(numbers)
@@ -192,8 +197,7 @@ def plain(image: Tensor, size: int) -> Tensor:
     height, width = image.shape[2:]
     if (height, width) != (size, size):
         short = round(size * 8 / 7)
-        scale = short / min(height, width)
-        image = geometry.resize(image, max(short, int(height * scale)), max(short, int(width * scale)))
+        image = geometry.scaled(image, short)
         top, left = round((image.shape[2] - size) / 2), round((image.shape[3] - size) / 2)
         image = image[:, :, top : top + size, left : left + size]
     return normalise(image.float().div_(255))
@@ -211,12 +215,14 @@ def picture(view: Tensor) -> Tensor:
 
 
 def _finish(x: Tensor, look: Look, kernel: int) -> Tensor:
-    """Everything after the crop, in SimCLR's and BYOL's order; consumes ``x``."""
+    """Everything after the crop, in SimCLR's and BYOL's order, AlexNet's shift last; consumes ``x``."""
     colour.jitter(x, look.factors.to(x.device), look.orders)
     _change(x, look.grey, colour.grey)
     if look.blur.any():
         blur.blur_(x, look.blur.nonzero()[:, 0], look.sigma[look.blur], kernel)
     _change(x, look.solarise, colour.solarise)
+    if look.shift.any():
+        x.add_(look.shift.to(x.device)[:, :, None, None])
     return _normalise_(x)
 
 

@@ -1,10 +1,12 @@
 """What a view is: a recipe (`View`), the raw randomness behind a batch of them (`Draws`), and their ranges.
 
 A view is a picture of an item after cropping, flipping, colour jitter, greying, blur and solarisation, in that
-order: the pipeline of SimCLR (arXiv:2002.05709, appendix A) and BYOL (arXiv:2006.07733, appendix B).
+order: the pipeline of SimCLR (arXiv:2002.05709, appendix A) and BYOL (arXiv:2006.07733, appendix B). What supervised
+nets are trained on stands beside it: scale jitter, padded crops, and a shift of the colours along their principal axes.
 """
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -18,7 +20,11 @@ TOP, LEFT, FLIP, JITTER = range(2 * TRIES, 2 * TRIES + 4)
 FACTORS = slice(2 * TRIES + 4, 2 * TRIES + 8)
 ORDER = slice(2 * TRIES + 8, 2 * TRIES + 12)
 GREY, BLUR, SIGMA, SOLARISE = range(2 * TRIES + 12, 2 * TRIES + 16)
-UNIFORMS = 2 * TRIES + 16
+ALPHAS = slice(2 * TRIES + 16, 2 * TRIES + 19)
+UNIFORMS = 2 * TRIES + 19
+LATE = 3  # drawn after those of all views: what came before the alphas is still drawn as it was without them
+
+Matrix: TypeAlias = tuple[tuple[float, ...], ...]  # rows
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,12 @@ class View:
         3 / 4,
         4 / 3,
     )  # width / height of the crop, before it is resized to a square
+    scale: tuple[float, float] | None = (
+        None  # S, the image's short side, in sides of the view: a square is cut anywhere from it (VGG, section 3.1)
+    )
+    pad: int = (
+        0  # pixels of the view that are put around the image before, in the mean colour (ResNet, section 4.2)
+    )
     flip: float = 0.5
     jitter: tuple[float, float, float, float] | None = (
         None  # strengths: brightness, contrast, saturation, hue
@@ -66,6 +78,10 @@ class View:
     sigma: tuple[float, float] = (0.1, 2.0)  # pixels of the view
     kernel: int | None = None  # odd; None: a tenth of the side, made odd (SimCLR, appendix A)
     solarise: float = 0.0  # inverts what is brighter than 128 of 255
+    pca: float = (
+        0.0  # standard deviation of the shift along each principal axis of `rgb` (AlexNet, section 4.1)
+    )
+    rgb: Matrix | None = None  # covariance [3, 3] of red, green and blue over the training set, in [0, 1]
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -74,6 +90,16 @@ class View:
             _check_range(f"probability {name}", (getattr(self, name),), 0, 1)
         if self.crop is not None:
             _check_range("crop (share of the area)", self.crop, 0, 1, open_low=True)
+        if self.scale is not None:
+            _check_range("scale (short side in views)", self.scale, 1, float("inf"))
+            if self.crop is not None:
+                raise ValueError(
+                    "A View has either a crop (share of the area) or a scale; set the other to None."
+                )
+        if self.pad < 0 or (self.pad and self.scale is None):
+            raise ValueError(
+                f"View pad is {self.pad}; it is 0 or, with a scale such as (1, 1), a number of pixels."
+            )
         _check_range("ratio", self.ratio, 0, float("inf"), open_low=True)
         _check_range("sigma", self.sigma, 0, float("inf"), open_low=True)
         if self.jitter is not None:
@@ -92,6 +118,10 @@ class View:
                 f"use at most {2 * self.size - 1}."
             )
 
+        _check_range("pca (standard deviation)", (self.pca,), 0, float("inf"))
+        if self.pca and (self.rgb is None or len(self.rgb) != 3 or any(len(row) != 3 for row in self.rgb)):
+            raise ValueError("View pca needs rgb, the 3 x 3 covariance of the training set's colours.")
+
     @property
     def blur_kernel(self) -> int:
         """The side of the blur kernel in pixels, odd."""
@@ -104,6 +134,11 @@ class View:
         if self.crop is not None:
             low, high = self.crop
             steps = [f"a crop of {_percent(low)} to {_percent(high)} of the area, resized to {side}"]
+        if self.scale is not None:
+            low, high = (f"{self.size * s:.4g}" for s in self.scale)
+            sides = low if low == high else f"{low} to {high}"
+            padded = f", padded by {self.pad} of them" if self.pad else ""
+            steps = [f"the short side scaled to {sides} pixels{padded}, then a random square of {side}"]
         if self.flip:
             steps.append(f"flipped left to right ({_percent(self.flip)})")
         if self.jitter is not None and self.jitter_p:
@@ -119,12 +154,16 @@ class View:
             )
         if self.solarise:
             steps.append(f"solarised ({_percent(self.solarise)})")
+        if self.pca:
+            steps.append(f"colours shifted along their principal axes (deviation {self.pca:g})")
         return "; ".join(steps)
 
 
 def draw_uniforms(views: int, batch: int, generator: torch.Generator) -> Draws:
     """Draws for ``batch`` samples of each view, from ``generator``."""
-    return Draws(tuple(torch.rand(batch, UNIFORMS, generator=generator) for _ in range(views)))
+    early = [torch.rand(batch, UNIFORMS - LATE, generator=generator) for _ in range(views)]
+    late = [torch.rand(batch, LATE, generator=generator) for _ in range(views)]
+    return Draws(tuple(torch.cat(both, 1) for both in zip(early, late, strict=True)))
 
 
 def _percent(share: float) -> str:

@@ -1,0 +1,366 @@
+"""A page a network's file: its legend, its figure, where its equations are, what it was compared with, its counts.
+
+The networks are built for it, on torch's meta device, so that no figure on a page is typed by hand.
+"""
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import net_figure
+from pages import ROOT, SRC, code, legend, opening, parse, table, title, write
+
+from manyviews.cli.nets import row, short
+from manyviews.nets.counting import Network, network, networks
+from manyviews.nets.net import catalogue
+
+NETS = SRC / "nets"
+TESTS = ROOT / "tests" / "nets"
+PLACE = re.compile(  # where in a paper something stands
+    r"\b(?:eq(?:uations?|s?\.)|sections?|tables?|figures?|algorithms?|alg\.|appendix)\s+"
+    r"[A-Z]?\d*(?:\.\d+)*(?:(?:-|,\s|\sand\s)(?:\d|[A-Z]\.)\d*(?:\.\d+)*)*"
+    r"|\(\d\.\d(?:\.\d)*\)",
+    re.IGNORECASE,
+)
+REFERENCES = {  # what a test compares with -> how its source says so
+    "torchvision": r"\btorchvision\b",
+    "timm": r"\btimm\b",
+    "transformers": r"\btransformers\b",
+    "torchdiffeq": r"\btorchdiffeq\b",
+    "torch.nn": r"\bnn\.(?:RNN|GRU|LSTM|Transformer|TransformerEncoderLayer|MultiheadAttention|LocalResponseNorm)\b",
+    "autograd": r"\bautograd\b",
+}
+
+
+@dataclass(frozen=True)
+class Cited:
+    """A line that says where in the paper it comes from."""
+
+    line: int
+    places: str  # "eq. 1, section 3.3"
+    where: str  # the function or class that it stands in
+    said: str  # its sentence
+
+
+@dataclass(frozen=True)
+class Test:
+    """A test of a file's networks."""
+
+    path: Path
+    line: int
+    name: str
+    against: tuple[str, ...]  # the references that it compares with
+
+    @property
+    def sentence(self) -> str:
+        words = self.name.removeprefix("test_").replace("_", " ")
+        return words[:1].upper() + words[1:]
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Sphinx calls this: the pages are written before Sphinx looks for any."""
+    app.connect("builder-inited", lambda app: write(Path(app.srcdir) / "nets", all_pages()))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+@cache
+def counted() -> Mapping[str, Network]:
+    return networks()
+
+
+def files() -> dict[str, Path]:
+    """Every file with networks, or with a paper's part of them, by its name."""
+    papers = {path.stem: path for path in sorted(NETS.glob("*.py")) if path.stem != "__init__"}
+    return {name: path for name, path in papers.items() if nets_of(name) or _has_paper(path)}
+
+
+def _has_paper(path: Path) -> bool:
+    _, facts = legend(ast.get_docstring(parse(path)) or "")
+    return not facts.keys().isdisjoint({"Paper", "Papers"})
+
+
+def nets_of(file: str) -> list[Network]:
+    """The networks of a file, counted."""
+    here = [name for name, (_, module) in catalogue().items() if module.__name__.endswith(f".{file}")]
+    return [counted()[name] for name in here]
+
+
+def all_pages() -> dict[str, str]:
+    """All pages by name, and their index."""
+    made = {name: page(path) for name, path in files().items()}
+    return made | {"index": index()}
+
+
+def index() -> str:
+    """All networks in one table, each leading to its page."""
+    names = files()
+    rows = [
+        [f"[{net.name}]({file}.md)", *row(net, names=False)[1:], net.paper]
+        for file in names
+        for net in nets_of(file)
+    ]
+    shared = [f"- [{title(path)}]({name}.md)" for name, path in names.items() if not nets_of(name)]
+    return (
+        "\n\n".join(
+            [
+                "# Networks",
+                "A paper, a file, a page. Beside each count stands what the paper says. Parameters are counted with the "
+                "paper's classifier where a net sees images; so are the multiply-adds of one input. The same table: "
+                "`manyviews nets`.",
+                counts(rows),
+                "What they share:",
+                "\n".join(shared),
+                "\n".join(["```{toctree}", ":hidden:", *names, "```"]),
+            ]
+        ).replace("\n\n\n", "\n\n")
+        + "\n"
+    )
+
+
+def counts(rows: list[list[str]]) -> str:
+    """Rows of figures, each with its paper last, as a table; a paper that all share is not repeated."""
+    header = ["Network", "Parameters", "Paper", "Multiply-adds", "Paper", "Features", "Elsewhere", "Of"]
+    papers = {row[-1] for row in rows}
+    if len(papers) > 1:
+        return table(header, rows, figures=range(1, 6))
+    return f"Of {papers.pop()}.\n\n{table(header[:-1], [row[:-1] for row in rows], figures=range(1, 6))}"
+
+
+def page(path: Path) -> str:
+    """One file's page in MyST Markdown."""
+    nets = nets_of(path.stem)
+    sections = opening(ast.get_docstring(parse(path), clean=True) or "")
+    if nets:
+        sections += [f"```sh\n{_commands(nets)}\n```", *figures(nets), "## Counts"]
+        sections += [counts([[code(net.name), *row(net)[1:], net.paper] for net in nets]), *variants(nets)]
+    if cited := list(citations(path)):
+        rows = [[f'<a href="#line-{c.line}">{c.line}</a>', c.places, code(c.where), c.said] for c in cited]
+        sections += [
+            "## From the paper to the line",
+            table(["Line", "Paper", "Where", "What it says"], rows, figures=(0,)),
+        ]
+    sections += [*tested(path), f"## The file\n\n`src/manyviews/nets/{path.name}`", listing(path)]
+    return "\n\n".join(sections) + "\n"
+
+
+def _commands(nets: list[Network]) -> str:
+    shown = shown_of(nets)
+    lines = [f"manyviews nets {shown.name}"]
+    if shown.sees == "images":
+        lines.append(f"manyviews pretrain simclr --net {shown.name} --size {shown.input}")
+    return "\n".join(lines)
+
+
+def shown_of(nets: list[Network]) -> Network:
+    """The one to show of several: the first that both its paper and other libraries know."""
+    return max(nets, key=_known)
+
+
+def _known(net: Network) -> int:
+    return bool(net.known_as) + bool(net.paper_parameters)
+
+
+# -- figures and variants --------------------------------------------------------------------------------------------
+
+
+def figures(nets: list[Network]) -> list[str]:
+    """A drawing of each architecture; nets that differ in depth and width alone share one."""
+    groups: dict[str, list[Network]] = {}
+    for net in nets:
+        if net.part:
+            groups.setdefault(net_figure.skeleton(net.part), []).append(net)
+    drawn = []
+    shown = [shown_of(some) for some in groups.values()]
+    first = max(shown, key=lambda net: (_known(net), net.parameters or 0), default=None)
+    for net, some in zip(shown, groups.values(), strict=True):
+        others = ", ".join(other.name for other in some if other is not net)
+        caption = f"{net.name}{f'; like it, but for their sizes: {others}' if others else ''}"
+        drawing = net_figure.figure(network(net.name, flow=True))
+        drawn.append(
+            f"```{{raw}} html\n<details{' open' if net is first else ''}><summary>{escape(caption)}</summary>\n"
+            f"{drawing}\n</details>\n```"
+        )
+    said = (
+        "Drawn from the module tree: parts in the order in which they run, each with what it gives. Bars compare the "
+        "costs; a circle is where what several parts made comes together, with a plus where it is added."
+    )
+    return ["## Architecture", said, *drawn] if drawn else []
+
+
+def variants(nets: list[Network]) -> list[str]:
+    """What a word after the name changes; nets with the same words share their rows."""
+    groups: dict[str, list[Network]] = {}
+    for net in nets:
+        if net.variants:
+            groups.setdefault(str(net.variants), []).append(net)
+    rows = []
+    for some in groups.values():
+        shown = shown_of(some)
+        for word, changes in shown.variants.items():
+            net = network(f"{shown.name}/{word}")
+            costs = [net.problem or short(net.parameters), short(net.multiply_adds, "KMGT")]
+            rows.append([code(net.name), code(changes), *costs])
+    said = "A word after the name changes the net; counted here for one net of each kind."
+    return (
+        [
+            "## Variants",
+            said,
+            table(["Variant", "Changes", "Parameters", "Multiply-adds"], rows, figures=(2, 3)),
+        ]
+        if rows
+        else []
+    )
+
+
+# -- from the paper to the line --------------------------------------------------------------------------------------
+
+
+def citations(path: Path) -> Iterator[Cited]:
+    """The comments and docstrings below the file's own that name a place in a paper, from top to bottom."""
+    text = path.read_text()
+    tree = ast.parse(text)
+    found: dict[tuple[int, str], Cited] = {}
+    for line, words in sorted([*_docstrings(tree), *_comments(text)]):
+        for match in PLACE.finditer(words):
+            at = line + words[: match.start()].count("\n")
+            said = _sentence(words, match)
+            place = " ".join(match[0].strip("()").split())
+            before = found.get((line, said))
+            places = f"{before.places}, {place}" if before else place
+            found[line, said] = Cited(before.line if before else at, places, _where(tree, at), said)
+    yield from sorted(found.values(), key=lambda cited: cited.line)
+
+
+def _docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node):
+            own = node.body[0]
+            assert isinstance(own, ast.Expr) and isinstance(own.value, ast.Constant)
+            yield own.lineno, str(own.value.value)
+
+
+def _comments(text: str) -> Iterator[tuple[int, str]]:
+    """Comments, those on lines of their own that follow each other as one."""
+    block: list[str] = []
+    start = last = 0
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type != tokenize.COMMENT:
+            continue
+        line, words = token.start[0], token.string.lstrip("# ")
+        alone = token.line.lstrip().startswith("#")
+        if block and alone and line == last + 1:
+            block.append(words)
+        else:
+            if block:
+                yield start, "\n".join(block)
+            block, start = [words], line
+        last = line if alone else 0
+    if block:
+        yield start, "\n".join(block)
+
+
+def _sentence(words: str, match: re.Match[str]) -> str:
+    """The sentence around a match; an argument's description is one, too."""
+    ends = [
+        end.end()
+        for end in re.finditer(r"(?<!eq)(?<!alg)(?<!al)[.;]\s+(?=[A-Z`])|\n\s*\n|\n\s*(?=\w+: )", words)
+    ]
+    start = max((end for end in ends if end <= match.start()), default=0)
+    stop = min((end for end in ends if end >= match.end()), default=len(words))
+    return escape(" ".join(words[start:stop].split()), quote=False).replace("*", "\\*")
+
+
+def _where(tree: ast.Module, line: int) -> str:
+    """The innermost function or class around a line, with what it stands in."""
+    names: list[str] = []
+    body: list[ast.stmt] = tree.body
+    while True:
+        inner = next((node for node in body if node.lineno <= line <= (node.end_lineno or 0)), None)
+        if not isinstance(inner, ast.FunctionDef | ast.ClassDef):
+            return ".".join(names)
+        names.append(inner.name)
+        body = inner.body
+
+
+def listing(path: Path) -> str:
+    """The file, coloured, with numbers and a place to link to at every line."""
+    from pygments import highlight
+    from pygments.formatters import HtmlFormatter
+    from pygments.lexers import PythonLexer
+
+    form = HtmlFormatter(linenos="inline", lineanchors="line", anchorlinenos=True, cssclass="highlight")
+    return f"```{{raw}} html\n{highlight(path.read_text(), PythonLexer(), form)}```"
+
+
+# -- parity ----------------------------------------------------------------------------------------------------------
+
+
+def tested(path: Path) -> list[str]:
+    """What the file's networks are compared with, test by test."""
+    found = tests(path)
+    compared = [test for test in found if test.against]
+    if not found:
+        return []
+    rows = [
+        [
+            test.sentence,
+            ", ".join(test.against),
+            code(f"{test.path.relative_to(ROOT).as_posix()}:{test.line}"),
+        ]
+        for test in compared
+    ]
+    rest = len(found) - len(compared)
+    where = sorted({code(test.path.relative_to(ROOT).as_posix()) for test in found})
+    more = (
+        f"{rest} more {'tests hold' if rest > 1 else 'test holds'} it to known answers: {', '.join(where)}."
+    )
+    parity = [table(["The same as the reference", "Which", "Test"], rows)] if rows else []
+    return ["## Parity", *parity, *([more] if rest else [])]
+
+
+def tests(path: Path) -> list[Test]:
+    """The tests of a file: those of its own test file, and those elsewhere that use what it defines."""
+    own = {node.name for node in parse(path).body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    own |= {name for name in _names(path) if not name.startswith("_")}
+    found = []
+    for file in sorted(TESTS.glob("test_*.py")):
+        tree, text = parse(file), file.read_text()
+        functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+        for name, node in functions.items():
+            if not name.startswith("test_"):
+                continue
+            source = _with_helpers(node, functions, text)
+            uses = file.stem == f"test_{path.stem}" or (
+                f"nets.{path.stem} import" in text and any(re.search(rf"\b{word}\b", source) for word in own)
+            )
+            if uses:
+                against = tuple(what for what, pattern in REFERENCES.items() if re.search(pattern, source))
+                found.append(Test(file, node.lineno, name, against))
+    return found
+
+
+def _names(path: Path) -> set[str]:
+    """What a file assigns at its top."""
+    targets = [node.targets[0] for node in parse(path).body if isinstance(node, ast.Assign)]
+    return {target.id for target in targets if isinstance(target, ast.Name)} - {"NETS", "NAMES"}
+
+
+def _with_helpers(node: ast.FunctionDef, functions: Mapping[str, ast.FunctionDef], text: str) -> str:
+    """A test's source, with that of the functions of its file that it calls or is given, theirs too."""
+    seen: dict[str, str] = {}
+    waiting = [node]
+    lines = text.splitlines()
+    while waiting:
+        one = waiting.pop()
+        first = min([one.lineno, *(decorator.lineno for decorator in one.decorator_list)])
+        seen[one.name] = "\n".join(lines[first - 1 : one.end_lineno])
+        words = set(re.findall(r"\w+", seen[one.name]))
+        waiting += [function for name, function in functions.items() if name in words and name not in seen]
+    return "\n".join(seen.values())

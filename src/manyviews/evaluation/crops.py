@@ -1,0 +1,158 @@
+"""A classifier's answer from one look at each image, from ten crops of it, from all of it, and at several scales.
+
+Papers   Ten crops: AlexNet (Krizhevsky et al., NIPS 2012, section 4.1). Dense, the classifier applied everywhere to
+         the whole image: VGG (arXiv:1409.1556, section 3.2). Several scales: ResNet (arXiv:1512.03385, section 3.4).
+Shapes   B images, C H W pixels, K classes. Scales are of the short side, in sides of the net's own square.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from manyviews.data import ImageSet
+from manyviews.errors import ManyviewsError
+from manyviews.evaluation.features import device_of, read_ahead, same_randomness
+from manyviews.evaluation.scores import Scores, scores
+from manyviews.nets.encoder import Encoder, judging
+from manyviews.views import normalise, plain
+from manyviews.views.geometry import scaled
+
+SCALES = tuple(short / 224 for short in (224, 256, 384, 480, 640))  # ResNet, section 3.4
+PIXELS = 2**23  # that a net sees at once, at most; one image may have more
+BATCH = 512
+
+Looks = Callable[[Tensor], Iterator[Tensor]]
+"""uint8 ``[B, 3, H, W]`` -> normalised float32 ``[B, 3, h, w]``, one for each look."""
+
+
+def single(encoder: nn.Module, head: nn.Module, test: ImageSet, *, classes: int, size: int) -> Scores:
+    """The centre of each image, as every embedding is taken."""
+
+    def centre(image_BCHW: Tensor) -> Iterator[Tensor]:
+        yield plain(image_BCHW, size)
+
+    return _judged(nn.Sequential(encoder, head), encoder, test, centre, classes, size, 1.0)
+
+
+def ten_crop(encoder: nn.Module, head: nn.Module, test: ImageSet, *, classes: int, size: int) -> Scores:
+    """The mean softmax over four corners and the centre of the central square (256 for 224), and their mirror images."""
+    looks = partial(ten_crops, size=size)
+    return _judged(nn.Sequential(encoder, head), encoder, test, looks, classes, size, 8 / 7)
+
+
+def dense(
+    encoder: nn.Module, head: nn.Module, test: ImageSet, *, classes: int, size: int, scale: float = 8 / 7
+) -> Scores:
+    """The whole image at one scale (256 for 224), the scores averaged over places; softmax over it and its mirror image.
+
+    Raises:
+        ManyviewsError: the net is no convolution from its image to its embedding, so it has no answer for each place.
+    """
+    return multi_scale(encoder, head, test, classes=classes, size=size, scales=(scale,))
+
+
+def multi_scale(
+    encoder: nn.Module,
+    head: nn.Module,
+    test: ImageSet,
+    *,
+    classes: int,
+    size: int,
+    scales: Sequence[float] = SCALES,
+) -> Scores:
+    """``dense``, its softmax averaged over several scales."""
+    if not scales or min(scales) < 1:
+        raise ManyviewsError(f"Scales are {list(scales)}; give at least one, each of at least 1.")
+
+    def whole(image_BCHW: Tensor) -> Iterator[Tensor]:
+        for scale in scales:
+            x_BCHW = normalise(scaled(image_BCHW, round(size * scale)).float() / 255)
+            yield from (x_BCHW, x_BCHW.flip(-1))
+
+    def everywhere(x_BCHW: Tensor) -> Tensor:
+        # The head is linear: the mean of all places' scores is the score of their mean.
+        return head(mean_of_places(encoder, x_BCHW))
+
+    _check_dense(encoder, size)
+    return _judged(everywhere, encoder, test, whole, classes, size, max(scales))
+
+
+def ten_crops(image_BCHW: Tensor, size: int) -> Iterator[Tensor]:
+    """The ten crops of uint8 ``[B, 3, H, W]``, each normalised ``[B, 3, size, size]``: five, then those of the mirror image."""
+    short = round(size * 8 / 7)
+    x_BCHW = scaled(image_BCHW, short)
+    top, left = round((x_BCHW.shape[2] - short) / 2), round((x_BCHW.shape[3] - short) / 2)
+    square_BCHW = x_BCHW[:, :, top : top + short, left : left + short]
+    far, middle = short - size, round((short - size) / 2)
+    for mirrored in (square_BCHW, square_BCHW.flip(-1)):
+        for y, x in ((0, 0), (0, far), (far, 0), (far, far), (middle, middle)):
+            yield normalise(mirrored[:, :, y : y + size, x : x + size].float() / 255)
+
+
+def mean_of_places(encoder: nn.Module, x_BCHW: Tensor) -> Tensor:
+    """``[B, D]``: the mean of the embeddings that the net would give at each place of a larger image.
+
+    A net with fully connected layers gives them by a method ``dense``; for one that ends in a mean they are its ``grid``.
+    """
+    places = getattr(encoder, "dense", None) or cast(Encoder, encoder).grid
+    return places(x_BCHW).mean((2, 3))
+
+
+def _check_dense(encoder: nn.Module, size: int) -> None:
+    """On an image of its own size a net that can be applied everywhere has one answer, whichever way it is asked."""
+    device = device_of(encoder)
+    image = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
+    with judging(encoder), same_randomness(device):
+        once = encoder(image)
+        try:
+            everywhere = mean_of_places(encoder, image)
+        except (AttributeError, NotImplementedError):
+            everywhere = once[:, :0]
+    # One hundredth of the embedding's length: reduced precision may differ by that much, another function by more.
+    if once.shape != everywhere.shape or (once - everywhere).norm() > 0.01 * once.norm():
+        raise ManyviewsError(
+            "This net cannot be applied to every place of a larger image, for its embedding is not a mean over "
+            'places; take "single" or "ten-crop".'
+        )
+
+
+@torch.no_grad()
+def _judged(
+    logits: Callable[[Tensor], Tensor],
+    encoder: nn.Module,
+    test: ImageSet,
+    looks: Looks,
+    classes: int,
+    size: int,
+    scale: float,
+) -> Scores:
+    assert test.labels is not None
+    device, short = device_of(encoder), round(size * max(scale, 8 / 7))
+    rows_N, shares_NK = [], []
+    with judging(encoder), same_randomness(device):
+        for rows, image_BCHW in _batches(test, min(BATCH, max(1, PIXELS // short**2)), short):
+            softmax = [logits(x_BCHW).float().softmax(1) for x_BCHW in looks(image_BCHW.to(device))]
+            shares_NK.append(torch.stack(softmax).mean(0).cpu())
+            rows_N.append(rows)
+    if not rows_N:
+        raise ManyviewsError(f"{test.name} holds no images, so no accuracy can be given.")
+    return scores(torch.cat(shares_NK), test.labels[torch.cat(rows_N)], classes)
+
+
+def _batches(data: ImageSet, batch: int, short: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Places in the set and their images ``[B, 3, H, W]``, of one shape each; what cannot be read is left out."""
+    portions = torch.arange(len(data)).split(batch)
+    if data.pixels is not None:
+        yield from ((rows, data.pixels[rows.to(data.pixels.device)]) for rows in portions)
+        return
+    made = read_ahead(data, ((rows.tolist(), lambda item, _: data.read_at(item, short)) for rows in portions))
+    for rows, images in zip(portions, made, strict=True):
+        alike: dict[tuple[int, ...], list[tuple[int, Tensor]]] = {}
+        for row, image in zip(rows.tolist(), images, strict=True):
+            if image is not None:
+                alike.setdefault(tuple(image.shape), []).append((row, image))
+        for group in alike.values():
+            yield torch.tensor([row for row, _ in group]), torch.stack([image for _, image in group])

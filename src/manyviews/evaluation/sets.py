@@ -1,0 +1,64 @@
+"""Do the sets have what was asked for, and the same classes? Where not, a sentence says so before anything is computed."""
+
+from collections.abc import Sequence
+
+import torch
+
+from manyviews.data import ImageSet, split_of
+from manyviews.errors import ManyviewsError
+from manyviews.nets.classifier import Classifier
+
+HELD_OUT = 0.2  # share of the labelled images that is held out where there is no test set
+
+
+def labelled_sets(
+    train: ImageSet | None, test: ImageSet | None, asked: Sequence[str], seed: int
+) -> tuple[ImageSet, ImageSet]:
+    """Sets to learn from and to judge by, both with labels of the same classes."""
+    names = ", ".join(f'"{name}"' for name in asked)
+    for data in (train, test):
+        if data is not None and data.labels is None:
+            raise ManyviewsError(
+                f'{data.name} has no labels, which {names} needs; without labels take "labelfree".'
+            )
+    if train is None:
+        raise ManyviewsError(
+            f'{names} needs labelled images to learn from, not only a test set; or take "labelfree".'
+        )
+    if test is None:
+        train, test = split_of(train, HELD_OUT, seed)
+    if train.classes is not None and test.classes is not None and train.classes != test.classes:
+        odd = sorted(set(train.classes) ^ set(test.classes))
+        what = (
+            f"{', '.join(odd[:5])} {'are' if len(odd) > 1 else 'is'} in only one"
+            if odd
+            else "their order differs"
+        )
+        raise ManyviewsError(
+            f"The classes of {train.name} ({len(train.classes)}) and {test.name} ({len(test.classes)}) differ: {what}; "
+            "give two sets with the same classes."
+        )
+    return train, test
+
+
+def number_of_classes(train: ImageSet, test: ImageSet, classes: int | None) -> int:
+    """How many classes there are; every label lies in [0, classes)."""
+    assert train.labels is not None and test.labels is not None
+    named = train.classes or test.classes
+    labels = torch.cat([train.labels.cpu(), test.labels.cpu()])
+    count = classes or (len(named) if named else int(labels.max()) + 1)
+    if int(labels.min()) < 0 or int(labels.max()) >= count:
+        raise ManyviewsError(
+            f"Labels of {train.name} and {test.name} run from {int(labels.min())} to {int(labels.max())}, but there are "
+            f"{count} classes, numbered from 0; leave out unlabelled images or mend the labels."
+        )
+    if count < 2 or len(train.labels.unique()) < 2:
+        raise ManyviewsError(f"{train.name} has images of only one class, so there is nothing to tell apart.")
+    return count
+
+
+def knows(classifier: Classifier, data: ImageSet, classes: int | None) -> bool:
+    """Whether the classifier's classes are those of the data, in their order; by number where they have no names."""
+    if data.classes is not None:
+        return classifier.classes == data.classes
+    return len(classifier.classes) == classes

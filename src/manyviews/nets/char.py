@@ -1,0 +1,118 @@
+"""Character models: which character comes next, by an RNN, a GRU or an LSTM.
+
+Paper    Karpathy 2015, "The unreasonable effectiveness of recurrent neural networks", and its char-rnn: two layers of
+         128 units, one-hot characters, the LSTM's forget gate open at the start; 65 characters are Tiny Shakespeare's.
+Differs  An embedding in place of one-hot characters as an option. Weights start as the cells' do (see `recurrent`).
+Shapes   B sequences, T tokens, D inputs, H width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from manyviews.errors import ManyviewsError
+from manyviews.nets.names import Names
+from manyviews.nets.net import Net
+from manyviews.nets.recurrent import GRU, LSTM, RNN, Recurrent, State
+
+
+class CharModel(nn.Module):
+    """What comes next, after each token: one-hot or embedded tokens, a recurrent stack, a linear layer.
+
+    Args:
+        kind: of the stack; `options` are its own (`dropout`, `reset`, `forget_bias`).
+        embedding: width of the tokens' vectors; None: they are one-hot.
+    """
+
+    def __init__(
+        self,
+        kind: Callable[..., Recurrent],
+        vocabulary: int = 65,
+        width: int = 128,
+        depth: int = 2,
+        *,
+        embedding: int | None = None,
+        **options: Any,
+    ):
+        super().__init__()
+        self.vocabulary = vocabulary
+        self.tokens = None if embedding is None else nn.Embedding(vocabulary, embedding)
+        self.recurrent = kind(embedding or vocabulary, width, depth, **options)
+        self.out = nn.Linear(width, vocabulary)
+        if self.tokens is not None:
+            nn.init.normal_(self.tokens.weight, std=0.01)
+        nn.init.normal_(self.out.weight, std=width**-0.5)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        """Logits `[B, T, V]` of the token after each token."""
+        return self.read(tokens_BT)[0]
+
+    def read(
+        self, tokens_BT: Tensor, state: State | None = None, *, lengths_B: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """Logits `[B, T, V]` and the state to go on from; arguments as those of `Recurrent`."""
+        if self.tokens is None:
+            x_BTD = F.one_hot(tokens_BT, self.vocabulary).to(self.out.weight.dtype)
+        else:
+            x_BTD = self.tokens(tokens_BT)
+        y_BTH, after = self.recurrent(x_BTD, state, lengths_B=lengths_B)
+        return self.out(y_BTH), after
+
+    @torch.no_grad()
+    def sample(
+        self,
+        prompt_BT: Tensor,
+        length: int,
+        *,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """`[B, length]` tokens that follow the prompt, drawn from softmax(logits / temperature); 0 takes the likeliest."""
+        if temperature < 0:
+            raise ManyviewsError(f"A temperature of {temperature} cannot be; it starts at 0.")
+        logits, state = self.read(prompt_BT)
+        drawn = []
+        for _ in range(length):
+            last_BV = logits[:, -1]
+            if temperature:
+                token_B1 = torch.multinomial((last_BV / temperature).softmax(1), 1, generator=generator)
+            else:
+                token_B1 = last_BV.argmax(1, keepdim=True)
+            drawn.append(token_B1)
+            logits, state = self.read(token_B1, state)
+        return torch.cat(drawn, dim=1) if drawn else prompt_BT[:, :0]
+
+
+_LARGE = {"3x512": {"width": 512, "depth": 3}}
+_PAPER = "Karpathy 2015, char-rnn"
+NETS = {
+    "char_rnn": Net(
+        make=partial(CharModel, RNN), paper=_PAPER, sees="tokens", size=50, variants=_LARGE,
+    ),
+    "char_gru": Net(
+        make=partial(CharModel, GRU), paper=_PAPER, sees="tokens", size=50,
+        variants=_LARGE | {"before": {"reset": "before"}},
+    ),
+    "char_lstm": Net(
+        make=partial(CharModel, LSTM, forget_bias=1.0), paper=_PAPER, sees="tokens", size=50, variants=_LARGE,
+    ),
+}  # fmt: skip
+
+# The parts of torch under the same names: `nn.Embedding`, `nn.LSTM` (or GRU, or RNN) and `nn.Linear`.
+NAMES = {
+    "torch": Names(
+        {
+            "tokens.weight": "tokens.weight",
+            "recurrent.layers.{}.x.*": "recurrent.*_ih_l{}",
+            "recurrent.layers.{}.h.*": "recurrent.*_hh_l{}",
+            "out.*": "out.*",
+        }
+    )
+}

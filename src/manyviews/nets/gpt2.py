@@ -1,0 +1,55 @@
+"""GPT-2: the next token of enough text teaches tasks that nobody set.
+
+Paper    Radford, Wu, Child, Luan, Amodei, Sutskever, "Language Models are Unsupervised Multitask Learners", 2019.
+         Section 2.3: pre-norm, a norm after the last block, scaled residual initialisation; sizes table 2.
+Differs  Where the paper says nothing, dropout is GPT-1's, and heads of 64 are those of the released code. Table 2 counts
+         117M, 345M and 762M for what its own settings make 124M, 355M and 774M, as the authors corrected later; that
+         is the count here, as in all releases of the weights.
+Shapes   As GPT's.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from manyviews.nets.gpt import GPT, SPEAKS_OF, sizes
+from manyviews.nets.gpt import NAMES as GPT_NAMES
+from manyviews.nets.names import Names
+from manyviews.nets.net import Net
+
+
+def config(net: GPT) -> dict[str, Any]:
+    """transformers' `GPT2Config` of a net; "gelu_new" is the tanh approximation."""
+    kind = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}
+    return sizes(net) | kind | {"activation_function": "gelu_new"}
+
+
+# Their `GPT2LMHeadModel` names its tensors as their GPT does, but for the embeddings and the last norm.
+NAMES = {
+    "transformers": Names(
+        {
+            **GPT_NAMES["transformers"].table,
+            "tokens.weight": "transformer.wte.weight",
+            "positions.weight": "transformer.wpe.weight",
+            "norm.*": "transformer.ln_f.*",
+        },
+        ignore=("lm_head.",),
+        config=config,
+        speaks_of=SPEAKS_OF,
+    )
+}
+gpt2 = partial(
+    GPT, vocabulary=50_257, length=1024, norm="pre", scaled=True
+)  # 256 bytes, 50,000 merges, end of text
+
+# depth, width, millions of parameters
+SIZES = {"": (12, 768, 124), "_medium": (24, 1024, 355), "_large": (36, 1280, 774), "_xl": (48, 1600, 1558)}
+NETS = {
+    f"gpt2{size}": Net(
+        make=partial(gpt2, depth=depth, width=width, heads=width // 64), paper="Radford et al. 2019, table 2",
+        sees="tokens", size=1024, parameters=millions,
+        known_as={"transformers": f"openai-community/gpt2{size.replace('_', '-')}"},
+    )
+    for size, (depth, width, millions) in SIZES.items()
+}  # fmt: skip

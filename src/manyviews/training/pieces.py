@@ -1,0 +1,35 @@
+"""A batch in pieces, where memory is short: cut before the loss, and one record of the step after it."""
+
+import torch
+
+from manyviews.errors import ManyviewsError
+from manyviews.method import Batch, Out
+
+
+def pieces(batch: Batch, count: int) -> list[Batch]:
+    """The batch in ``count`` equal runs of rows."""
+    if count == 1:
+        return [batch]
+    rows = len(batch.index)
+    if rows % count:
+        raise ManyviewsError(
+            f"A batch of {rows} does not split into {count} pieces; choose --accumulate to divide it"
+        )
+    cut = [slice(i * rows // count, (i + 1) * rows // count) for i in range(count)]
+    return [
+        Batch(
+            [v[rows] for v in batch.views],
+            batch.index[rows],
+            None if batch.label is None else batch.label[rows],
+        )
+        for rows in cut
+    ]
+
+
+def merged(outs: list[Out]) -> Out:
+    """One record of a step from those of its pieces: mean loss, carried rows in order."""
+    if len(outs) == 1:
+        return outs[0]
+    carry = None if outs[0].carry is None else torch.cat([out.carry for out in outs])  # pyright: ignore[reportArgumentType]
+    log = {name: torch.stack([out.log[name] for out in outs]).mean() for name in outs[0].log}
+    return Out(torch.stack([out.loss.detach() for out in outs]).mean(), log, carry, outs[0].z)

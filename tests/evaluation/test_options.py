@@ -1,0 +1,36 @@
+"""Options of protocols: those that are not there and values of another kind are said before anything is computed."""
+
+from typing import Any
+
+import pytest
+
+from manyviews.errors import ManyviewsError
+from manyviews.evaluation.finetune import finetune
+from manyviews.evaluation.options import check_options
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [{"lr": 1e-4}, {"lr": 1}, {"epochs": 3}, {"optimiser": "sgd"}, {"watch": True}, {"schedule": "step"}],
+)
+def test_options_of_the_right_kind_pass(chosen: dict[str, Any]) -> None:
+    check_options("finetune", finetune, chosen)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "says"),
+    [
+        ({"rate": 1}, 'has no option "rate"; it has epochs, lr'),
+        ({"head": None}, 'has no option "head"'),
+        ({"classes": 3}, 'has no option "classes"'),
+        ({"lr": "fast"}, "is 'fast'; it is a number"),
+        ({"lr": True}, "a number"),
+        ({"epochs": 2.5}, "a whole number"),
+        ({"watch": 1}, "true or false"),
+        ({"optimiser": "adam"}, "one of adamw, sgd"),
+        ({"view": "large"}, "nothing that text can say"),
+    ],
+)
+def test_others_are_refused(chosen: dict[str, Any], says: str) -> None:
+    with pytest.raises(ManyviewsError, match=says):
+        check_options("finetune", finetune, chosen)

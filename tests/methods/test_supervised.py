@@ -1,0 +1,89 @@
+"""The papers' supervised recipes: what their views, rates and settings are."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from manyviews import nets
+from manyviews.errors import ManyviewsError
+from manyviews.method import Spec
+from manyviews.methods.supervised import RECIPES, Config, Supervised
+from manyviews.recipe import Budget
+from manyviews.runs import net_factory
+from manyviews.training.optimisers import rate
+
+RGB = ((0.07, 0.06, 0.05), (0.06, 0.08, 0.06), (0.05, 0.06, 0.09))
+
+
+def built(config: Config, **spec: object) -> Supervised:
+    given = {"items": 9, "size": 224, "classes": 3, **spec}
+    return Supervised(config, net_factory("small_resnet", 32), Spec(**given))  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("name", "short_side", "batch", "lr", "decay", "last"),
+    [
+        ("alexnet", (256, 256), 128, 0.01, 5e-4, 1e-3),
+        ("vgg", (256, 512), 256, 0.01, 5e-4, 1e-3),
+        ("resnet", (256, 480), 256, 0.1, 1e-4, 1e-2),
+    ],
+)
+def test_imagenet_recipes_are_the_papers(
+    name: str, short_side: tuple[int, int], batch: int, lr: float, decay: float, last: float
+) -> None:
+    config, recipe = RECIPES[name]
+    (view,) = built(config, rgb=lambda: RGB).views().views
+    assert view.scale is not None
+    assert tuple(round(s * view.size) for s in view.scale) == short_side
+    assert (view.pca, view.rgb, view.flip, view.crop) == (0.1, RGB, 0.5, None)
+    assert (recipe.batch, recipe.lr, recipe.weight_decay, recipe.inertia) == (batch, lr, decay, 0.9)
+    assert recipe.decay_all and recipe.optimiser == "sgd" and recipe.size == 224
+    assert rate(recipe, 0.0) == 1.0 and rate(recipe, 0.999) == pytest.approx(last)
+
+
+def test_the_rate_of_cifar_falls_at_32k_and_48k_of_64k_steps() -> None:
+    config, recipe = RECIPES["cifar_resnet"]
+    assert Budget.parse(recipe.budget).steps(recipe.batch, 390) == 64_000
+    lr = {
+        step: recipe.lr * rate(recipe, step / 64_000) for step in (0, 31_999, 32_000, 47_999, 48_000, 63_999)
+    }
+    assert list(lr.values()) == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+    assert (recipe.batch, recipe.weight_decay, recipe.decay_all) == (128, 1e-4, True)
+    (view,) = built(config, size=32).views().views
+    assert (view.scale, view.pad, view.pca) == ((1.0, 1.0), 4, 0.0)
+
+
+def test_every_recipes_net_exists() -> None:
+    assert {nets.find(recipe.net).net.sees for _, recipe in RECIPES.values()} == {"images"}
+
+
+def test_colours_are_asked_for_only_where_they_are_used() -> None:
+    asked: list[int] = []
+    spec = {"rgb": lambda: asked.append(1) or RGB}
+    built(Config(), **spec).views()
+    assert not asked
+    built(Config(pca=0.1), **spec).views()
+    assert asked
+
+
+def test_the_classifier_is_what_the_loss_compares() -> None:
+    method = built(Config())
+    assert method.classifier_head() is method.classifier
+    assert method.classifier_head().weight.shape == torch.Size((3, method.encoder.width))
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ({"scale": (1.0, 2.0)}, "one of --min-area and --scale"),
+        ({"min_area": None}, "one of --min-area and --scale"),
+        ({"min_area": None, "scale": (0.5, 2.0)}, "at least 1"),
+        ({"min_area": None, "scale": (2.0, 1.0)}, "smaller one first"),
+        ({"pad": 4}, "--scale 1 1"),
+        ({"pca": -0.1}, "--pca is -0.1"),
+    ],
+)
+def test_settings_that_contradict_each_other(setting: dict, says: str) -> None:
+    with pytest.raises(ManyviewsError, match=says):
+        built(dataclasses.replace(Config(), **setting))
