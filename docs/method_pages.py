@@ -1,4 +1,4 @@
-"""A page a method, made from its file. The file is read, not imported, so that the site needs no torch."""
+"""A page a method, made from its file, which is read, not imported: comments are part of it."""
 
 import ast
 from collections.abc import Iterable

@@ -39,6 +39,9 @@ REFERENCES = {  # what a test compares with -> how its source says so
 }
 
 
+Definition = ast.FunctionDef | ast.ClassDef | ast.Assign
+
+
 @dataclass(frozen=True)
 class Cited:
     """A line that says where in the paper it comes from."""
@@ -99,38 +102,40 @@ def all_pages() -> dict[str, str]:
 
 
 def index() -> str:
-    """All networks in one table, each leading to its page."""
+    """All networks, a table a file, each leading to its page."""
     names = files()
-    rows = [
-        [f"[{net.name}]({file}.md)", *row(net, names=False)[1:], net.paper]
-        for file in names
-        for net in nets_of(file)
-    ]
     shared = [f"- [{title(path)}]({name}.md)" for name, path in names.items() if not nets_of(name)]
-    return (
-        "\n\n".join(
-            [
-                "# Networks",
-                "A paper, a file, a page. Beside each count stands what the paper says. Parameters are counted with the "
-                "paper's classifier where a net sees images; so are the multiply-adds of one input. The same table: "
-                "`manyviews nets`.",
+    sections = [
+        "# Networks",
+        "A paper, a file, a page. Beside each count stands what the paper says. Parameters are counted with the "
+        "paper's classifier where a net sees images; so are the multiply-adds of one input. `manyviews nets` prints "
+        "the same.",
+    ]
+    for name, path in names.items():
+        if nets := nets_of(name):
+            rows = [[code(net.name), *figures_of(net, names=False)] for net in nets]
+            sections += [
+                f"## {title(path)}",
+                f"[Its page]({name}.md): figure, equations, parity.",
                 counts(rows),
-                "What they share:",
-                "\n".join(shared),
-                "\n".join(["```{toctree}", ":hidden:", *names, "```"]),
             ]
-        ).replace("\n\n\n", "\n\n")
-        + "\n"
-    )
+    sections += [
+        "## What they share",
+        "\n".join(shared),
+        "\n".join(["```{toctree}", ":hidden:", *names, "```"]),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def figures_of(net: Network, *, names: bool = True) -> list[str]:
+    """A net's row without its name; a figure and its unit stay together."""
+    *figures, elsewhere = row(net, names=names)[1:]
+    return [*(figure.replace(" ", "\u00a0") for figure in figures), elsewhere]
 
 
 def counts(rows: list[list[str]]) -> str:
-    """Rows of figures, each with its paper last, as a table; a paper that all share is not repeated."""
-    header = ["Network", "Parameters", "Paper", "Multiply-adds", "Paper", "Features", "Elsewhere", "Of"]
-    papers = {row[-1] for row in rows}
-    if len(papers) > 1:
-        return table(header, rows, figures=range(1, 6))
-    return f"Of {papers.pop()}.\n\n{table(header[:-1], [row[:-1] for row in rows], figures=range(1, 6))}"
+    header = ["Network", "Parameters", "Paper", "Multiply-adds", "Paper", "Features", "Elsewhere"]
+    return table(header, rows, figures=range(1, 6))
 
 
 def page(path: Path) -> str:
@@ -139,7 +144,10 @@ def page(path: Path) -> str:
     sections = opening(ast.get_docstring(parse(path), clean=True) or "")
     if nets:
         sections += [f"```sh\n{_commands(nets)}\n```", *figures(nets), "## Counts"]
-        sections += [counts([[code(net.name), *row(net)[1:], net.paper] for net in nets]), *variants(nets)]
+        for paper in dict.fromkeys(net.paper for net in nets):
+            rows = [[code(net.name), *figures_of(net)] for net in nets if net.paper == paper]
+            sections += [f"From {paper}:", counts(rows)]
+        sections += variants(nets)
     if cited := list(citations(path)):
         rows = [[f'<a href="#line-{c.line}">{c.line}</a>', c.places, code(c.where), c.said] for c in cited]
         sections += [
@@ -329,38 +337,56 @@ def tests(path: Path) -> list[Test]:
     """The tests of a file: those of its own test file, and those elsewhere that use what it defines."""
     own = {node.name for node in parse(path).body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     own |= {name for name in _names(path) if not name.startswith("_")}
+    possible = _references(path)
     found = []
     for file in sorted(TESTS.glob("test_*.py")):
         tree, text = parse(file), file.read_text()
-        functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-        for name, node in functions.items():
-            if not name.startswith("test_"):
+        defined = dict(_defined(tree))
+        for name, node in defined.items():
+            if not (name.startswith("test_") and isinstance(node, ast.FunctionDef)):
                 continue
-            source = _with_helpers(node, functions, text)
+            source = _with_helpers(name, defined, text)
             uses = file.stem == f"test_{path.stem}" or (
                 f"nets.{path.stem} import" in text and any(re.search(rf"\b{word}\b", source) for word in own)
             )
             if uses:
-                against = tuple(what for what, pattern in REFERENCES.items() if re.search(pattern, source))
+                against = tuple(what for what in possible if re.search(REFERENCES[what], source))
                 found.append(Test(file, node.lineno, name, against))
     return found
 
 
+def _references(path: Path) -> list[str]:
+    """Those that can have a file's networks: of the libraries, where some are named, no others."""
+    nets = [net for net, module in catalogue().values() if module.__name__.endswith(f".{path.stem}")]
+    named = {library.partition("/")[0] for net in nets for library in net.known_as}
+    others = {
+        library.partition("/")[0] for net, _ in catalogue().values() for library in net.known_as
+    } - named
+    return [what for what in REFERENCES if not (named and what in others)]
+
+
 def _names(path: Path) -> set[str]:
     """What a file assigns at its top."""
-    targets = [node.targets[0] for node in parse(path).body if isinstance(node, ast.Assign)]
-    return {target.id for target in targets if isinstance(target, ast.Name)} - {"NETS", "NAMES"}
+    return {name for name, node in _defined(parse(path)) if isinstance(node, ast.Assign)} - {"NETS", "NAMES"}
 
 
-def _with_helpers(node: ast.FunctionDef, functions: Mapping[str, ast.FunctionDef], text: str) -> str:
-    """A test's source, with that of the functions of its file that it calls or is given, theirs too."""
+def _defined(tree: ast.Module) -> Iterator[tuple[str, Definition]]:
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name, node
+        elif isinstance(node, ast.Assign):
+            yield from ((target.id, node) for target in node.targets if isinstance(target, ast.Name))
+
+
+def _with_helpers(name: str, defined: Mapping[str, Definition], text: str) -> str:
+    """A test's source, with that of what its file defines for it: what it calls, is given or compares with."""
     seen: dict[str, str] = {}
-    waiting = [node]
+    waiting = [name]
     lines = text.splitlines()
     while waiting:
-        one = waiting.pop()
-        first = min([one.lineno, *(decorator.lineno for decorator in one.decorator_list)])
-        seen[one.name] = "\n".join(lines[first - 1 : one.end_lineno])
-        words = set(re.findall(r"\w+", seen[one.name]))
-        waiting += [function for name, function in functions.items() if name in words and name not in seen]
+        node = defined[one := waiting.pop()]
+        first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])
+        seen[one] = "\n".join(lines[first - 1 : node.end_lineno])
+        words = set(re.findall(r"\w+", seen[one])) & defined.keys()
+        waiting += [word for word in words if word not in seen]
     return "\n".join(seen.values())

@@ -38,7 +38,7 @@ def opening(docstring: str) -> list[str]:
     first, facts = legend(docstring)
     heading, _, idea = first.partition(": ")
     return [
-        f"# {heading}",
+        f"# {heading.rstrip('.')}",
         idea[:1].upper() + idea[1:],
         table(["", ""], [[f"**{key}**", linked(value)] for key, value in facts.items()]),
     ]
@@ -46,7 +46,8 @@ def opening(docstring: str) -> list[str]:
 
 def title(path: Path) -> str:
     """What a file is about, as its paper writes it."""
-    return (ast.get_docstring(parse(path)) or path.stem).partition(":")[0]
+    first = (ast.get_docstring(parse(path)) or path.stem).splitlines()[0]
+    return first.partition(": ")[0].rstrip(".")
 
 
 def parse(path: Path) -> ast.Module:

@@ -37,7 +37,7 @@ MAY_USE = {
     "comparing": f"{LEAVES} data method evaluation plan runs report learn",
     "tuning": f"{LEAVES} data evaluation training report",
     "api": "method nets tuning learn use comparing",
-    "cli": f"{LEAVES} method plan learn use comparing tuning api",
+    "cli": f"{LEAVES} nets method plan learn use comparing tuning api",
     "__init__": "api",
     "__main__": "cli",
 }

@@ -3,8 +3,7 @@
 from manyviews.comparing import compare
 from manyviews.learn import pretrain, resume
 from manyviews.method import Anatomy, find, names
-from manyviews.nets.counting import Network, network, networks
-from manyviews.nets.parts import Part
+from manyviews.nets.counting import network, networks
 from manyviews.tuning import optimisers
 from manyviews.use import embed, evaluate, export, load, search
 

@@ -1,6 +1,7 @@
 """Counts of all networks, against their papers and against the libraries that have the same."""
 
 import dataclasses
+from functools import cache
 
 import pytest
 import torch
@@ -11,16 +12,16 @@ from manyviews.errors import ManyviewsError
 from manyviews.nets import catalogue, counting, net
 from manyviews.nets.counting import network, networks
 
-ALL = networks()
+ALL = cache(networks)  # not before a test asks: collecting tests is quick
 
 
 def test_all_of_them_are_there():
-    assert list(ALL) == list(catalogue())
+    assert list(ALL()) == list(catalogue())
 
 
 @pytest.mark.parametrize("name", catalogue())
 def test_counts_are_about_what_the_paper_says(name: str):
-    found = ALL[name]
+    found = ALL()[name]
     assert found.problem is None and found.part
     if found.paper_parameters:
         assert found.parameters == pytest.approx(found.paper_parameters, rel=0.06)
@@ -34,15 +35,15 @@ def test_counts_are_torchvisions(name: str):
     from torchvision import models
 
     with torch.device("meta"):
-        theirs = models.get_model(ALL[name].known_as["torchvision"]).requires_grad_(False).eval()
+        theirs = models.get_model(ALL()[name].known_as["torchvision"]).requires_grad_(False).eval()
         with FlopCounterMode(display=False) as counter:
             theirs(torch.zeros(1, 3, 224, 224))
-    assert ALL[name].parameters == sum(p.numel() for p in theirs.parameters())
-    assert ALL[name].multiply_adds == counter.get_total_flops() // 2
+    assert ALL()[name].parameters == sum(p.numel() for p in theirs.parameters())
+    assert ALL()[name].multiply_adds == counter.get_total_flops() // 2
 
 
 def test_parts_and_classifier_add_up():
-    found = ALL["resnet50"]
+    found = ALL()["resnet50"]
     assert found.part and found.head and found.head.parameters == 2048 * 1000 + 1000
     assert found.parameters == found.part.parameters + found.head.parameters
     assert found.multiply_adds == found.part.multiply_adds + found.head.multiply_adds
@@ -52,7 +53,7 @@ def test_parts_and_classifier_add_up():
 def test_the_papers_figures_are_not_those_of_a_variant():
     plain = network("resnet50/plain")
     assert plain.paper_parameters is None and plain.paper_multiply_adds is None and not plain.variants
-    assert plain.parameters and plain.parameters < (ALL["resnet50"].parameters or 0)
+    assert plain.parameters and plain.parameters < (ALL()["resnet50"].parameters or 0)
     assert not plain.known_as and network("vgg_d/bn").known_as == {"torchvision": "vgg16_bn"}
 
 

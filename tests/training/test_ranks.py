@@ -19,7 +19,7 @@ from manyviews.runs import net_factory
 from manyviews.training.loop import Loop
 
 ITEMS, BATCH, SIZE, RANKS = 32, 16, 16, 2
-OPTIMISERS = ("adamw", "lars")
+OPTIMISERS = ("nesterov", "adagrad", "rmsprop", "adamw", "lars", "lamb")
 NETS = ("cifar_resnet8+group", "cifar_resnet8")  # without batch statistics, and with synchronised ones
 
 

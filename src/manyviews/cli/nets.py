@@ -13,7 +13,8 @@ from manyviews.cli.shared import parse, positional, print_json
 from manyviews.errors import ManyviewsError
 
 if TYPE_CHECKING:
-    from manyviews.api import Network, Part
+    from manyviews.nets.counting import Network
+    from manyviews.nets.parts import Part
 
 WIDE = 200  # columns of a line that no terminal shows
 HEADER = ("network", "parameters", "paper", "multiply-adds", "paper", "features", "elsewhere")

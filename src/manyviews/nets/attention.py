@@ -149,14 +149,14 @@ def spread(q: Tensor, k: Tensor, added: Tensor | None) -> Tensor:
     logits = (q * q.shape[3] ** -0.5) @ k.mT
     if added is None:
         return logits.softmax(3)
-    # Such a row keeps its logits until after the softmax: a gradient through minus infinities alone is not a number.
-    if added.dtype == torch.bool:
-        nowhere = ~added.any(-1, keepdim=True)
-        logits = logits.masked_fill(~(added | nowhere), -torch.inf)
-    else:
-        nowhere = added.amax(-1, keepdim=True) == -torch.inf
-        logits = logits + added.masked_fill(nowhere, 0.0)
-    return logits.softmax(3).masked_fill(nowhere, 0.0)
+    mask = added.dtype == torch.bool
+    nowhere = ~added.any(-1, keepdim=True) if mask else added.amax(-1, keepdim=True) == -torch.inf
+    if lost := bool(
+        nowhere.any()
+    ):  # a gradient through minus infinities alone is not a number: look anywhere first
+        added = added | nowhere if mask else added.masked_fill(nowhere, 0.0)
+    logits = logits.masked_fill_(~added, -torch.inf) if mask else logits + added
+    return logits.softmax(3).masked_fill(nowhere, 0.0) if lost else logits.softmax(3)
 
 
 def expect(name: str, mask: Tensor, shapes: set[tuple[int, ...]]) -> None:

@@ -96,11 +96,14 @@ def over(parts: Iterable[Any], recipe: Recipe) -> torch.optim.Optimizer:
         raise ManyviewsError(
             "Without inertia Nesterov's step is SGD's: say --optimiser sgd, or --inertia 0.9"
         )
+    whole = not recipe.shard  # torch has no fused SGD over split weights; it has a fused Adam
     match name:
         case "gd":
-            return torch.optim.SGD(parts, **common, fused=True)
+            return torch.optim.SGD(parts, **common, fused=whole)
         case "sgd" | "nesterov":
-            return torch.optim.SGD(parts, **common, momentum=inertia, nesterov=name == "nesterov", fused=True)
+            return torch.optim.SGD(
+                parts, **common, momentum=inertia, nesterov=name == "nesterov", fused=whole
+            )
         case "adagrad":
             return torch.optim.Adagrad(parts, **common)
         case "rmsprop":

@@ -56,7 +56,7 @@ RECIPES = {
         ),
     ),
     "world": (
-        Config(queue=4096, momentum=0.99, hidden=512, splits=2),
+        Config(queue=4096, momentum=0.99, temperature=0.1, hidden=512, splits=2),
         Recipe(data="world", batch=64, budget="16ep", optimiser="adamw", lr=2e-3, weight_decay=1e-2, warmup=0.05),
     ),
 }  # fmt: skip
