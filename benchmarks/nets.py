@@ -28,6 +28,7 @@ from manyviews.nets.gpt import GPT
 from manyviews.nets.gpt2 import NAMES, gpt2
 from manyviews.nets.names import to_theirs
 
+# The last matrix has about the share of the work that it has in GPT-2's smallest net.
 VOCABULARY, WIDTH, DEPTH, HEADS, BATCH, TOKENS = 8192, 384, 6, 6, 4, 128
 RESOLVED = 0.05  # width of the interval, as a share of the median
 Step = Callable[[], object]

@@ -23,7 +23,9 @@ class Recipe:
 
     data: str = "world"  # named set, folder, CSV or hf:name
     net: str = "small_resnet"  # small_resnet, resnet18 ... 152, cifar_resnet20, timm/NAME, torchvision/NAME
-    pretrained: str | None = None  # torchvision, timm or transformers: the net starts with the weights they have for it
+    pretrained: str | None = (
+        None  # torchvision, timm or transformers: the net starts with the weights they have for it
+    )
     size: int = 32  # side of a view in pixels
     batch: int = 256  # items a step, over all devices
     budget: str = "20ep"  # how long: 20m, 2h, 5ep, 10000steps, 2M items

@@ -18,7 +18,10 @@ from manyviews.nets.interop import Exported
 from manyviews.nets.interop import export as write_for
 from manyviews.runs import Run
 
-SUFFIX = {"onnx": ".onnx", "transformers": ""}  # of an exported file, or of a folder; .safetensors for all others
+SUFFIX = {
+    "onnx": ".onnx",
+    "transformers": "",
+}  # of an exported file, or of a folder; .safetensors for all others
 
 
 def load(path: str | Path) -> Run:

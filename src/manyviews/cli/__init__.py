@@ -70,9 +70,13 @@ COMMANDS = (
     Command("evaluate", "what an encoder is worth: with labels, with few, or with none", "using"),
     Command("embed", "turn images into vectors", "using"),
     Command("search", "find the images nearest to one", "using"),
-    Command("export", "hand the encoder over to timm, torchvision, transformers, ONNX or safetensors", "using"),
+    Command(
+        "export", "hand the encoder over to timm, torchvision, transformers, ONNX or safetensors", "using"
+    ),
     Command("compare", "several methods, the same budget: one honest table", "learning"),
     Command("methods", "the anatomy table of all methods", "using"),
     Command("nets", "all networks beside their papers; one of them part by part", "nets"),
-    Command("optimisers", "ten of them at their own rates, on one surface and one task: a picture", "optimisers"),
+    Command(
+        "optimisers", "ten of them at their own rates, on one surface and one task: a picture", "optimisers"
+    ),
 )

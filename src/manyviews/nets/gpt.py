@@ -2,8 +2,7 @@
 
 Paper    Radford, Narasimhan, Salimans, Sutskever, "Improving Language Understanding by Generative Pre-Training", 2018.
          Eq. 2, sizes and initialisation section 4.1. GPT-2 and GPT-3 are this net with its other options.
-Differs  GELU is its tanh approximation, as in the released code. The vocabulary of 40,478 is the released one: 40,000
-         merges, 238 letters and their word-ending twins, and special tokens to come.
+Differs  GELU is its tanh approximation, and the vocabulary has 40,478 tokens, as in the released code and weights.
 Shapes   B sequences, T tokens, S tokens with those before them, D width, V vocabulary.
 """
 
