@@ -24,7 +24,7 @@ demo: .venv/.runtime  ## learn on the embedded world and open the report (a few 
 		seen and webbrowser.open(page.as_uri())'
 
 test: check  ## format, lint, types and all tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 check: .venv/.test  ## format, lint and types only
 	@$(BIN)/ruff format --check --quiet .
