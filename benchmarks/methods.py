@@ -1,0 +1,83 @@
+"""What every method makes of the embedded world by its own recipe, beside the encoder that it started from.
+
+python benchmarks/methods.py                             # all of them; minutes each
+python benchmarks/methods.py moco byol --budget 8ep      # some, at another length
+python benchmarks/methods.py moco --set momentum=0.9     # with other settings, of method or recipe
+"""
+
+import argparse
+import ast
+import dataclasses
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from manyviews import plan
+from manyviews.data import ImageSet, summary
+from manyviews.data.world import world
+from manyviews.evaluation import EncoderEmbedder, evaluate
+from manyviews.method import find, names
+from manyviews.runs import Run
+
+
+def judged(embedder: EncoderEmbedder, train: ImageSet, test: ImageSet) -> dict[str, float]:
+    figures = evaluate(embedder, train, test, protocols=("knn", "linear"))
+    return {name: 100 * figures[name]["top1"] for name in ("knn", "linear")}
+
+
+def learned(name: str, changes: dict[str, Any], train: ImageSet, test: ImageSet) -> dict[str, Any]:
+    """Top-1 in percent before and after, and the seconds between."""
+    paper = find(name)
+    config, recipe = plan.changed(paper, *plan.base(paper, "world"), changes)
+    about = {
+        "method": name,
+        "config": dataclasses.asdict(config),
+        "recipe": dataclasses.asdict(recipe),
+        "data": summary(train),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run.create(Path(folder) / "run", about)
+        start = judged(EncoderEmbedder(run.build(train).encoder, recipe.size), train, test)
+        began = time.monotonic()
+        run.train(train, quiet=True)
+        seconds = time.monotonic() - began
+        end = judged(run.embedder, train, test)
+    return {
+        "method": name,
+        **changes,
+        **{f"{k}, random start": v for k, v in start.items()},
+        **end,
+        "seconds": seconds,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("methods", nargs="*", default=names())
+    parser.add_argument("--budget", default=None, help="instead of the recipe's")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings to change")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    args = parser.parse_args()
+
+    changes = {name: ast.literal_eval(value) for name, value in (each.split("=", 1) for each in args.set)}
+    if args.budget:
+        changes["budget"] = args.budget
+    train, test = world(), world("test")
+    rows = []
+    for name in args.methods:
+        rows.append(learned(name, changes, train, test))
+        if not args.json:
+            shown = (f"{k} {v:.1f}" if isinstance(v, float) else f"{k} {v}" for k, v in rows[-1].items())
+            print("   ".join(shown), flush=True)
+    if args.json:
+        print(json.dumps({"threads": torch.get_num_threads(), "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()
