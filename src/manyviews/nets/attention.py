@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from manyviews.errors import ManyviewsError
 from manyviews.nets.dropout import draws_itself, dropout
+from manyviews.nets.linear import Linear
 
 
 class Attention(nn.Module):
@@ -50,11 +51,11 @@ class Attention(nn.Module):
         self.heads, self.dropout, self.cross = heads, dropout, cross
         inner = heads * (head_width or width // heads)
         if cross:
-            self.q = nn.Linear(width, inner, bias=bias)
-            self.kv = nn.Linear(width, 2 * inner, bias=bias)
+            self.q = Linear(width, inner, bias=bias)
+            self.kv = Linear(width, 2 * inner, bias=bias)
         else:
-            self.qkv = nn.Linear(width, 3 * inner, bias=bias)
-        self.out = nn.Linear(inner, width, bias=bias)
+            self.qkv = Linear(width, 3 * inner, bias=bias)
+        self.out = Linear(inner, width, bias=bias)
         self.relative = relative
 
     def forward(
@@ -113,7 +114,8 @@ class Attention(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries `[B, H, T, d]`, keys and values `[B, H, S, d]`."""
         if not self.cross:
-            q, k, v = self.qkv(x_BTD).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
+            B, T, _ = x_BTD.shape
+            q, k, v = self.qkv(x_BTD).view(B, T, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind()
             return (q, k, v) if cache is None else (q, *cache.extend(self, k, v))
         q = self.q(x_BTD).unflatten(2, (self.heads, -1)).transpose(1, 2)
         if cache is not None and self in cache:

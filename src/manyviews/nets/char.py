@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from manyviews.errors import ManyviewsError
+from manyviews.nets.linear import Linear
 from manyviews.nets.names import Names
 from manyviews.nets.net import Net
 from manyviews.nets.recurrent import GRU, LSTM, RNN, Recurrent, State
@@ -44,7 +45,7 @@ class CharModel(nn.Module):
         self.vocabulary = vocabulary
         self.tokens = None if embedding is None else nn.Embedding(vocabulary, embedding)
         self.recurrent = kind(embedding or vocabulary, width, depth, **options)
-        self.out = nn.Linear(width, vocabulary)
+        self.out = Linear(width, vocabulary)
         if self.tokens is not None:
             nn.init.normal_(self.tokens.weight, std=0.01)
         nn.init.normal_(self.out.weight, std=width**-0.5)

@@ -11,11 +11,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from manyviews.nets.attention import Cache, expect
 from manyviews.nets.dropout import dropout
+from manyviews.nets.linear import linear
 from manyviews.nets.names import Names
 from manyviews.nets.net import Net
 from manyviews.nets.positions import Learned, fits
@@ -91,7 +91,7 @@ class GPT(nn.Module):
 
     def words(self, x: Tensor) -> Tensor:
         """Logits `[..., V]` of states `[..., D]`."""
-        return F.linear(x, self.tokens.weight)
+        return linear(x, self.tokens.weight)
 
     def places(self, T: int, before: int, padding_BS: Tensor | None) -> Tensor:
         """Positions of T tokens that follow `before` others, counted without the padding: `[T, D]` or `[B, T, D]`."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from manyviews.nets.attention import Attention, Cache
 from manyviews.nets.dropout import dropout
+from manyviews.nets.linear import Linear, linear
 from manyviews.nets.names import Names
 from manyviews.nets.net import Net
 from manyviews.nets.positions import Learned, fits, sinusoidal
@@ -39,8 +40,8 @@ class FeedForward(nn.Module):
         inner_dropout: float = 0.0,
     ):
         super().__init__()
-        self.up = nn.Linear(width, hidden)
-        self.down = nn.Linear(hidden, width)
+        self.up = Linear(width, hidden)
+        self.down = Linear(hidden, width)
         self.activation = ACTIVATIONS[activation]
         self.inner_dropout = inner_dropout
 
@@ -184,7 +185,7 @@ class Transformer(nn.Module):
         """Logits `[B, T, V]`; with a `cache`, `target_BT` are the tokens after those that it holds."""
         x_BTD = self.embed(target_BT, cache.length if cache else 0)
         x_BTD = self.decoder(x_BTD, memory_BSD, memory_padding_BS=source_padding_BS, causal=True, cache=cache)
-        return F.linear(self.decoder_norm(x_BTD), self.tokens.weight)
+        return linear(self.decoder_norm(x_BTD), self.tokens.weight)
 
     def embed(self, tokens_BT: Tensor, start: int = 0) -> Tensor:
         """Tokens scaled by the root of D (3.4), with their places (3.5): `[B, T, D]`."""
