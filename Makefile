@@ -6,6 +6,7 @@ JOBS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEPENDENCIES := pyproject.toml constraints.txt
+SPEED := startup views ntxent knn pipeline nets world
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check format bench docs clean
@@ -36,7 +37,7 @@ format: .venv/.test  ## write code the way `make check` wants it
 	@$(BIN)/ruff check --fix .
 
 bench: .venv/.bench  ## speed, side by side with peers
-	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+	@for name in $(SPEED); do echo "== $$name"; $(BIN)/python "benchmarks/$$name.py" || exit 1; done
 
 docs: .venv/.docs  ## the site, in docs/_build
 	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build
