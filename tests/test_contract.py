@@ -20,6 +20,7 @@ from manyviews.rng import generator
 from manyviews.runs import net_factory, record
 from manyviews.training import checkpoint
 from manyviews.training.loop import Loop
+from shrink import shrunk
 
 SIZE, ITEMS, CLASSES = 16, 48, 4
 EVERY = pytest.mark.parametrize("name", names())
@@ -33,12 +34,8 @@ def images() -> ImageSet:
 def small(name: str, **changes: object) -> tuple[object, Recipe]:
     """The method's own recipe for the world, at a size for tests."""
     config, recipe = plan.base(find(name), "world")
-    fewer = {"queue": 32, "splits": 2, "hidden": 32, "bottleneck": 16}
-    config = dataclasses.replace(
-        config, **{k: v for k, v in fewer.items() if k in {f.name for f in dataclasses.fields(config)}}
-    )
     return plan.changed(
-        find(name), config, recipe, {"size": SIZE, "batch": 16, "budget": "5steps", **changes}
+        find(name), shrunk(config), recipe, {"size": SIZE, "batch": 16, "budget": "5steps", **changes}
     )
 
 

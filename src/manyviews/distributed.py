@@ -103,6 +103,11 @@ def _summed(x: Tensor) -> Tensor:
     return total
 
 
+def all_reduce_sum(x: Tensor) -> Tensor:
+    """The sum of ``x`` (any shape, the same on every rank) over ranks, without gradient."""
+    return x.detach() if world_size() == 1 else _summed(x)
+
+
 def all_reduce_mean(x: Tensor) -> Tensor:
     """The mean of ``x`` (any shape) over ranks, without gradient: for figures that are logged."""
     return x.detach() if world_size() == 1 else _summed(x) / world_size()

@@ -1,6 +1,7 @@
-"""What a method remembers between steps: a queue of past keys, and a twin that follows the network slowly.
+"""What a method remembers between steps: a queue of past keys, a bank with a row for every item, and a twin that follows
+the network slowly.
 
-Shapes   B keys of a batch, K keys in the queue, D embedding.
+Shapes   B keys of a batch, K keys in the queue, N items of the data set, D embedding.
 """
 
 import copy
@@ -85,6 +86,38 @@ class Queue(nn.Module):
         rows = (self.pointer + torch.arange(pushed, device=keys.device)) % room
         self.keys_KD[rows[-room:]] = keys[-room:]
         self.pointer.copy_((self.pointer + pushed) % room)
+
+
+class Bank(nn.Module):
+    """One row for every item of the data set: InstDisc's memory (Wu et al., CVPR 2018, section 3.1).
+
+    Starts as the authors' code does, uniform in +-sqrt(3 / D) and so of about unit length, the same on every rank and
+    in every run. Its state is a buffer, so checkpoints carry it and ``.to(device)`` moves it.
+    """
+
+    rows_ND: Tensor
+
+    def __init__(self, items: int, dim: int, name: str = "bank") -> None:
+        super().__init__()
+        if items < 1 or dim < 1:
+            raise ValueError(
+                f"A bank needs at least one item of one dimension, not items={items}, dim={dim}."
+            )
+        unit_ND = torch.rand(items, dim, generator=generator(name, items, dim))
+        self.register_buffer("rows_ND", (2 * unit_ND - 1) * math.sqrt(3 / dim))
+
+    def __len__(self) -> int:
+        return self.rows_ND.shape[0]
+
+    @torch.no_grad()
+    def update(self, index_B: Tensor, v_BD: Tensor, momentum: float) -> None:
+        """Set row i to the unit vector along ``momentum * own + (1 - momentum) * v_i``, for the items of all ranks.
+
+        Call it after the backward pass of the loss that read the bank. ``index_B`` may be on the CPU.
+        """
+        device = self.rows_ND.device
+        index, v = distributed.gather(index_B.to(device)), distributed.gather(v_BD).to(self.rows_ND.dtype)
+        self.rows_ND[index] = F.normalize(torch.lerp(v, self.rows_ND[index], momentum), dim=1)
 
 
 def cosine_momentum(base: float, progress: float) -> float:

@@ -22,7 +22,9 @@ from manyviews.nets.encoder import Encoder
 from manyviews.views import Matrix, Views
 
 EmbedAll: TypeAlias = Callable[[], Tensor]  # every item of the training set through the encoder: [N, width]
-NetFactory: TypeAlias = Callable[..., Encoder]  # net() or net(in_channels=1)
+NetFactory: TypeAlias = Callable[
+    ..., Encoder
+]  # net(), net(in_channels=1), net(within="lab({})") for an encoder around it (`nets.around`), net(size=64)
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,17 @@ class Method(nn.Module):
         """The loss of one step at ``progress`` in [0, 1] of the run."""
         raise NotImplementedError
 
+    def before_step(self, progress: float) -> None:
+        """Called between the backward pass and the optimiser's step: a layer that is still frozen drops its gradient."""
+
     def after_step(self, out: Out, progress: float) -> None:
         """Called after the optimiser's step: the twin follows, the queue turns."""
 
     def before_epoch(self, epoch: int, embed: EmbedAll) -> None:
-        """Called as each pass over the data begins: clustering, boxes from heat maps."""
+        """Called as each pass over the data begins: clustering, neighbours. What it finds belongs in buffers.
+
+        Torch's global generator is a function of (seed, epoch) here, so what is drawn is the same when a run is resumed.
+        """
 
     def classifier_head(self) -> nn.Linear | None:
         """What turns embeddings into class scores, where the method learns it; it is kept beside the encoder."""

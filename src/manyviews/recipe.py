@@ -33,6 +33,7 @@ class Recipe:
     lr: float = 0.06  # learning rate at its peak, for this batch
     inertia: float = 0.9  # momentum of sgd, nesterov, lars; rho of rmsprop; first beta of adam, adamw, lamb
     weight_decay: float = 5e-4
+    weight_decay_end: float | None = None  # what the weight decay becomes by the end, along a cosine (DINO)
     decay_all: bool = False  # also decay biases and norms (MoCo's and SimSiam's code do)
     trust: float = 0.001  # LARS: layer-wise trust coefficient (eta in the paper)
     schedule: Literal["cosine", "step", "constant"] = "cosine"

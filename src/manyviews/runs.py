@@ -240,8 +240,8 @@ class Run:
 def net_factory(name: str, size: int, start: nets.Encoder | None = None) -> Any:
     """A ``NetFactory`` for the net of this name; with ``start``, of encoders that begin as that one."""
 
-    def net(*, in_channels: int = 3) -> nets.Encoder:
-        encoder = nets.build(name, in_channels=in_channels, size=size)
+    def net(*, in_channels: int = 3, within: str = "{}", size: int = size) -> nets.Encoder:
+        encoder = nets.build(within.format(name), in_channels=in_channels, size=size)
         if start is not None:
             start_from(encoder, start)
         return encoder

@@ -17,6 +17,7 @@ from manyviews.recipe import Recipe
 from manyviews.rng import generator
 from manyviews.runs import net_factory
 from manyviews.training.loop import Loop
+from shrink import shrunk
 
 ITEMS, BATCH, SIZE, RANKS = 32, 16, 16, 2
 OPTIMISERS = ("nesterov", "adagrad", "rmsprop", "adamw", "lars", "lamb")
@@ -30,9 +31,7 @@ def data() -> ImageSet:
 
 def build(name: str, net: str) -> tuple[Method, Recipe]:
     config, recipe = plan.base(find(name), "world")
-    fewer = {"queue": 32, "splits": 1, "hidden": 32, "bottleneck": 16}
-    known = {field.name for field in dataclasses.fields(config)}
-    config = dataclasses.replace(config, **{k: v for k, v in fewer.items() if k in known})
+    config = shrunk(config, splits=1)
     changes = {
         "size": SIZE,
         "batch": BATCH,

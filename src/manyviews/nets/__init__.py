@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from manyviews.errors import ManyviewsError
-from manyviews.nets import hub
+from manyviews.nets import around, hub
 from manyviews.nets.encoder import Built, Encoder, describe
 from manyviews.nets.heads import mlp
 from manyviews.nets.net import Made, Net, catalogue, find
@@ -51,6 +51,7 @@ def build(name: str, *, in_channels: int = 3, size: int = 32, pretrained: bool |
         resnet18/plain                 ... without shortcuts
         ...+group                      with group norm for batch norm: resnet18/cifar+group
         timm/NAME, torchvision/NAME    any of their classifiers without its last layer, pretrained or not
+        WORD(NET), WORD(NET, 8, 4)     an encoder around another, as a file's `AROUND` makes it
 
     `manyviews nets` lists all of ours. With `pretrained`, the weights are those that a library has for this net:
     "torchvision", "timm" or "transformers"; True where the name itself says which. Raises `ManyviewsError` for a name,
@@ -60,7 +61,16 @@ def build(name: str, *, in_channels: int = 3, size: int = 32, pretrained: bool |
     if size < 1 or in_channels < 1:
         raise ManyviewsError(f"Images of size {size} with {in_channels} channels cannot be; both start at 1.")
     library, _, model = name.partition("/")
-    if model and library in HUB:
+    if (composed := around.parsed(name)) is not None:
+        maker, inner, numbers = composed
+        if pretrained:
+            raise ManyviewsError(f'"{name}" has no pretrained weights as a whole; leave out --pretrained.')
+
+        def within(*, in_channels: int = in_channels, size: int = size) -> Encoder:
+            return build(inner, in_channels=in_channels, size=size)
+
+        encoder = maker(within, *numbers, in_channels=in_channels, size=size)
+    elif model and library in HUB:
         if pretrained not in (True, False, library):
             raise ManyviewsError(
                 f'"{name}" has the weights of {library}, not of {pretrained}; name {library}.'

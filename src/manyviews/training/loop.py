@@ -162,6 +162,7 @@ class Loop:
             return "finished"
         for drawn in self._drawn():
             if self.step % self.epoch == 0:
+                torch.manual_seed(seed_of(self.recipe.seed, "epoch", self.step // self.epoch))
                 self.method.before_epoch(self.step // self.epoch, self._embed)
             lr = set_rate(self.optimiser, self.recipe, progress)
             out = self._advance(drawn, progress)
@@ -198,6 +199,7 @@ class Loop:
         batch = self._seen(drawn)
         self.optimiser.zero_grad(set_to_none=True)
         outs = [self._backward(piece, progress) for piece in pieces(batch, recipe.accumulate)]
+        self.method.before_step(progress)
         if recipe.clip is not None:
             nn.utils.clip_grad_norm_(self.method.parameters(), recipe.clip)
         self.optimiser.step()

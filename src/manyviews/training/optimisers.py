@@ -119,9 +119,14 @@ def over(parts: Iterable[Any], recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def set_rate(optimiser: torch.optim.Optimizer, recipe: Recipe, progress: float) -> float:
-    """Set every scheduled group's learning rate for this step; returns it."""
+    """Set every scheduled group's learning rate for this step, and the weight decay where it changes; returns the rate."""
     lr = recipe.lr * rate(recipe, progress)
+    end = recipe.weight_decay_end
     for group in optimiser.param_groups:
         if group["scheduled"]:
             group["lr"] = lr
+        if end is not None and group["weight_decay"]:
+            group["weight_decay"] = end + (recipe.weight_decay - end) * 0.5 * (
+                1 + math.cos(math.pi * progress)
+            )
     return lr

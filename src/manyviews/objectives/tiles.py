@@ -1,22 +1,17 @@
-"""The losses that papers share, as pure functions.
+"""Log-sum-exp of similarities in tiles: memory grows linearly with the batch, and no N x N matrix ever exists.
 
-Contrastive losses are a log-sum-exp of similarities minus the positive's similarity. The log-sum-exp is computed in
-tiles and its gradient from tiles recomputed (or accumulated on the way), so memory grows linearly with the batch and
-no N x N matrix ever exists. Half precision is computed in float32; double backward is refused.
+The gradient comes from tiles that are computed again, or was added up on the way. Double backward is refused.
 
 Shapes   N pairs, M = 2N anchors, B queries, K keys, D embedding; s_ij = cos(i, j) / temperature.
 """
 
 import math
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
-
-from manyviews import distributed
 
 # Rows are unit vectors, so |s| <= 1 / temperature. Up to here exp(s) needs no shift by the row's maximum: in float32
 # exp(64) = 6e27 leaves room for 5e10 terms below the largest number and exp(-64) = 2e-28 is far above the smallest.
@@ -26,86 +21,7 @@ CPU_TILE = 512  # rows and columns of a tile: 1 MiB of float32 stays in a core's
 DEVICE_TILE = 4096  # 64 MiB: enough work at once for an accelerator
 
 
-def nt_xent(z_a_ND: Tensor, z_b_ND: Tensor, temperature: float) -> Tensor:
-    """Normalised temperature-scaled cross entropy: SimCLR (Chen et al., ICML 2020, eq. 1), a scalar.
-
-    Row i of ``z_a_ND`` and of ``z_b_ND`` are two views of item i, ``[N, D]`` each, of any length: they are normalised
-    here. Every one of the 2N rows is an anchor once; its negatives are the 2N - 2 rows of other items. Across ranks
-    negatives come from all ranks, with their gradients, and the loss is the mean over this rank's own anchors.
-    Temperatures are safe down to where 1 / temperature overflows.
-    """
-    _check(temperature, z_a_ND, z_b_ND)
-    a_ND, b_ND = _unit(z_a_ND), _unit(z_b_ND)
-    positive_N = (a_ND * b_ND).sum(1) / temperature
-    pairs = a_ND.shape[0]
-    if distributed.world_size() == 1:
-        negative_M = cast(Tensor, _SymmetricLogSumExp.apply(torch.cat([a_ND, b_ND]), 1 / temperature))
-        return _contrast(positive_N.repeat(2), negative_M)
-    everyone = torch.cat([distributed.gather_with_grad(a_ND), distributed.gather_with_grad(b_ND)])
-    own = distributed.rank() * pairs
-    skip = (own, own + distributed.world_size() * pairs)  # where an anchor's first and second view stand
-    negative_a_N, negative_b_N = (
-        cast(Tensor, _LogSumExp.apply(z_ND, everyone, 1 / temperature, skip)) for z_ND in (a_ND, b_ND)
-    )
-    return (_contrast(positive_N, negative_a_N) + _contrast(positive_N, negative_b_N)) / 2
-
-
-def info_nce(q_BD: Tensor, k_BD: Tensor, queue_KD: Tensor, temperature: float) -> Tensor:
-    """InfoNCE against a queue: MoCo (He et al., CVPR 2020, eq. 1), a scalar, mean over the B queries.
-
-    Row i of ``k_BD`` is query i's positive key; all rows of ``queue_KD`` are its negatives. Unit rows, ``[B, D]``,
-    ``[B, D]`` and ``[K, D]``. Only queries get a gradient: keys are a dictionary, not something to train (section 3.2).
-    """
-    _check(temperature, q_BD, k_BD)
-    if queue_KD.shape[0] == 0:
-        raise ValueError("InfoNCE needs negatives, but its queue has no rows; give it at least one.")
-    q_BD, k_BD, queue_KD = (_precise(x) for x in (q_BD, k_BD.detach(), queue_KD.detach()))
-    positive_B = (q_BD * k_BD).sum(1) / temperature
-    negative_B = cast(Tensor, _LogSumExp.apply(q_BD, queue_KD, 1 / temperature, ()))
-    return _contrast(positive_B, negative_B)
-
-
-def neg_cosine(p_BD: Tensor, z_BD: Tensor) -> Tensor:
-    """SimSiam's D(p, z) = -cos(p, z) (Chen & He, CVPR 2021, eq. 1), mean over rows, in [-1, 1].
-
-    Whether the gradient stops at z is the method's to say, by ``z.detach()``: it is what the paper is about.
-    """
-    return -F.cosine_similarity(_precise(p_BD), _precise(z_BD), dim=1).mean()
-
-
-def byol_loss(p_BD: Tensor, z_BD: Tensor) -> Tensor:
-    """BYOL's squared distance of unit vectors, 2 - 2 cos(p, z) (Grill et al., NeurIPS 2020, eq. 2), mean over rows,
-    in [0, 4]."""
-    return 2.0 + 2.0 * neg_cosine(p_BD, z_BD)
-
-
-def _contrast(positive_B: Tensor, negative_B: Tensor) -> Tensor:
-    """Mean cross entropy of picking the positive, given the log-sum-exp of the negatives alone.
-
-    With the positive left out of the sum nothing cancels: gradients stay exact where a positive has all but won.
-    """
-    return -F.logsigmoid(positive_B - negative_B).mean()
-
-
-def _check(temperature: float, x_BD: Tensor, y_BD: Tensor) -> None:
-    if not temperature > 0:
-        raise ValueError(f"A temperature divides the cosine and must be above zero, but it is {temperature}.")
-    if x_BD.shape != y_BD.shape or x_BD.dim() != 2 or x_BD.shape[0] == 0:
-        raise ValueError(
-            f"Two views of a batch must be equal [rows, dimensions] with at least one row, but they are "
-            f"{list(x_BD.shape)} and {list(y_BD.shape)}."
-        )
-
-
-def _precise(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()
-
-
-def _unit(x_BD: Tensor) -> Tensor:
-    return F.normalize(_precise(x_BD), dim=1)
-
-
-class _SymmetricLogSumExp(torch.autograd.Function):
+class SymmetricLogSumExp(torch.autograd.Function):
     """``[2N, D] -> [2N]``: log sum_j exp(s_ij) of unit rows over the rows j of other items; row i and i + N are one item.
 
     As s_ij = s_ji, only tiles j >= i are computed.
@@ -144,7 +60,7 @@ class _SymmetricLogSumExp(torch.autograd.Function):
         return dz_MD.mul_(ctx.scale), None
 
 
-class _LogSumExp(torch.autograd.Function):
+class LogSumExp(torch.autograd.Function):
     """``[B, D], [K, D] -> [B]``: log sum_j exp(s_ij) over keys j, without keys ``i + offset`` for each offset
     in ``skip``.
 
