@@ -1,14 +1,18 @@
 """A page a method, made from its file, which is read, not imported: comments are part of it."""
 
 import ast
+import json
+import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pages import SRC, code, opening, parse, table, title, top_level, write
+from citing import citations, from_paper_to_line, listing
+from pages import ROOT, SRC, code, opening, parse, table, title, top_level, write
 
 METHODS = SRC / "methods"
+FIGURES = ROOT / "docs" / "figures"  # what papers say, and comparisons that were run
 NEEDED = ("Config", "ANATOMY", "RECIPES")
 
 
@@ -72,10 +76,37 @@ def page(path: Path) -> str:
         "## Recipes",
         "What differs from the defaults of the method and of a run, by recipe; empty: the default.",
         recipes(top["RECIPES"]),
-        "## The file",
-        f"```{{literalinclude}} ../../src/manyviews/{path.relative_to(SRC).as_posix()}\n:language: python\n```",
+        *figures(name),
+        *from_paper_to_line(c for c in citations(path) if c.where != "Config"),  # its comments stand above
+        f"## The file\n\n`src/manyviews/{path.relative_to(SRC).as_posix()}`",
+        listing(path),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def figures(name: str) -> list[str]:
+    """What the paper leads with, and what we measured; nothing where neither is known.
+
+    Ours are comparisons that `manyviews compare` wrote, kept under ``docs/figures``: a file a data set.
+    """
+    rows = []
+    if paper := tomllib.loads((FIGURES / "papers.toml").read_text()).get(name):
+        rows.append(["the paper", paper["says"], ""])
+    for file in sorted(FIGURES.glob("*.json")):
+        found = json.loads(file.read_text())
+        if row := found["methods"].get(name):
+            said = ", ".join(f"{key} {_figure(key, value)}" for key, value in row.items())
+            same = f"{found['net']}, {found['budget']}, seeds: {found['seeds']}"
+            rows.append([f"ours, {found['data']} ({same})", said, code(found["command"])])
+    return ["## Figures", table(["Whose", "Figure", "Command"], rows)] if rows else []
+
+
+def _figure(key: str, value: dict[str, Any]) -> str:
+    share = "top-1" in key
+    mean = f"{value['mean']:.1%}" if share else f"{value['mean']:,.0f}"
+    if value["std"] is None:
+        return mean
+    return f"{mean} ± {value['std']:.1%}" if share else f"{mean} ± {value['std']:,.0f}"
 
 
 def settings(path: Path, name: str) -> list[Setting]:

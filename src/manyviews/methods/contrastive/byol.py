@@ -71,7 +71,7 @@ class BYOL(Method):
         return Out(one_way + and_back, z=z)
 
     def after_step(self, out: Out, progress: float) -> None:
-        self.target.follow(self.online, cosine_momentum(self.config.momentum, progress))
+        self.target.follow(self.online, cosine_momentum(self.config.momentum, progress))  # eq. 1
 
 
 RECIPES = {

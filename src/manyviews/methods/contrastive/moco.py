@@ -61,12 +61,12 @@ class MoCo(Method):
             len(x_k), device=x_k.device
         )  # so that query and key share no batch statistics
         k_BD = normalize(self.key(x_k[shuffle]))[shuffle.argsort()]
-        loss = info_nce(q_BD, k_BD, self.queue.keys_KD, self.config.temperature)
+        loss = info_nce(q_BD, k_BD, self.queue.keys_KD, self.config.temperature)  # eq. 1
         return Out(loss, carry=k_BD, z=q_BD)
 
     def after_step(self, out: Out, progress: float) -> None:
-        self.key.follow(self.query, self.config.momentum)
-        self.queue.push(out.carry)
+        self.key.follow(self.query, self.config.momentum)  # eq. 2
+        self.queue.push(out.carry)  # algorithm 1: the twin first, then the keys
 
 
 RECIPES = {

@@ -33,9 +33,12 @@ ANATOMY = Anatomy(
 
 class MoCoV2(moco.MoCo):
     def head(self) -> nn.Module:
-        return mlp(self.encoder.width, self.config.hidden, self.config.dim, batch_norm=False)
+        return mlp(
+            self.encoder.width, self.config.hidden, self.config.dim, batch_norm=False
+        )  # table 1, "MLP"
 
     def views(self) -> Views:
+        # Table 1, "aug+": blur, and the hue moved less.
         t = View(size=self.spec.size, crop=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), grey=0.2, blur=0.5)
         return Views(t, t)
 

@@ -57,7 +57,7 @@ class SimCLR(Method):
             batch.views
         )  # both views in one pass share their batch statistics, as in the authors' code
         z_i_BD, z_j_BD = self.projector(self.encoder(x_N)).chunk(2)
-        return Out(nt_xent(z_i_BD, z_j_BD, self.config.temperature), z=z_i_BD)
+        return Out(nt_xent(z_i_BD, z_j_BD, self.config.temperature), z=z_i_BD)  # eq. 1
 
 
 RECIPES = {

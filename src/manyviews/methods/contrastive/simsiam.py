@@ -55,7 +55,7 @@ class SimSiam(Method):
         z1, z2 = self.f(x1), self.f(x2)
         p1, p2 = self.h(z1), self.h(z2)
         if self.config.stop_gradient:
-            z1, z2 = z1.detach(), z2.detach()
+            z1, z2 = z1.detach(), z2.detach()  # eq. 3
         return Out(neg_cosine(p1, z2) / 2 + neg_cosine(p2, z1) / 2, z=z1)  # eq. 4
 
     def constant_rate(self) -> list[nn.Parameter]:
