@@ -1,6 +1,6 @@
 """What every method makes of the embedded world by its own recipe, beside the encoder that it started from.
 
-python benchmarks/methods.py                             # all of them; minutes each
+python benchmarks/methods.py                             # all that need no teacher; minutes each
 python benchmarks/methods.py moco byol --budget 8ep      # some, at another length
 python benchmarks/methods.py moco --set momentum=0.9     # with other settings, of method or recipe
 """
@@ -55,11 +55,16 @@ def learned(name: str, changes: dict[str, Any], train: ImageSet, test: ImageSet)
     }
 
 
+def alone() -> list[str]:
+    """The methods that need no run to learn from; the others are asked for with --set teacher='"RUN"'."""
+    return [name for name in names() if not hasattr(find(name).config(), "teacher")]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("methods", nargs="*", default=names())
+    parser.add_argument("methods", nargs="*", default=alone())
     parser.add_argument("--budget", default=None, help="instead of the recipe's")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings to change")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

@@ -176,7 +176,11 @@ def figure(net: Network) -> str:
 def whole(net: Network) -> str:
     """The net from input to output, with what each part gives and costs."""
     assert net.part
-    given = {"images": f"image, 3 × {net.input} × {net.input}", "tokens": f"{net.input} tokens"}
+    given = {
+        "images": f"image, 3 × {net.input} × {net.input}",
+        "sounds": f"sound, 1 × {net.input:,} samples",
+        "tokens": f"{net.input} tokens",
+    }
     drawing = _Column(net.part, costs=True, top=30)
     drawing.run(given.get(net.sees, f"two sequences of {net.input} tokens"), f"out: {shape(net.part.out)}")
     if net.head:

@@ -1,13 +1,89 @@
 """A method's own configuration at a size for tests: what every file of tests that walks the methods starts from."""
 
+import atexit
 import dataclasses
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
+from manyviews import nets
+from manyviews.data import ImageSet, in_memory
+from manyviews.data.sounds import from_waves
+from manyviews.method import find
+from manyviews.nets.classifier import save_classifier
+from manyviews.nets.interop import save_encoder
+from manyviews.rng import generator
+from manyviews.views import Kind
+
 # The settings that make a method large, by the names that methods give them; a method has some of them.
-FEWER: dict[str, Any] = {"queue": 32, "splits": 2, "hidden": 32, "bottleneck": 16}
+FEWER: dict[str, Any] = {
+    "queue": 32,
+    "splits": 2,
+    "hidden": 32,
+    "stride": 4,
+    "steps": 1,
+    "bottleneck": 16,
+    "noise": 32,
+    "prototypes": 12,
+    "clusters": 12,
+}
+
+
+SIDE = {"images": 16, "sounds": 2240}  # pixels of a view's side, samples of a window: 14 latents
+SMALL = {"images": "cifar_resnet8", "sounds": "small_waveform"}  # a net for tests
+
+
+def sees(name: str) -> Kind:
+    """What a method learns from."""
+    return find(name).method.sees
+
+
+def noise(kind: Kind, items: int, *parts: str) -> ImageSet:
+    """Noise of that kind with labels of four classes: of images as large as a view, of sounds twice as long."""
+    source, side, labels = generator(*parts), SIDE[kind], torch.arange(items) % 4
+    if kind == "sounds":
+        return from_waves(torch.randint(-9999, 9999, (items, 2 * side), generator=source).short(), labels)
+    pixels = torch.randint(0, 256, (items, 3, side, side), generator=source, dtype=torch.uint8)
+    return in_memory("noise", pixels, labels, tuple("abcd"))
 
 
 def shrunk(config: Any, **also: Any) -> Any:
-    """``config`` with every setting of ``FEWER`` that it has, and then those of ``also`` that it has."""
+    """``config`` with every setting of ``FEWER`` that it has, and then those of ``also`` that it has.
+
+    Where it asks for a teacher, it gets one.
+    """
     known = {field.name for field in dataclasses.fields(config)}
-    return dataclasses.replace(config, **{k: v for k, v in (FEWER | also).items() if k in known})
+    fewer = FEWER | taught(config) | also
+    return dataclasses.replace(config, **{k: v for k, v in fewer.items() if k in known})
+
+
+def taught(config: Any, classes: Sequence[str] = "abcd") -> dict[str, str]:
+    """The settings that a method with a teacher cannot do without; none for all others."""
+    asks = any(field.name == "teacher" for field in dataclasses.fields(config))
+    return {"teacher": teacher(classes)} if asks else {}
+
+
+TEACHERS = "MANYVIEWS_TEST_TEACHERS"  # the folder of all teachers, which processes started from here inherit
+
+
+def teacher(classes: Sequence[str] = "abcd") -> str:
+    """The folder of an untrained cifar_resnet8 for images of 16 pixels that tells these classes apart."""
+    if TEACHERS not in os.environ:
+        os.environ[TEACHERS] = tempfile.mkdtemp(prefix="manyviews-teachers-")
+        atexit.register(shutil.rmtree, os.environ[TEACHERS], ignore_errors=True)
+    folder = Path(os.environ[TEACHERS]) / "".join(classes)
+    if not (folder / "classifier.safetensors").exists():
+        folder.mkdir(exist_ok=True)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            encoder = nets.build("cifar_resnet8", size=16)
+            head = nn.Linear(encoder.width, len(classes))
+        save_encoder(folder, encoder, {"net": "cifar_resnet8", "size": 16})
+        save_classifier(folder / "classifier.safetensors", head, classes)
+    return str(folder)

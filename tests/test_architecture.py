@@ -22,13 +22,14 @@ MAY_USE = {
     "recipe": "errors",
     "objectives": "distributed",
     "memory": "rng distributed",
-    "nets": "errors files distributed",
+    "kmeans": "errors",
+    "nets": "errors files distributed views",
     "views": "errors rng",
     "data": "errors rng files views",
     "method": f"{LEAVES} nets views data",
-    "methods": f"{LEAVES} objectives memory nets views method",
+    "methods": f"{LEAVES} objectives memory kmeans nets views method",
     "evaluation": f"{LEAVES} nets views data",
-    "training": f"{LEAVES} nets views data method evaluation",
+    "training": f"{LEAVES} machine nets views data method evaluation",
     "plan": f"{LEAVES} method",
     "runs": f"{LEAVES} nets views data method evaluation training",
     "report": f"{LEAVES} nets views data evaluation runs",
@@ -42,7 +43,7 @@ MAY_USE = {
     "__main__": "cli",
 }
 
-EXTENDS = {("mocov2", "moco")}  # the first paper says itself that it is the second with changes
+EXTENDS = {("mocov2", "moco"), ("densecl", "mocov2")}  # the first says itself that it is the second with changes
 NOT_A_PAPER = {"supervised"}  # an ordinary word as well as a method
 
 

@@ -167,11 +167,16 @@ def test_compare_goes_on_where_it_stopped(
     assert first["methods"].keys() == {"simclr", "simsiam"}
     assert first["methods"]["simclr"]["kNN top-1"]["n"] == 2
     assert first["baselines"].keys() == {"raw pixels", "random encoder"}
+    assert first["command"].startswith("manyviews compare simclr simsiam")
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "c").rglob("encoder.safetensors")}
     assert len(stamps) == 4
     assert answer(capsys, *words)["methods"] == first["methods"]
     assert stamps == {path: path.stat().st_mtime_ns for path in stamps}
     assert "simsiam" in (tmp_path / "c/report.html").read_text()
+
+
+def test_compare_takes_all_or_some(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "either all methods or simclr, moco" in refused(capsys, "compare", "--all", "simclr", "moco")
 
 
 def test_methods_and_help(capsys: pytest.CaptureFixture[str]) -> None:

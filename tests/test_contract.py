@@ -11,39 +11,41 @@ from torch import Tensor
 
 from manyviews import plan
 from manyviews.cli.learning import Run as RunFlags
-from manyviews.data import ImageSet, in_memory
+from manyviews.data import ImageSet
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import EncoderEmbedder
 from manyviews.method import Batch, Method, Out, Spec, find, names
 from manyviews.recipe import Budget, Recipe
-from manyviews.rng import generator
 from manyviews.runs import net_factory, record
 from manyviews.training import checkpoint
 from manyviews.training.loop import Loop
-from shrink import shrunk
+from shrink import SIDE, SMALL, noise, sees, shrunk
 
-SIZE, ITEMS, CLASSES = 16, 48, 4
+ITEMS, CLASSES = 48, 4
 EVERY = pytest.mark.parametrize("name", names())
 
 
-def images() -> ImageSet:
-    pixels = torch.randint(0, 256, (ITEMS, 3, SIZE, SIZE), generator=generator("pixels"), dtype=torch.uint8)
-    return in_memory("noise", pixels, torch.arange(ITEMS) % CLASSES, tuple("abcd"))
+def images(name: str) -> ImageSet:
+    return noise(sees(name), ITEMS, "pixels")
 
 
 def small(name: str, **changes: object) -> tuple[object, Recipe]:
     """The method's own recipe for the world, at a size for tests."""
     config, recipe = plan.base(find(name), "world")
     return plan.changed(
-        find(name), shrunk(config), recipe, {"size": SIZE, "batch": 16, "budget": "5steps", **changes}
+        find(name),
+        shrunk(config),
+        recipe,
+        {"size": SIDE[sees(name)], "batch": 16, "budget": "5steps", **changes},
     )
 
 
-def build(name: str, net: str = "cifar_resnet8", **changes: object) -> tuple[Method, Recipe]:
+def build(name: str, **changes: object) -> tuple[Method, Recipe]:
     config, recipe = small(name, **changes)
     torch.manual_seed(0)
-    spec = Spec(items=ITEMS, size=SIZE, classes=CLASSES)
-    return find(name).method(config, net_factory(net, SIZE), spec), recipe
+    labels = images(name).labels if find(name).method.supervised else None
+    spec = Spec(items=ITEMS, size=recipe.size, classes=CLASSES, labels=labels)
+    return find(name).method(config, net_factory(SMALL[sees(name)], recipe.size), spec), recipe
 
 
 @EVERY
@@ -57,7 +59,7 @@ def test_config_survives_json_and_refuses_what_it_does_not_know(name: str) -> No
 
 @EVERY
 def test_recipes_can_be_asked_for(name: str) -> None:
-    assert {"paper", "cifar10", "world"} <= set(find(name).recipes)
+    assert {"paper", plan.USUAL[sees(name)], "world"} <= set(find(name).recipes)
     for _, recipe in find(name).recipes.values():
         plan.check(recipe)
         assert Budget.parse(recipe.budget).amount > 0
@@ -82,7 +84,7 @@ def test_every_hyper_parameter_says_where_it_comes_from(name: str) -> None:
 @EVERY
 def test_gradients_reach_all_that_is_trained_and_nothing_that_is_frozen(name: str) -> None:
     method, recipe = build(name)
-    loop = Loop(method, images(), recipe)
+    loop = Loop(method, images(name), recipe)
     drawn = next(loop._drawn())
     method.loss(loop._seen(drawn), 0.0).loss.backward()
     for parameter, tensor in method.named_parameters():
@@ -103,7 +105,7 @@ def test_labels_reach_only_the_supervised(name: str) -> None:
         return own(batch, progress)
 
     method.loss = spy  # pyright: ignore[reportAttributeAccessIssue]
-    Loop(method, images(), recipe).run()
+    Loop(method, images(name), recipe).run()
     assert len(seen) == 5
     assert all((label is not None) == method.supervised for label in seen)
 
@@ -111,10 +113,10 @@ def test_labels_reach_only_the_supervised(name: str) -> None:
 @EVERY
 def test_stopped_and_resumed_equals_unbroken(name: str, tmp_path: Path) -> None:
     unbroken, recipe = build(name)
-    Loop(unbroken, images(), recipe).run()
+    Loop(unbroken, images(name), recipe).run()
 
     first, _ = build(name)
-    loop = Loop(first, images(), recipe)
+    loop = Loop(first, images(name), recipe)
     loop.interrupted = lambda: loop.step == 2
     assert loop.run() == "interrupted"
     checkpoint.save(tmp_path, loop.step, loop.state())
@@ -123,7 +125,7 @@ def test_stopped_and_resumed_equals_unbroken(name: str, tmp_path: Path) -> None:
     torch.nn.utils.vector_to_parameters(
         torch.zeros(sum(p.numel() for p in second.parameters())), second.parameters()
     )
-    loop = Loop(second, images(), recipe)
+    loop = Loop(second, images(name), recipe)
     state, refused = checkpoint.newest(tmp_path)
     assert state is not None and not refused
     loop.restore(state)
@@ -134,13 +136,13 @@ def test_stopped_and_resumed_equals_unbroken(name: str, tmp_path: Path) -> None:
 
 @EVERY
 def test_embedding_changes_no_state(name: str) -> None:
-    method, _ = build(name)
+    method, recipe = build(name)
     before = {key: value.clone() for key, value in method.state_dict().items()}
     random = torch.random.get_rng_state()
-    pixels = images().pixels
+    pixels = images(name).pixels
     assert pixels is not None
-    first = EncoderEmbedder(method.encoder, SIZE).embed(pixels)
-    assert torch.equal(first, EncoderEmbedder(method.encoder, SIZE).embed(pixels))
+    first = EncoderEmbedder(method.encoder, recipe.size).embed(pixels)
+    assert torch.equal(first, EncoderEmbedder(method.encoder, recipe.size).embed(pixels))
     assert torch.equal(random, torch.random.get_rng_state())
     assert all(torch.equal(before[key], value) for key, value in method.state_dict().items())
 
@@ -149,7 +151,7 @@ def test_embedding_changes_no_state(name: str) -> None:
 def test_a_seed_repeats_a_run_and_another_seed_does_not(name: str) -> None:
     def trained(seed: int) -> Tensor:
         method, recipe = build(name, seed=seed)
-        Loop(method, images(), recipe).run()
+        Loop(method, images(name), recipe).run()
         return torch.cat([p.detach().flatten() for p in method.encoder.parameters()])
 
     once = trained(0)
@@ -164,9 +166,10 @@ def test_accumulation_sees_every_row_once(name: str) -> None:
     own = method.after_step
 
     def spy(out: Out, progress: float) -> None:
-        rows.append(16 if out.carry is None else len(out.carry))
+        carried = out.carry if isinstance(out.carry, tuple) else (out.carry,)
+        rows.extend({16 if each is None else len(each) for each in carried})
         own(out, progress)
 
     method.after_step = spy  # pyright: ignore[reportAttributeAccessIssue]
-    Loop(method, images(), recipe).run()
+    Loop(method, images(name), recipe).run()
     assert rows == [16] * 5

@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from manyviews import distributed
 from manyviews.memory import Queue
-from manyviews.objectives import nt_xent
+from manyviews.objectives import nt_xent, several_positives, sup_con
 
 RANKS = 2
 TEMPERATURES = (0.005, 0.1, 0.5)
@@ -54,6 +54,18 @@ def train(net: nn.Module, temperature: float, rows: slice) -> dict[str, Tensor]:
     return found | {"loss": distributed.all_reduce_mean(loss)}
 
 
+def grouped(rows: slice) -> dict[str, Tensor]:
+    """Losses with several positives, some rows having none, and what all ranks' losses say about the rows of all."""
+    group = torch.tensor([0, 0, 1, 0, 2, 3, 4, 4, 5, 6, 7, 8])[rows]  # most that are in company are on rank 0
+    positive = torch.stack([torch.arange(12), (torch.arange(12) + 5) % 12], 1)[rows]
+    a, b = (x[rows].double().requires_grad_() for x in data())
+    loss = sup_con(a, group, 0.2) + several_positives(a, b, positive, 0.3)
+    loss.backward()
+    assert a.grad is not None and b.grad is not None
+    both = torch.cat([a.grad, b.grad], 1) / distributed.world_size()
+    return {"loss": distributed.all_reduce_mean(loss), "grad": distributed.gather(both)}
+
+
 def measure(rows: slice) -> dict[str, Any]:
     found: dict[str, Any] = {f"plain {t}": train(plain_net(), t, rows) for t in TEMPERATURES}
     for momentum in (0.1, None):
@@ -65,6 +77,7 @@ def measure(rows: slice) -> dict[str, Any]:
     for x in data():
         queue.push(F.normalize(x[rows], dim=1))
     found["queue"] = queue.state_dict()
+    found["grouped"] = grouped(rows)
     return found
 
 
@@ -107,7 +120,9 @@ def whole() -> dict[str, Any]:
     return measure(slice(None))
 
 
-@pytest.mark.parametrize("what", [*(f"plain {t}" for t in TEMPERATURES), "normed 0.1", "normed None"])
+@pytest.mark.parametrize(
+    "what", [*(f"plain {t}" for t in TEMPERATURES), "normed 0.1", "normed None", "grouped"]
+)
 def test_loss_and_gradients_equal_one_process(
     ranks: list[dict[str, Any]], whole: dict[str, Any], what: str
 ) -> None:

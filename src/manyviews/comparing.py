@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from manyviews import plan
+from manyviews.data import open_data
 from manyviews.evaluation import mean_std
 from manyviews.files import write_json
 from manyviews.learn import free_folder, pretrain
@@ -50,7 +51,7 @@ def compare(
     Returns:
         ``{"methods": {name: {figure: {"mean", "std", "seeds"}}}, "baselines": {...}, "out": folder}``
     """
-    chosen = list(methods) or [name for name in names() if not find(name).method.supervised]
+    chosen = list(methods) or _all_for(data, data_root)
     _, recipe = plan.base(find(chosen[0]), data)
     same: dict[str, Any] = {
         "budget": budget or recipe.budget,
@@ -78,6 +79,7 @@ def compare(
         "data": data if isinstance(data, str) else "data",
         **same,
         "seeds": seeds,
+        "command": command or f"manyviews.compare({list(table)!r}, data={data!r})",
         "methods": {name: {k: mean_std(v).as_dict() for k, v in row.items()} for name, row in table.items()},
         "baselines": baselines,
         "out": str(folder),
@@ -85,6 +87,12 @@ def compare(
     write_json(folder / "comparison.json", result)
     write(_page(table, baselines, same, result["data"], command), folder / "report.html")
     return result
+
+
+def _all_for(data: Any, root: str | Path | None) -> list[str]:
+    """Every method that learns from such data without labels."""
+    kind = open_data(data, root=root).kind
+    return [name for name in names() if not (of := find(name).method).supervised and of.sees == kind]
 
 
 def _one(name: str, data: Any, seed: int, same: dict[str, Any], folder: Path, root: Any, quiet: bool) -> Run:
@@ -108,6 +116,7 @@ def _figures(runs: Sequence[Run]) -> dict[str, list[float]]:
     last = [run.metrics()[-1] for run in runs]
     values["RankMe"] = [row["rankme"] for row in last if "rankme" in row]
     values["items/s"] = [row["items"] / row["seconds"] for row in last]
+    values["MiB"] = [row["memory_mib"] for row in last if row.get("memory_mib") is not None]
     return values
 
 
@@ -129,5 +138,5 @@ def _page(
             "The same for all": same,
             **{name: dataclasses.asdict(plan.base(find(name), data)[0]) for name in table},
         },
-        plain=("RankMe", "items/s"),
+        plain=("RankMe", "items/s", "MiB"),
     )

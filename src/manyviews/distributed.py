@@ -120,6 +120,22 @@ def broadcast_(x: Tensor, source: int = 0) -> Tensor:
     return x
 
 
+@torch.no_grad()
+def overwrite_(own: Tensor, x: Tensor) -> Tensor:
+    """Overwrite a tensor, which may be split among the ranks (FSDP2), with one that is whole and the same on all of them;
+    returns ``own``."""
+    if (mesh := getattr(own, "device_mesh", None)) is not None:
+        from torch.distributed.tensor import distribute_tensor  # half a second that only sharded runs pay
+
+        x = distribute_tensor(x.to(own.device), mesh, own.placements)  # pyright: ignore[reportAttributeAccessIssue]
+    return own.copy_(x)
+
+
+def whole(x: Tensor) -> Tensor:
+    """A tensor, which may be split among the ranks (FSDP2), put together; then every rank has to ask."""
+    return x.full_tensor() if hasattr(x, "full_tensor") else x  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
+
+
 def synchronise(module: nn.Module) -> nn.Module:
     """Make every ``BatchNorm1d`` and ``BatchNorm2d`` of ``module`` take its batch statistics over all ranks.
 
@@ -184,11 +200,29 @@ class SyncBatchNorm(_BatchNorm):
         self.running_var.lerp_(variance.to(self.running_var.dtype), share)
 
 
+def rows_from_main(x: Tensor) -> Tensor:
+    """This rank's share of the rows that rank 0 holds, ``[R * B, ...] -> [B, ...]``; ``x`` of other ranks is lost.
+
+    What is drawn for a whole batch and handed out like this is what one process would draw for it.
+    """
+    return broadcast_(x)[local_rows(x.shape[0])]
+
+
 def from_main(value: float) -> float:
     """Rank 0's number, on every rank: clocks differ, and a budget in minutes must end everywhere at once."""
     if world_size() == 1:
         return value
     return float(broadcast_(torch.tensor(value, dtype=torch.float64, device=_device())))
+
+
+def rand(rows: int, *shape: int) -> Tensor:
+    """Uniform numbers ``[rows, *shape]`` on the CPU: this rank's rows of what one process would draw for the whole batch.
+
+    Rank 0's global generator decides; ``rows`` is the same on every rank.
+    """
+    seed = int(from_main(float(torch.randint(2**52, ()))))  # a float holds it exactly
+    everyone = torch.rand(world_size() * rows, *shape, generator=torch.Generator().manual_seed(seed))
+    return everyone[local_rows(len(everyone))]
 
 
 def barrier() -> None:

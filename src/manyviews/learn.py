@@ -12,6 +12,7 @@ from manyviews.errors import ManyviewsError
 from manyviews.evaluation import EncoderEmbedder, RawPixels, evaluate
 from manyviews.machine import about_machine
 from manyviews.method import find
+from manyviews.nets import interop
 from manyviews.report.run_page import write_report
 from manyviews.runs import Run
 
@@ -51,8 +52,8 @@ def pretrain(
         overwrite: replace a run that is there.
         quiet: no progress bar.
         save_every: seconds between checkpoints.
-        init_from: a run, or an ``encoder.safetensors``, whose encoder this run's begins as: of the same net, or of one
-            that the net can start from (a shallower VGG).
+        init_from: a run, or an ``encoder.safetensors``, whose encoder this run's begins as. The net is that encoder's,
+            unless another is named that can start from it (a deeper VGG).
         command: what the user typed, for the record.
         **changes: any field of the method's ``Config`` or of ``Recipe``, and ``epochs``.
 
@@ -62,15 +63,17 @@ def pretrain(
     """
     paper = find(method)
     data = plan.default_data(paper, recipe) if data is None else data
+    if init_from is not None and "net" not in changes:
+        changes = {"net": _net_of(init_from), **changes}
     config, settings = plan.changed(paper, *plan.base(paper, data, recipe), changes)
+    data = settings.data if isinstance(data, str) else data
     if unknown := set(baselines) - set(BASELINES):
         raise ManyviewsError(f"There is no baseline '{unknown.pop()}'; there are {', '.join(BASELINES)}.")
     if devices > 1 and not isinstance(data, (str, Path)):
         raise ManyviewsError(
             "Several devices need data that each can open by itself: give a folder or a name."
         )
-    images = _training_set(data, settings.size, data_root)
-    plan.check_data(settings, len(images))
+    images = _training_set(data, settings.size, data_root, paper.method.senses(config))
     if out is None and distributed.launched():
         raise ManyviewsError("Under torchrun all processes must agree on the folder: say --out.")
     path = Path(out) if out is not None else free_folder(method, images.name)
@@ -85,7 +88,13 @@ def pretrain(
         **about_machine(),
     }
     run = Run(path, about)
-    run.build(images, run.start())  # what this method cannot use is said before anything is written
+    seen = run.seen(images)
+    plan.check_data(settings, len(seen))
+    if "supervised" in baselines and images.kind != (due := find("supervised").method.sees):
+        raise ManyviewsError(
+            f"The supervised baseline learns from {due}; {images.name} holds {images.kind}: leave it out of --baselines."
+        )
+    run.build(seen, run.start())  # what this method cannot use is said before anything is written
     how = {"workers": workers, "quiet": quiet, "save_every": save_every}
     return _train(lambda: Run.create(path, about, overwrite), run, images, data, devices, how)
 
@@ -116,7 +125,7 @@ def resume(
         raise ManyviewsError(
             f"{path} learned from an array; give it again: manyviews.resume({str(path)!r}, data=...)."
         )
-    images = _training_set(source, run.size, run.settings["data"]["root"])
+    images = _training_set(source, run.size, run.settings["data"]["root"], run.senses)
     was, now = run.settings["data"], summary(images)
     if (was["items"], was["digest"]) != (now["items"], now["digest"]):
         raise ManyviewsError(
@@ -159,7 +168,7 @@ def _train(
 
 def judge(run: Run, images: ImageSet, data: Any) -> None:
     """Enter what a finished run is worth, beside its baselines, and write ``report.html``."""
-    test = held_out(data, run.size, run.settings["data"]["root"])
+    test = held_out(data, run.size, run.settings["data"]["root"], run.rate)
     labelled = images.labels is not None
     protocols = PROTOCOLS if labelled else ("labelfree",)
     given = {"this encoder": run.embedder, **_baselines(run, images, data)}
@@ -177,7 +186,7 @@ def _baselines(run: Run, images: ImageSet, data: Any) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for name in run.settings["baselines"]:
         if name == "pixels":
-            made["raw pixels"] = RawPixels(run.size)
+            made["log spectrogram" if images.kind == "sounds" else "raw pixels"] = RawPixels(run.size)
         elif name == "random":
             made["random encoder"] = EncoderEmbedder(run.build(images).encoder, run.size)
         elif images.labels is not None:
@@ -206,22 +215,29 @@ def _supervised(run: Run, images: ImageSet, data: Any) -> Run:
     return other
 
 
+def _net_of(path: str | Path) -> str:
+    """The name of the net that a run or a weights' file holds."""
+    encoder, _ = interop.load_encoder(path)
+    assert encoder.built is not None
+    return encoder.built.name
+
+
 # -- data ----------------------------------------------------------------------------------------------------------
 
 
-def _training_set(data: Any, size: int, root: str | Path | None) -> ImageSet:
-    """What is learned from: in memory where it fits, on disk otherwise."""
-    side = size if data == "world" else CANVAS * size
-    return open_data(data, split="train", root=root, size=side)
+def _training_set(data: Any, size: int, root: str | Path | None, senses: Sequence[str] = ()) -> ImageSet:
+    """What is learned from, with what the method asks for beside images: in memory where it fits, on disk otherwise."""
+    side = size if isinstance(data, str) and data == "world" else CANVAS * size
+    return open_data(data, split="train", root=root, size=side, senses=senses)
 
 
-def held_out(data: Any, size: int, root: str | Path | None) -> ImageSet | None:
+def held_out(data: Any, size: int, root: str | Path | None, rate: int | None = None) -> ImageSet | None:
     """The test split of a source; None where it has none (a part of the training set is then held out to judge by)."""
     if not isinstance(data, (str, Path)):
         return None
-    side = size if data == "world" else CANVAS * size
+    side = size if isinstance(data, str) and data == "world" else CANVAS * size
     try:
-        return open_data(data, split="test", root=root, size=side)
+        return open_data(data, split="test", root=root, size=side, rate=rate)
     except ManyviewsError:
         return None
 

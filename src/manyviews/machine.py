@@ -1,4 +1,4 @@
-"""Versions, commit and machine: what a run's record says of where it ran."""
+"""Versions, commit and machine: what a run's record says of where it ran, and how much memory it took there."""
 
 import platform
 import subprocess
@@ -49,3 +49,40 @@ def _processor() -> str:
     return next(
         (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine()
     )
+
+
+class PeakMemory:
+    """The most memory that was in use since this was made, above what was in use then.
+
+    On a GPU what torch allocated; else the process's resident memory, where the system tells its peak (Linux).
+    """
+
+    def __init__(self) -> None:
+        self.start = None
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+            self.start = torch.cuda.memory_allocated() / 2**20
+            return
+        try:
+            Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+        except OSError:
+            return
+        self.start = _resident("VmRSS")
+
+    def mib(self) -> float | None:
+        """In MiB; None where the system does not tell."""
+        if self.start is None:
+            return None
+        if torch.cuda.is_available():
+            return torch.cuda.max_memory_allocated() / 2**20 - self.start
+        peak = _resident("VmHWM")
+        return None if peak is None else max(0.0, peak - self.start)
+
+
+def _resident(field: str) -> float | None:
+    """A line of /proc/self/status, in MiB."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(field)), None)

@@ -6,6 +6,7 @@ Shapes   B keys of a batch, K keys in the queue, N items of the data set, D embe
 
 import copy
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -109,6 +110,15 @@ class Bank(nn.Module):
     def __len__(self) -> int:
         return self.rows_ND.shape[0]
 
+    def noise(self, rows: int, count: int) -> Tensor:
+        """For each of this rank's ``rows`` queries ``count`` items, drawn uniformly with replacement: ``[rows, count]``.
+
+        From torch's global generator, by rank 0 for all, so R ranks are given what one process would be.
+        """
+        every = rows * distributed.world_size()
+        drawn = torch.randint(len(self), (every, count), device=self.rows_ND.device)
+        return distributed.rows_from_main(drawn)
+
     @torch.no_grad()
     def update(self, index_B: Tensor, v_BD: Tensor, momentum: float) -> None:
         """Set row i to the unit vector along ``momentum * own + (1 - momentum) * v_i``, for the items of all ranks.
@@ -118,6 +128,28 @@ class Bank(nn.Module):
         device = self.rows_ND.device
         index, v = distributed.gather(index_B.to(device)), distributed.gather(v_BD).to(self.rows_ND.dtype)
         self.rows_ND[index] = F.normalize(torch.lerp(v, self.rows_ND[index], momentum), dim=1)
+
+
+class Once(nn.Module):
+    """A number that is estimated at the first step and stays: InstDisc's normalising constant (Wu et al., CVPR 2018, eq. 8).
+
+    Its state is a buffer, so a resumed run keeps the estimate.
+    """
+
+    value: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("value", torch.tensor(math.inf))  # infinite: not known yet
+        self.known = False  # asked of the device once only: every answer makes the host wait
+
+    @torch.no_grad()
+    def forward(self, estimate: Callable[[], Tensor]) -> Tensor:
+        """The number, from ``estimate()`` where there is none yet; a scalar."""
+        if not self.known and bool(self.value.isinf()):
+            self.value.copy_(estimate())
+        self.known = True
+        return self.value
 
 
 def cosine_momentum(base: float, progress: float) -> float:

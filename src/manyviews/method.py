@@ -8,7 +8,7 @@ on the command line. It holds a module docstring (the paper), ``Config`` (its hy
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -17,9 +17,10 @@ from typing import Any, ClassVar, TypeAlias
 
 from torch import Tensor, nn
 
+from manyviews import nets
 from manyviews.errors import ManyviewsError
 from manyviews.nets.encoder import Encoder
-from manyviews.views import Matrix, Views
+from manyviews.views import Kind, Looks, Matrix
 
 EmbedAll: TypeAlias = Callable[[], Tensor]  # every item of the training set through the encoder: [N, width]
 NetFactory: TypeAlias = Callable[
@@ -32,20 +33,26 @@ class Spec:
     """What a method may know of the data before it sees any of it."""
 
     items: int  # N, the size of memory banks
-    size: int  # side of a view in pixels
+    size: int  # side of a view in pixels; of sounds, samples of a window
     classes: int | None = None  # None where there are no labels
     rgb: Callable[[], Matrix] | None = (
         None  # covariance [3, 3] of the colours in [0, 1], computed when first asked
     )
+    senses: Mapping[str, int] = field(default_factory=dict)  # what comes beside the images -> its channels
+    class_names: tuple[str, ...] | None = None
+    labels: Tensor | None = None  # [N] int64, -1 where hidden; only for methods that declare ``supervised``
 
 
 @dataclass
 class Batch:
     """One step's items. ``label`` is present only for methods that declare ``supervised``."""
 
-    views: list[Tensor]  # V tensors, each [B, C, H, W]
+    views: list[Tensor]  # V tensors, each [B, C, H, W]; of sounds [B, 1, T]
     index: Tensor  # [B] place of each item in the data set
     label: Tensor | None = None  # [B] int64
+    senses: dict[str, list[Tensor]] = field(
+        default_factory=dict
+    )  # for each that the method asked for V tensors, each [B, c, S, S] in [0, 1]: where the views look, on it
 
 
 @dataclass
@@ -54,7 +61,7 @@ class Out:
 
     loss: Tensor
     log: dict[str, Tensor] = field(default_factory=dict)  # name -> scalar
-    carry: Any = None  # a tensor [B, ...], rows in the order of the batch
+    carry: Any = None  # a tensor [B, ...], or a tuple of such; rows in the order of the batch
     z: Tensor | None = (
         None  # [B, D] the embedding that the loss compares: the monitor watches it for collapse
     )
@@ -75,14 +82,21 @@ class Method(nn.Module):
     """How one paper learns: views of a batch in, a loss out."""
 
     encoder: Encoder  # what is kept when learning is over
+    sees: ClassVar[Kind] = "images"  # what it learns from, and its net reads
     supervised: ClassVar[bool] = False  # True: `batch.label` is filled; False: no label ever reaches `loss`
+    unlabelled: ClassVar[bool] = False  # True: also learns from items whose label is hidden, which then is -1
 
     def __init__(self, config: Any, spec: Spec) -> None:
         super().__init__()
         self.config = config
         self.spec = spec
 
-    def views(self) -> Views:
+    @classmethod
+    def senses(cls, config: Any) -> tuple[str, ...]:
+        """What ``batch.senses`` has to hold under this ``Config``: names of ``ImageSet.senses``; none unless told."""
+        return ()
+
+    def views(self) -> Looks:
         """How an item is seen."""
         raise NotImplementedError
 
@@ -105,6 +119,10 @@ class Method(nn.Module):
     def classifier_head(self) -> nn.Linear | None:
         """What turns embeddings into class scores, where the method learns it; it is kept beside the encoder."""
         return None
+
+    def class_names(self) -> tuple[str, ...] | None:
+        """What the classes of ``classifier_head`` are called, where the method knows it better than the data."""
+        return self.spec.class_names
 
     def constant_rate(self) -> list[nn.Parameter]:
         """The parameters whose learning rate the schedule leaves at its peak."""
@@ -167,6 +185,14 @@ class Paper:
                 f"Methods file '{self.name}' must define exactly one Method, but defines {len(own)}"
             )
         return own[0]
+
+    def suits(self, kind: Kind, data: str, net: str | None = None) -> None:
+        """Raise a ``ManyviewsError`` unless data of this kind is what the method learns from, and its net reads."""
+        learns = f"{self.name} learns from {self.method.sees}"
+        if kind != self.method.sees:
+            raise ManyviewsError(f"{learns}; {data} holds {kind}.")
+        if net is not None and (reads := nets.sees(net)) != kind:
+            raise ManyviewsError(f"{learns}; the net {net} reads {reads}: choose another --net.")
 
 
 def find(name: str) -> Paper:

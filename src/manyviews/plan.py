@@ -9,11 +9,12 @@ from manyviews.errors import ManyviewsError
 from manyviews.method import Paper
 from manyviews.recipe import Budget, Recipe
 
+USUAL = {"images": "cifar10", "sounds": "fsdd"}  # the recipe for data that has none of its own
 PHOTO_SIZE = 64  # side of a view where a folder of photos is given and no size: small enough for a CPU
 
 
 def recipe_name(paper: Paper, data: Any, wanted: str | None) -> str:
-    """The recipe to start from: the one asked for, the one for this data, or CIFAR-10's.
+    """The recipe to start from: the one asked for, the one for this data, or CIFAR-10's (for sounds, the digits').
 
     Raises:
         ManyviewsError: the method has no recipe of that name.
@@ -22,20 +23,24 @@ def recipe_name(paper: Paper, data: Any, wanted: str | None) -> str:
         if wanted not in paper.recipes:
             raise ManyviewsError(f"{paper.name} has no recipe '{wanted}'; it has {', '.join(paper.recipes)}")
         return wanted
-    return data if isinstance(data, str) and data in paper.recipes else "cifar10"
+    named = {recipe.data: name for name, (_, recipe) in paper.recipes.items()}
+    known = data if isinstance(data, str) and data in paper.recipes else named.get(str(data))
+    return known or USUAL[paper.method.sees]
 
 
 def default_data(paper: Paper, wanted: str | None) -> str:
     """What is learned from where nothing is named: the data of the recipe asked for, or the world."""
-    return "world" if wanted is None else paper.recipes[recipe_name(paper, None, wanted)][1].data
+    return paper.recipes["world" if wanted is None else recipe_name(paper, None, wanted)][1].data
 
 
 def base(paper: Paper, data: Any, wanted: str | None = None) -> tuple[Any, Recipe]:
-    """The method's ``Config`` and ``Recipe`` for this data, before any change."""
+    """The method's ``Config`` and ``Recipe`` for this data, before any change. Of the world it is what the method sees."""
+    data = default_data(paper, None) if isinstance(data, str) and data == "world" else data
     config, recipe = paper.recipes[recipe_name(paper, data, wanted)]
     if isinstance(data, (str, Path)):
+        photos = paper.method.sees == "images" and Path(data).expanduser().exists()
         recipe = dataclasses.replace(recipe, data=str(data))
-        if Path(data).expanduser().exists() and wanted is None and str(data) not in paper.recipes:
+        if photos and wanted is None and str(data) not in paper.recipes:
             recipe = dataclasses.replace(recipe, size=PHOTO_SIZE)
     else:
         recipe = dataclasses.replace(recipe, data="")
@@ -65,6 +70,10 @@ def changed(paper: Paper, config: Any, recipe: Recipe, changes: dict[str, Any]) 
     config = dataclasses.replace(config, **{k: v for k, v in changes.items() if k in for_config})
     recipe = dataclasses.replace(recipe, **{k: v for k, v in changes.items() if k in for_recipe})
     check(recipe)
+    if recipe.labels < 1 and not paper.method.supervised:
+        raise ManyviewsError(
+            f"{paper.name} learns without labels, so --labels says nothing to it; leave it out"
+        )
     return config, recipe
 
 
@@ -77,6 +86,19 @@ def check(recipe: Recipe) -> None:
             raise ManyviewsError(f"--{name} is {getattr(recipe, name)}; it must be at least {least}")
     if recipe.lr <= 0:
         raise ManyviewsError(f"--lr is {recipe.lr}; a learning rate is positive")
+    if not 0 < recipe.labels <= 1:
+        raise ManyviewsError(
+            f"--labels is {recipe.labels}; it is a share of all labels, above 0 and at most 1"
+        )
+    if recipe.crop_alpha <= 0:
+        raise ManyviewsError(f"--crop-alpha is {recipe.crop_alpha}; Beta(alpha, alpha) needs one above 0")
+    if not 0 <= recipe.crop_threshold <= 1:
+        raise ManyviewsError(f"--crop-threshold is {recipe.crop_threshold}; it is a share, from 0 to 1")
+    if not 0 <= recipe.crop_first < 1 or not 0 < recipe.crop_every <= 1:
+        raise ManyviewsError(
+            f"--crop-first is {recipe.crop_first} and --crop-every {recipe.crop_every}; they are shares of the run, "
+            "from 0 to below 1 and above 0 to 1"
+        )
     if not 0 <= recipe.warmup < 1:
         raise ManyviewsError(f"--warmup is {recipe.warmup}; it is a share of the run, from 0 to below 1")
     if recipe.batch % recipe.accumulate:

@@ -26,7 +26,10 @@ class Recipe:
     pretrained: str | None = (
         None  # torchvision, timm or transformers: the net starts with the weights they have for it
     )
-    size: int = 32  # side of a view in pixels
+    size: int = 32  # side of a view in pixels; of sounds, samples of a window
+    labels: float = (
+        1.0  # share of the labels that may be seen, evenly in every class; only where labels are learned from
+    )
     batch: int = 256  # items a step, over all devices
     budget: str = "20ep"  # how long: 20m, 2h, 5ep, 10000steps, 2M items
     optimiser: Optimiser = "sgd"  # gd takes the whole data as its batch; sgd has momentum unless inertia is 0
@@ -41,6 +44,11 @@ class Recipe:
     warmup: float = 0.0  # share of the run over which lr rises linearly from 0
     accumulate: int = 1  # pieces a batch is split into, to save memory (negatives stay within a piece)
     clip: float | None = None  # largest allowed norm of the gradient
+    crops: Literal["random", "contrastive"] = "random"  # contrastive: in a box around what the net looks at
+    crop_alpha: float = 0.6  # of Beta(alpha, alpha), by which the centre lies in the box (0.1 for small sets)
+    crop_threshold: float = 0.1  # share of the brightest from which on a place belongs to the box
+    crop_first: float = 0.2  # share of the run after which boxes are looked for, and plain crops until then
+    crop_every: float = 0.2  # share of the run after which they are looked for again, as an epoch begins
     precision: Literal["float32", "bf16"] = "float32"
     compile: bool = False  # torch.compile the encoder: slower to start, faster to run
     channels_last: bool = True

@@ -24,11 +24,11 @@ from manyviews import distributed, nets
 from manyviews.data import ImageSet, rgb_covariance
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import EncoderEmbedder, LabelFree
+from manyviews.evaluation.labels import label_subset
 from manyviews.files import write_json
 from manyviews.method import Method, Paper, Spec, find
-from manyviews.nets import interop
+from manyviews.nets import interop, net_factory
 from manyviews.nets.classifier import Classifier, load_classifier, save_classifier
-from manyviews.nets.encoder import start_from
 from manyviews.recipe import Recipe
 from manyviews.rng import seed_of
 from manyviews.training import checkpoint
@@ -103,8 +103,18 @@ class Run:
 
     @property
     def size(self) -> int:
-        """Side of the images that the encoder was trained on, in pixels."""
+        """Side of the images that the encoder was trained on, in pixels; of sounds, samples of a window."""
         return self.recipe.size
+
+    @property
+    def senses(self) -> tuple[str, ...]:
+        """What the method looks at beside images."""
+        return self.paper.method.senses(record(self.paper.config, self.settings["config"]))
+
+    @property
+    def rate(self) -> int | None:
+        """Samples a second of the sounds that were learned from; None of images, and where it is not known."""
+        return self.settings["data"].get("rate")
 
     @property
     def finished(self) -> bool:
@@ -160,7 +170,7 @@ class Run:
         return EncoderEmbedder(self.encoder, self.size, device())
 
     def embed(self, image_BCHW: Tensor) -> Tensor:
-        """Embeddings ``[B, width]`` of uint8 images ``[B, 3, H, W]`` of any size."""
+        """Embeddings ``[B, width]`` of uint8 images ``[B, 3, H, W]`` of any size, or int16 sounds ``[B, 1, T]``."""
         return self.embedder.embed(image_BCHW)
 
     # -- training ------------------------------------------------------------------------------------------------
@@ -176,13 +186,37 @@ class Run:
             return nets.build(self.recipe.net, size=self.size, pretrained=library)
         return None if found is None else interop.load_encoder(found)[0]
 
+    def seen(self, data: ImageSet) -> ImageSet:
+        """The set as the method may see it: with a share of the labels, items without one are hidden or carry -1."""
+        share, method = self.recipe.labels, self.paper.method
+        if share == 1.0 or data.labels is None:
+            return data
+        known = label_subset(data.labels, share, self.recipe.seed)
+        if not method.unlabelled:
+            return data.subset(known)
+        hidden = torch.full_like(data.labels, -1)
+        hidden[known] = data.labels[known]
+        return dataclasses.replace(data, labels=hidden)
+
     def build(self, data: ImageSet, start: nets.Encoder | None = None) -> Method:
         """The run's method for this data, its first weights drawn from the run's seed, its encoders like ``start``."""
         recipe, paper = self.recipe, self.paper
+        paper.suits(data.kind, data.name, recipe.net)
         classes = None if data.classes is None else len(data.classes)
         torch.manual_seed(seed_of(recipe.seed, "weights"))
         rgb = cache(lambda: rgb_covariance(data))
-        spec = Spec(items=len(data), size=recipe.size, classes=classes, rgb=rgb)
+        senses = self.settings["data"].get(
+            "senses", {}
+        )  # of what is learned from, whatever is asked about now
+        spec = Spec(
+            items=len(data),
+            size=recipe.size,
+            classes=classes,
+            rgb=rgb,
+            senses=senses,
+            class_names=data.classes,
+            labels=data.labels if paper.method.supervised else None,
+        )
         config = record(paper.config, self.settings["config"])
         method = paper.method(config, net_factory(recipe.net, recipe.size, start), spec)  # pyright: ignore[reportCallIssue]
         return method.to(device())
@@ -198,14 +232,15 @@ class Run:
             quiet: no progress bar.
             save_every: seconds between checkpoints.
         """
+        seen = self.seen(data)
         state, refused = checkpoint.newest(self.path / "checkpoints")
         for sentence in refused:
             print(f"manyviews: {sentence}; the one before it is used", file=sys.stderr)
         step = 0 if state is None else state["step"]
-        method = self.build(data, self.start() if state is None else None)
+        method = self.build(seen, self.start() if state is None else None)
         bar = Bar(self.settings["method"], quiet)
         with Interrupt() as interrupt:
-            loop = Loop(method, data, self.recipe, workers=workers, interrupted=interrupt)
+            loop = Loop(method, seen, self.recipe, workers=workers, interrupted=interrupt)
             log = Log(self.path, step)
             loop.hooks = (
                 Monitor(method, data, self.looks()),
@@ -232,21 +267,10 @@ class Run:
         about = {"net": self.recipe.net, "size": self.size, "method": self.settings["method"]}
         interop.save_encoder(self.path, method.encoder, about)
         if (head := method.classifier_head()) is not None:
-            save_classifier(self.path / "classifier.safetensors", head, self.settings["data"]["classes"])
+            names = method.class_names() or self.settings["data"]["classes"]
+            save_classifier(self.path / "classifier.safetensors", head, names)
         for name in ("encoder", "classifier"):
             self.__dict__.pop(name, None)
-
-
-def net_factory(name: str, size: int, start: nets.Encoder | None = None) -> Any:
-    """A ``NetFactory`` for the net of this name; with ``start``, of encoders that begin as that one."""
-
-    def net(*, in_channels: int = 3, within: str = "{}", size: int = size) -> nets.Encoder:
-        encoder = nets.build(within.format(name), in_channels=in_channels, size=size)
-        if start is not None:
-            start_from(encoder, start)
-        return encoder
-
-    return net
 
 
 def record(kind: type, values: dict[str, Any]) -> Any:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from manyviews import learn
-from manyviews.data import ImageSet, open_data, read, summary
+from manyviews.data import ImageSet, open_data, read, read_sound, summary
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import PROTOCOLS, Features, embed_all, neighbours
 from manyviews.evaluation import evaluate as judge
@@ -17,6 +17,7 @@ from manyviews.files import replacing
 from manyviews.nets.interop import Exported
 from manyviews.nets.interop import export as write_for
 from manyviews.runs import Run
+from manyviews.views import pictures
 
 SUFFIX = {
     "onnx": ".onnx",
@@ -61,9 +62,10 @@ def evaluate(
     source = data if data is not None else run.recipe.data
     if isinstance(source, str) and not source:
         raise ManyviewsError(f"{run.path} learned from an array; say with data= what to judge it by.")
-    side = run.size if source == "world" else learn.CANVAS * run.size
-    train = open_data(source, split="train", root=root, size=side)
-    test = learn.held_out(source, run.size, root)
+    side = run.size if isinstance(source, str) and source == "world" else learn.CANVAS * run.size
+    train = open_data(source, split="train", root=root, size=side, rate=run.rate)
+    run.paper.suits(train.kind, train.name)
+    test = learn.held_out(source, run.size, root, run.rate)
     if train.labels is None and data is None:
         protocol = ("labelfree",)
     seen = test is None and (data is None or summary(train)["digest"] == run.settings["data"]["digest"])
@@ -118,7 +120,8 @@ def embed(
         ManyviewsError: the suffix of ``out`` is none of these.
     """
     run = run if isinstance(run, Run) else load(run)
-    images = every_image(data, data_root)
+    images = every_image(data, data_root, run.rate)
+    run.paper.suits(images.kind, images.name)
     writer = None if out is None else _writer(Path(out))
     features = embed_all(run.embedder, images)
     if writer is not None and out is not None:
@@ -126,12 +129,10 @@ def embed(
     return features
 
 
-def every_image(data: Any, root: str | Path | None) -> ImageSet:
-    """Every image of a source: of a folder with splits all of them, of a named set its training split."""
-    if isinstance(data, ImageSet):
-        return data
+def every_image(data: Any, root: str | Path | None, rate: int | None = None) -> ImageSet:
+    """Every image (or sound) of a source: of a folder with splits all of them, of a named set its training split."""
     is_path = isinstance(data, (str, Path)) and Path(data).expanduser().exists()
-    return open_data(data, split="all" if is_path else "train", root=root)
+    return open_data(data, split="all" if is_path else "train", root=root, rate=rate)
 
 
 def _writer(out: Path) -> Any:
@@ -222,8 +223,10 @@ def search(
     run = run if isinstance(run, Run) else load(run)
     if k < 1:
         raise ManyviewsError(f"-k is {k}; ask for at least one neighbour.")
-    asked = read(Path(query))
-    images = every_image(data, data_root)
+    hears = run.paper.method.sees == "sounds"
+    asked = read_sound(query, run.rate) if hears else read(Path(query))
+    images = every_image(data, data_root, run.rate)
+    run.paper.suits(images.kind, images.name)
     bank = embed_all(run.embedder, images)
     similarity, index = neighbours(bank.h_ND, run.embed(asked[None]).cpu(), k)
     rows = index[0] if bank.index is None else bank.index[index[0]]
@@ -232,7 +235,8 @@ def search(
         for row, score in zip(rows.tolist(), similarity[0].tolist(), strict=True)
     ]
     if sheet is not None:
-        _contact_sheet(asked, [images.read(row) for row in rows.tolist()], found, str(query), Path(sheet))
+        asked, *shown = (pictures(item[None])[0] for item in (asked, *map(images.read, rows.tolist())))
+        _contact_sheet(asked, shown, found, str(query), Path(sheet))
     return found
 
 

@@ -72,7 +72,7 @@ def test_read_only_arrays_are_fine():
         (GREY.astype(np.float32), r"Pixels are floats in \[0, 1\]; these go from"),
         (np.full((1, 2, 2), np.nan), r"Pixels are floats in \[0, 1\]"),
         (GREY.astype(np.int32) * 300, r"Pixels are integers in 0\.\.255; these go from"),
-        (GREY[0], r"An array of images has the shape .* this one has \[6, 7\]"),
+        (GREY[0], r"taken as sounds, .* not uint8; images are \[N, H, W\] or have channels"),
         (GREY[:0], r"is not empty; this one has \[0, 6, 7\]"),
         (np.zeros((2, 5, 5, 5), np.uint8), "have no axis of 1, 3 or 4 channels"),
         (np.array([[["a"]]]), "holds numbers, not <U1"),

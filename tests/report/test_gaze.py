@@ -1,9 +1,12 @@
 """Where a net looks: true to its numbers, part of the page wherever the encoder can, absent elsewhere."""
 
+import base64
+import io
 import re
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from manyviews.nets import build, make
@@ -48,8 +51,10 @@ def test_an_encoder_that_reads_no_patches_has_no_gaze():
 def test_every_variant_has_what_it_can_have(variant: str):
     seen = found(f"small_vit/{variant}", 2)
     assert (seen.filters is None) == (variant == "hybrid")
+    assert (seen.heads is None) == (variant == "average")  # no class token that looks
     assert (seen.similarity is None) == (variant in ("relative", "none"))
     said = page(Story("t", "", "", gaze=seen))
+    assert ("What the heads look at" in said) == (variant != "average")
     assert ("Patch embedding" in said) == (variant != "hybrid")
     assert ("Similarity of positions" in said) == (variant not in ("relative", "none"))
 
@@ -83,6 +88,32 @@ def test_a_picture_is_lit_where_the_map_is_high():
     assert torch.equal(lit(grey, torch.full((2, 2), 0.3)), grey)
 
 
+def test_each_head_s_map_is_the_class_token_s_row_of_the_last_layer(monkeypatch: pytest.MonkeyPatch):
+    torch.manual_seed(0)
+    net, x = build("small_vit"), images(3)
+    last = watch(net, plain(x, 32))[-1]
+    monkeypatch.setattr("manyviews.report.run_page.AT_ONCE", 2)
+    seen = gaze(net, x, 32)
+    assert seen is not None and seen.heads is not None and seen.heads.shape == (3, 4, 8, 8)
+    torch.testing.assert_close(seen.heads, last[:, :, 0, 1:].reshape(3, 4, 8, 8))
+    rest = 1 - last[:, :, 0, 0]  # what the class token leaves to patches
+    torch.testing.assert_close(seen.heads.sum((2, 3)), rest)
+
+
+def test_heads_are_drawn_in_a_row_beside_their_image():
+    image = torch.full((1, 3, 64, 64), 200, dtype=torch.uint8)
+    corners = torch.zeros(1, 2, 2, 2)
+    corners[0, 0, 0, 0] = corners[0, 1, 1, 1] = 1.0
+    drawn = str(gaze_pictures(Gaze(torch.rand(3, 2), image, torch.rand(1, 2, 2), heads=corners))[2])
+    data = re.search(r'src="data:image/(?:png|webp|jpeg);base64,([^"]+)"', drawn)
+    assert data is not None and "each of 2 heads of the last layer" in drawn
+    sheet = Image.open(io.BytesIO(base64.b64decode(data[1]))).convert("L")
+    assert sheet.size == (3 * 67 + 3, 70)
+    lights = [[sheet.getpixel((left + x, 3 + x)) for x in (2, 61)] for left in (3, 70, 137)]
+    assert lights[0] == pytest.approx([200, 200], abs=8)
+    assert lights[1] == pytest.approx([200, 30], abs=8) and lights[2] == pytest.approx([30, 200], abs=8)
+
+
 def test_heat_runs_from_minus_one_to_one():
     shown = heat(torch.tensor([[[-1.0, 0.0, 1.0, 2.0]]]))
     assert shown.shape == (1, 3, 1, 4)
@@ -100,6 +131,8 @@ def test_wrong_shapes_are_refused_by_name():
         Gaze(torch.rand(3), one, map_)
     with pytest.raises(ValueError, match=r"gaze.rollout is \[1, 2, 2\] for 2 images"):
         Gaze(torch.rand(3, 2), images(2), map_)
+    with pytest.raises(ValueError, match=r"gaze.heads is \[2, 2, 2, 2\] for 1 images"):
+        Gaze(torch.rand(3, 2), one, map_, heads=torch.rand(2, 2, 2, 2))
     with pytest.raises(ValueError, match=r"gaze.similarity is \[2, 3, 3, 2\]"):
         Gaze(torch.rand(3, 2), one, map_, similarity=torch.rand(2, 3, 3, 2))
     with pytest.raises(ValueError, match=r"gaze.images is torch.float32"):

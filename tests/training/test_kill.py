@@ -14,24 +14,26 @@ import torch
 
 from manyviews import learn
 from manyviews.learn import pretrain, resume
-from manyviews.method import names
+from manyviews.method import find, names
 from manyviews.runs import Run
+from shrink import SIDE, SMALL, noise, sees, taught
 
 STEPS = 30
 SETTINGS: dict[str, Any] = {
-    "net": "cifar_resnet8", "size": 16, "batch": 16, "budget": f"{STEPS}steps",
+    "batch": 16, "budget": f"{STEPS}steps",
     "baselines": (), "save_every": 0.0, "quiet": True,
 }  # fmt: skip
 
 
-def data() -> tuple[np.ndarray, np.ndarray]:
-    images = np.random.default_rng(0).integers(0, 256, (48, 3, 16, 16), dtype=np.uint8)
-    return images, np.arange(48) % 4
+def data(name: str) -> tuple[np.ndarray, np.ndarray]:
+    pixels = noise(sees(name), 48, "kill").pixels
+    assert pixels is not None
+    return (pixels if sees(name) == "images" else pixels[:, 0]).numpy(), np.arange(48) % 4
 
 
-def victim(name: str, out: Path) -> None:
+def victim(name: str, out: Path, settings: dict[str, Any]) -> None:
     torch.set_num_threads(1)
-    pretrain(name, data(), out=out, **SETTINGS)
+    pretrain(name, data(name), out=out, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +48,11 @@ def test_killed_and_resumed_equals_unbroken(
     name: str, tmp_path: Path, processes: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(learn, "judge", lambda run, images, source: None)  # what matters here is the training
-    pretrain(name, data(), out=tmp_path / "unbroken", **SETTINGS)
+    small = {"net": SMALL[sees(name)], "size": SIDE[sees(name)]}
+    settings = SETTINGS | small | taught(find(name).config(), classes="0123")
+    pretrain(name, data(name), out=tmp_path / "unbroken", **settings)
 
-    process = processes.Process(target=victim, args=(name, tmp_path / "killed"))
+    process = processes.Process(target=victim, args=(name, tmp_path / "killed", settings))
     process.start()
     at = random.Random(name).randrange(3, STEPS - 8)
     checkpoints = tmp_path / "killed" / "checkpoints"
@@ -60,7 +64,7 @@ def test_killed_and_resumed_equals_unbroken(
     assert process.exitcode == -signal.SIGKILL
     assert not (tmp_path / "killed" / "encoder.safetensors").exists()
 
-    resume(tmp_path / "killed", data(), quiet=True, save_every=0.0)
+    resume(tmp_path / "killed", data(name), quiet=True, save_every=0.0)
     unbroken, resumed = (Run.open(tmp_path / which) for which in ("unbroken", "killed"))
     for (key, a), b in zip(
         unbroken.encoder.state_dict().items(), resumed.encoder.state_dict().values(), strict=True

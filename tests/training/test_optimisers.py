@@ -439,6 +439,28 @@ def test_a_resumed_optimiser_ends_in_the_same_bits(name: str, tmp_path: Path) ->
         )
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_weight_that_begins_late_moves_as_if_it_had_been_given_then(name: str) -> None:
+    """A layer that a method freezes at first has no gradient for some steps; its own first step is like any other's."""
+    torch.manual_seed(0)
+    early, late = (nn.Parameter(torch.randn(shape)) for shape in ((3, 2), (2, 4)))
+    alone = nn.Parameter(late.detach().clone())
+    recipe = Recipe(optimiser=name, lr=LR, weight_decay=DECAY)  # pyright: ignore[reportArgumentType]
+    both, one = over([early, late], recipe), over([alone], recipe)
+    before = late.detach().clone()
+    for step in range(5):
+        early.grad = torch.randn(3, 2)
+        late.grad = torch.randn(2, 4) if step >= 2 else None
+        both.step()
+        if step < 2:
+            assert torch.equal(late, before)
+            continue
+        alone.grad = late.grad
+        one.step()
+        torch.testing.assert_close(late, alone)
+    assert not torch.equal(late, before)
+
+
 def test_gradient_descent_wants_the_whole_data() -> None:
     method = TwoLayers()
     method.spec = Spec(items=60, size=1)

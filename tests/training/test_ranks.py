@@ -11,29 +11,29 @@ import torch.multiprocessing as mp
 from torch import Tensor
 
 from manyviews import distributed, plan
-from manyviews.data import ImageSet, in_memory
+from manyviews.data import ImageSet
 from manyviews.method import Batch, Method, Spec, find, names
 from manyviews.recipe import Recipe
 from manyviews.rng import generator
 from manyviews.runs import net_factory
 from manyviews.training.loop import Loop
-from shrink import shrunk
+from manyviews.views import nothing
+from shrink import SIDE, SMALL, noise, sees, shrunk, teacher
 
-ITEMS, BATCH, SIZE, RANKS = 32, 16, 16, 2
+ITEMS, BATCH, RANKS = 32, 16, 2
 OPTIMISERS = ("nesterov", "adagrad", "rmsprop", "adamw", "lars", "lamb")
 NETS = ("cifar_resnet8+group", "cifar_resnet8")  # without batch statistics, and with synchronised ones
 
 
-def data() -> ImageSet:
-    pixels = torch.randint(0, 256, (ITEMS, 3, SIZE, SIZE), generator=generator("ranks"), dtype=torch.uint8)
-    return in_memory("noise", pixels, torch.arange(ITEMS) % 4, tuple("abcd"))
+def data(name: str) -> ImageSet:
+    return noise(sees(name), ITEMS, "ranks")
 
 
 def build(name: str, net: str) -> tuple[Method, Recipe]:
     config, recipe = plan.base(find(name), "world")
     config = shrunk(config, splits=1)
     changes = {
-        "size": SIZE,
+        "size": SIDE[sees(name)],
         "batch": BATCH,
         "budget": "2steps",
         "optimiser": "sgd",
@@ -41,8 +41,11 @@ def build(name: str, net: str) -> tuple[Method, Recipe]:
         "channels_last": False,
     }
     config, recipe = plan.changed(find(name), config, recipe, changes)
+    net = net if sees(name) == "images" else SMALL[sees(name)]
     torch.manual_seed(0)
-    return find(name).method(config, net_factory(net, SIZE), Spec(items=ITEMS, size=SIZE, classes=4)), recipe
+    labels = data(name).labels if find(name).method.supervised else None
+    spec = Spec(items=ITEMS, size=recipe.size, classes=4, labels=labels)
+    return find(name).method(config, net_factory(net, recipe.size), spec), recipe
 
 
 def exact(name: str, net: str) -> dict[str, Tensor]:
@@ -52,11 +55,16 @@ def exact(name: str, net: str) -> dict[str, Tensor]:
     distributed.synchronise(method)
     rows = distributed.local_rows(BATCH)
     views = [
-        torch.randn(BATCH, 3, SIZE, SIZE, generator=generator("view", v), dtype=torch.float64)[rows]
-        for v in (0, 1)
+        torch.randn(
+            BATCH,
+            *nothing(sees(name), view.size).shape[1:],
+            generator=generator("view", v),
+            dtype=torch.float64,
+        )[rows]
+        for v, view in enumerate(method.views().views)
     ]
     label = (torch.arange(BATCH) % 4)[rows] if method.supervised else None
-    out = method.loss(Batch(views[: len(method.views())], torch.arange(BATCH)[rows], label), 0.5)
+    out = method.loss(Batch(views, torch.arange(BATCH)[rows], label), 0.5)
     out.loss.backward()
     method.after_step(out, 0.5)
     result = {"loss": distributed.all_reduce_mean(out.loss)}
@@ -69,7 +77,7 @@ def exact(name: str, net: str) -> dict[str, Tensor]:
 def trained(name: str, net: str, **changes: Any) -> dict[str, Tensor]:
     """Weights after two whole steps of the loop, views and all."""
     method, recipe = build(name, net)
-    loop = Loop(method, data(), dataclasses.replace(recipe, **changes))
+    loop = Loop(method, data(name), dataclasses.replace(recipe, **changes))
     loop.run()
     return {key: value.clone() for key, value in loop.state()["method"].items()}
 
@@ -78,10 +86,10 @@ def continued(optimiser: str) -> dict[str, Tensor]:
     """Weights after a step with everything split, and another by a loop that was given the first one's state."""
     first, recipe = build("simclr", NETS[0])
     recipe = dataclasses.replace(recipe, shard=True, optimiser=optimiser, lr=1e-3)
-    loop = Loop(first, data(), recipe, interrupted=lambda: True)
+    loop = Loop(first, data("simclr"), recipe, interrupted=lambda: True)
     assert loop.run() == "interrupted"
     second, _ = build("simclr", NETS[0])
-    after = Loop(second, data(), recipe)
+    after = Loop(second, data("simclr"), recipe)
     after.restore(loop.state())
     assert after.run() == "finished"
     whole = after.whole().state_dict()
@@ -92,6 +100,7 @@ def everything() -> dict[str, dict[str, Tensor]]:
     found = {f"{name} {net}": exact(name, net) for name in names() for net in NETS}
     found |= {f"{name} trained": trained(name, NETS[0]) for name in names()}
     found |= {f"{name} sharded": trained(name, NETS[0], shard=True) for name in names()}
+    found |= {"moco boxes": trained("moco", NETS[0], crops="contrastive", budget="6steps")}
     return found | {f"simclr {kind}": continued(kind) for kind in OPTIMISERS}
 
 
@@ -107,6 +116,7 @@ def process(rank: int, folder: str) -> None:
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
     folder = tmp_path_factory.mktemp("ranks")
+    teacher()  # made before there are several processes, for all of them
     mp.spawn(process, (str(folder),), nprocs=RANKS)
     return everything(), torch.load(Path(folder) / "found.pt", weights_only=True)
 
@@ -130,6 +140,12 @@ def test_the_whole_loop_ends_in_the_same_weights(name: str, how: str, both: tupl
         torch.testing.assert_close(
             two[key], value, rtol=1e-3, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}"
         )
+
+
+def test_crops_in_boxes_end_in_the_same_weights(both: tuple[dict, dict]) -> None:
+    one, two = (found["moco boxes"] for found in both)
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("optimiser", OPTIMISERS)

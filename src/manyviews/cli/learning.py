@@ -136,7 +136,8 @@ def compare_command(words: list[str]) -> None:
     class Compare:
         """Give methods the same data, net, budget and seeds, and print one honest table."""
 
-        methods: positional(tuple[str, ...], "names; none: every method that needs no labels") = ()  # pyright: ignore[reportInvalidTypeForm]
+        methods: positional(tuple[str, ...], "names; none: as --all") = ()  # pyright: ignore[reportInvalidTypeForm]
+        all: bool = False  # every method that learns from such data without labels
         data: str = "world"  # labelled images: labels are for judging only
         budget: str | None = None  # the length of each run: 10m, 20ep ...
         seeds: int = 3  # runs a method
@@ -150,7 +151,13 @@ def compare_command(words: list[str]) -> None:
     ask = parse(Compare, words, "compare")
     from manyviews.comparing import compare
 
-    asked = {name: value for name, value in vars(ask).items() if name not in ("methods", "data", "json")}
+    if ask.all and ask.methods:
+        raise ManyviewsError(
+            f"Compare either all methods or {', '.join(ask.methods)}: leave out one of the two."
+        )
+    asked = {
+        name: value for name, value in vars(ask).items() if name not in ("methods", "all", "data", "json")
+    }
     result = compare(ask.methods, ask.data, command=typed("compare", words), **asked)
     if ask.json:
         print_json(result)

@@ -135,7 +135,7 @@ def _sheet(net: "Network", depth: int) -> Iterator[str]:
     facts = {
         "paper": net.paper,
         "sees": f"{net.sees}, counted at {net.input}"
-        + (" pixels a side" if net.sees == "images" else " tokens"),
+        + {"images": " pixels a side", "sounds": " samples"}.get(net.sees, " tokens"),
         "parameters": _beside(net.parameters, net.paper_parameters),
         "multiply-adds": _beside(net.multiply_adds, net.paper_multiply_adds, "KMGT"),
         "features": f"{net.width:,}" if net.width else "",

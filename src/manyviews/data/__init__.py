@@ -1,10 +1,11 @@
-"""Where images come from: folders, named sets, arrays, the hub, and the embedded world; and batches of them."""
+"""Where images and sounds come from: folders, named sets, arrays, the hub, and the embedded world; and batches of them."""
 
 from manyviews.data.colours import rgb_covariance
 from manyviews.data.decode import Unreadable, read
-from manyviews.data.images import ImageSet, fits, in_memory, split_of, summary
+from manyviews.data.images import ImageSet, fits, in_memory, require, split_of, summary
 from manyviews.data.loader import Drawn, batches, steps_per_epoch
 from manyviews.data.skipped import Skipped
+from manyviews.data.sounds import read_sound
 from manyviews.data.sources import open_data
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "in_memory",
     "open_data",
     "read",
+    "read_sound",
+    "require",
     "rgb_covariance",
     "split_of",
     "steps_per_epoch",

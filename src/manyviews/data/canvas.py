@@ -1,6 +1,8 @@
 """Images of any size on one square canvas, in memory; read by several processes where there are many.
 
-Shapes   B N images, H W pixels, S side of the canvas; uint8.
+Sounds of any length likewise: the middle of each, followed by zeros where others are longer.
+
+Shapes   B N images, H W pixels, S side of the canvas; uint8. Sounds are int16 [1, T].
 """
 
 import signal
@@ -14,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from manyviews.data.decode import Unreadable
 from manyviews.data.skipped import Skipped
+from manyviews.views import centred, kind_of
 
 if TYPE_CHECKING:
     from manyviews.data.images import ImageSet
@@ -23,7 +26,9 @@ PART = 128
 
 
 def squares(x_BCHW: Tensor, size: int) -> Tensor:
-    """The centre square of each image, at most ``size`` pixels wide: uint8 [B, 3, S, S]."""
+    """The centre square of each image, at most ``size`` pixels wide: uint8 [B, 3, S, S]; of sounds that many samples."""
+    if kind_of(x_BCHW) == "sounds":
+        return centred(x_BCHW, size).contiguous()
     height, width = x_BCHW.shape[-2:]
     side = min(height, width)
     target = min(side, size)
@@ -40,7 +45,13 @@ def resized(x_BCHW: Tensor, shape: tuple[int, int]) -> Tensor:
 
 
 def stacked(squares: list[Tensor], size: int) -> Tensor:
-    """Squares of one side as they are; of several sides, all enlarged to ``size``. uint8 [N, 3, S, S]."""
+    """Squares of one side as they are; of several sides, all enlarged to ``size``. uint8 [N, 3, S, S].
+
+    Sounds of several lengths are all made as long as the longest, by zeros.
+    """
+    if squares and kind_of(squares[0]) == "sounds":
+        longest = max(sound.shape[-1] for sound in squares)
+        return torch.stack([F.pad(sound, (0, longest - sound.shape[-1])) for sound in squares])
     if len({square.shape[-1] for square in squares}) > 1:
         squares = [resized(square[None], (size, size))[0] for square in squares]
     return torch.stack(squares)

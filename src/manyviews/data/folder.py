@@ -1,4 +1,4 @@
-"""A folder of images: flat or nested, with class folders or a CSV of labels where there are labels.
+"""A folder of images (or of WAV files): flat or nested, with class folders or a CSV of labels where there are labels.
 
 photos/**/*.jpg                     no labels
 birds/<class>/*.png                 every image in exactly one level of sub-folders: labels
@@ -18,6 +18,8 @@ from torch import Tensor
 
 from manyviews.data.decode import SUFFIXES, read
 from manyviews.data.images import ImageSet
+from manyviews.data.sounds import SUFFIXES as SOUNDS
+from manyviews.data.sounds import sounds_of_files
 from manyviews.errors import ManyviewsError
 
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -53,14 +55,14 @@ def open_folder(path: str | os.PathLike[str], split: str = "train") -> ImageSet:
         raise ManyviewsError(f"{folder} is a file, not a folder of images.")
     if (folder / "labels.csv").is_file():
         return open_csv(folder / "labels.csv", split)
-    relative = sorted(_image_files(folder))
+    relative = sorted(_files(folder, SUFFIXES)) or sorted(_files(folder, SOUNDS))
     if not relative:
         empty = not any(folder.iterdir())
-        kinds = ", ".join(sorted(SUFFIXES))
+        kinds, sounds = ", ".join(sorted(SUFFIXES)), ", ".join(sorted(SOUNDS))
         raise ManyviewsError(
             f"The folder {folder} is empty."
             if empty
-            else f"The folder {folder} has no images: no file ends in {kinds}."
+            else f"The folder {folder} has no images: no file ends in {kinds}; nor sounds, which end in {sounds}."
         )
     parts = [PurePosixPath(file).parts for file in relative]
     if _has_split_folders(parts):
@@ -126,12 +128,17 @@ def open_files(paths: Sequence[str | os.PathLike[str]]) -> ImageSet:
 def _set_of_files(
     name: str, paths: list[str], labels: Tensor | None, classes: tuple[str, ...] | None
 ) -> ImageSet:
+    sounds = {os.path.splitext(path)[1].lower() in SOUNDS for path in paths}
+    if sounds == {True, False}:
+        raise ManyviewsError(f"{name} lists images and sounds; give those of one kind.")
+    if True in sounds:
+        return sounds_of_files(name, paths, labels, classes)
     files = Files(tuple(paths))
     return ImageSet(name, paths, labels, classes, None, files, files)
 
 
-def _image_files(folder: Path) -> Iterator[str]:
-    """Paths of image files relative to ``folder``, with forward slashes; hidden files and folders left out.
+def _files(folder: Path, suffixes: frozenset[str]) -> Iterator[str]:
+    """Paths of files of such names relative to ``folder``, with forward slashes; hidden files and folders left out.
 
     Links to folders are followed, each folder once, so that a link to a folder above does not go round for ever.
     """
@@ -145,7 +152,7 @@ def _image_files(folder: Path) -> Iterator[str]:
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
         above = Path(root).relative_to(folder).as_posix()
         for file in files:
-            if not file.startswith(".") and os.path.splitext(file)[1].lower() in SUFFIXES:
+            if not file.startswith(".") and os.path.splitext(file)[1].lower() in suffixes:
                 yield file if above == "." else f"{above}/{file}"
 
 

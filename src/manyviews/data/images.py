@@ -5,7 +5,7 @@ Shapes   N items, C = 3 channels, H W pixels; uint8 in [0, 255].
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -15,6 +15,7 @@ from manyviews import rng
 from manyviews.data.canvas import read_all, squares, stacked
 from manyviews.data.skipped import Skipped
 from manyviews.errors import ManyviewsError
+from manyviews.views import Kind
 
 MANY = 2000
 """Items from which on starting processes pays."""
@@ -24,7 +25,7 @@ MOST_WORKERS = 16
 
 @dataclass
 class ImageSet:
-    """A set of images.
+    """A set of images, or of sounds.
 
     ``read`` may be any callable; sets that this package opens have one that survives pickling, so that workers
     can be started in any way.
@@ -37,13 +38,33 @@ class ImageSet:
     """int64 [N], indices into ``classes``."""
     classes: tuple[str, ...] | None
     pixels: Tensor | None
-    """uint8 [N, 3, H, W] when the set is resident."""
+    """uint8 [N, 3, H, W] when the set is resident; of sounds int16 [N, 1, T], zeros after those that end earlier."""
     read: Callable[[int], Tensor]
-    """Item -> uint8 [3, H, W] at its own resolution. Raises ``Unreadable``, naming the file."""
+    """Item -> uint8 [3, H, W] at its own resolution, or a sound, int16 [1, T]. Raises ``Unreadable``, naming the file."""
     read_near: Callable[[int, int], Tensor] | None = None
     """(item, side) -> the same image, perhaps decoded smaller, its shorter side at least ``side`` if it ever was."""
     skipped: Skipped = field(default_factory=Skipped)
     """What could not be read so far."""
+    senses: Mapping[str, Tensor] = field(default_factory=dict)
+    """What else is known of every pixel of a resident set (depth, a mask): name -> uint8 [N, c, H, W]."""
+    kind: Kind = "images"
+    """What the items are; a method says which it learns from by ``sees``."""
+    rate: int | None = None
+    """Samples a second, of sounds; None where it is not known, as with arrays."""
+
+    def __post_init__(self) -> None:
+        self.skipped.kind = self.kind
+        for name, sense in self.senses.items():
+            if self.pixels is None:
+                raise ManyviewsError(
+                    f"{self.name} is on disk, where it can have no {name} beside its images; read it into memory first."
+                )
+            due, found = (len(self.pixels), *self.pixels.shape[-2:]), (len(sense), *sense.shape[-2:])
+            if sense.dtype != torch.uint8 or sense.ndim != 4 or due != found:
+                raise ManyviewsError(
+                    f"The {name} of {self.name} must be uint8 [{due[0]}, c, {due[1]}, {due[2]}], as its images are, "
+                    f"not {sense.dtype} {list(sense.shape)}."
+                )
 
     def __len__(self) -> int:
         return len(self.names)
@@ -65,14 +86,18 @@ class ImageSet:
             read=Chosen(self.read, items) if pixels is None else Rows(pixels),
             read_near=None if self.read_near is None else Chosen(self.read_near, items),
             skipped=Skipped(),
+            senses={name: sense[chosen.to(sense.device)] for name, sense in self.senses.items()},
         )
 
     def to(self, device: torch.device | str) -> "ImageSet":
-        """The same set with its pixels, where it has them, on ``device``. Labels stay on the CPU."""
-        return self if self.pixels is None else replace(self, pixels=self.pixels.to(device))
+        """The same set with its pixels and senses, where it has them, on ``device``. Labels stay on the CPU."""
+        if self.pixels is None:
+            return self
+        senses = {name: sense.to(device) for name, sense in self.senses.items()}
+        return replace(self, pixels=self.pixels.to(device), senses=senses)
 
     def resident(self, size: int, *, workers: int | None = None) -> "ImageSet":
-        """The set in memory, on a square canvas of at most ``size`` x ``size`` pixels.
+        """The set in memory, on a square canvas of at most ``size`` x ``size`` pixels; of sounds the middle ``size`` samples.
 
         Each image's shorter side is resized to ``size`` (bilinear, antialiased) and the centre square kept. Where
         all images have the same smaller square, they stay as they are: enlarging is the views' business.
@@ -84,13 +109,14 @@ class ImageSet:
         """
         if self.pixels is not None:
             height, width = self.pixels.shape[-2:]
-            if height == width <= size:
+            if width <= size and (height == width or self.kind == "sounds"):
                 return self
-            pixels = torch.cat([squares(part.cpu(), size) for part in self.pixels.split(512)])
-            return replace(self, pixels=pixels.to(self.pixels.device), read=Rows(pixels), read_near=None)
+            pixels = _all_squares(self.pixels, size)
+            senses = {name: _all_squares(sense, size) for name, sense in self.senses.items()}
+            return replace(self, pixels=pixels, read=Rows(pixels), read_near=None, senses=senses)
         if len(self) == 0:
-            raise ManyviewsError(f"{self.name} has no images to read.")
-        skipped = Skipped()
+            raise ManyviewsError(f"{self.name} has no {self.kind} to read.")
+        skipped = Skipped(kind=self.kind)
         if workers is None:
             workers = min(_cores(), MOST_WORKERS) if len(self) >= MANY else 0
         found = read_all(self, size, skipped, workers)
@@ -105,6 +131,8 @@ class ImageSet:
             pixels=pixels,
             read=Rows(pixels),
             skipped=skipped,
+            kind=self.kind,
+            rate=self.rate,
         )
 
 
@@ -129,17 +157,33 @@ class Chosen:
         return self.read(self.items[item], *side)
 
 
-def in_memory(name: str, pixels: Tensor, labels: Tensor | None, classes: tuple[str, ...] | None) -> ImageSet:
+def in_memory(
+    name: str,
+    pixels: Tensor,
+    labels: Tensor | None,
+    classes: tuple[str, ...] | None,
+    senses: Mapping[str, Tensor] | None = None,
+) -> ImageSet:
     """A resident set of uint8 [N, 3, H, W] whose items are named by their numbers."""
     names = [f"{name}/{i:06d}" for i in range(len(pixels))]
-    return ImageSet(name, names, labels, classes, pixels, Rows(pixels))
+    return ImageSet(name, names, labels, classes, pixels, Rows(pixels), senses=senses or {})
+
+
+def require(data: ImageSet, senses: Sequence[str]) -> None:
+    """Raises ``ManyviewsError`` where a set lacks one of ``senses``, naming what is missing and what is there."""
+    if missing := [name for name in senses if name not in data.senses]:
+        here = f"it has {', '.join(data.senses)}" if data.senses else "it has nothing beside its images"
+        raise ManyviewsError(
+            f"{data.name} has no {' and no '.join(missing)} that this method could learn from: {here}. "
+            "The world (--data world) has depth and mask; sets of your own bring theirs as ImageSet.senses."
+        )
 
 
 def fits(data: ImageSet, size: int, limit_bytes: int = 2 << 30) -> bool:
     """Whether ``data.resident(size)`` would take at most ``limit_bytes`` (2 GiB unless told)."""
     if data.pixels is not None:
-        size = min(size, *data.pixels.shape[-2:])
-    return len(data) * 3 * size * size <= limit_bytes
+        size = min(size, *data.pixels.shape[2:])
+    return len(data) * (2 * size if data.kind == "sounds" else 3 * size * size) <= limit_bytes
 
 
 def split_of(data: ImageSet, fraction: float, seed: int = 0) -> tuple[ImageSet, ImageSet]:
@@ -171,7 +215,8 @@ def split_of(data: ImageSet, fraction: float, seed: int = 0) -> tuple[ImageSet, 
 
 
 def summary(data: ImageSet) -> dict[str, object]:
-    """What a run folder keeps of its data: name, items, classes, shape, a cheap digest, what was skipped.
+    """What a run folder keeps of its data: name, items, classes, shape, senses (name -> channels), a cheap digest, what
+    was skipped.
 
     The digest covers all names (below their common folder, so that moving it changes nothing), all labels, and the
     pixels of up to 64 items where the set is in memory.
@@ -190,9 +235,16 @@ def summary(data: ImageSet) -> dict[str, object]:
         "items": len(data),
         "classes": None if data.classes is None else list(data.classes),
         "shape": None if data.pixels is None else list(data.pixels.shape[1:]),
+        "senses": {name: sense.shape[1] for name, sense in data.senses.items()},
+        "kind": data.kind,
+        "rate": data.rate,
         "digest": digest.hexdigest(),
         "skipped": data.skipped.as_dict(),
     }
+
+
+def _all_squares(x_NCHW: Tensor, size: int) -> Tensor:
+    return torch.cat([squares(part.cpu(), size) for part in x_NCHW.split(512)]).to(x_NCHW.device)
 
 
 def _cores() -> int:

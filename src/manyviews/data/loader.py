@@ -4,10 +4,9 @@ Shapes   B items of the global batch, b = B / world of them on this rank, V view
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,12 +15,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from manyviews import rng
 from manyviews.data.canvas import ignore_interrupts
 from manyviews.data.decode import Unreadable
-from manyviews.data.images import ImageSet
+from manyviews.data.images import ImageSet, require
 from manyviews.data.skipped import Skipped
 from manyviews.errors import ManyviewsError
-
-if TYPE_CHECKING:
-    from manyviews.views import Views
+from manyviews.views import Looks, Wave
 
 TRIES = 100
 """Replacements that are tried for one unreadable image before giving up."""
@@ -36,13 +33,15 @@ class Drawn:
     index: Tensor
     """int64 [b]: which items of the set. A replacement's own number where an item could not be read."""
     image: Tensor | None
-    """uint8 [b, 3, H, W] of a resident set, on the device."""
+    """uint8 [b, 3, H, W] (of sounds int16 [b, 1, T]) of a resident set, on the device."""
     crops: list[Tensor] | None
     """V tensors uint8 [b, 3, S, S] of a set on disk, on the device: ``Views.finish`` does the rest."""
     label: Tensor | None
     """int64 [b], on the device."""
     missed: tuple[tuple[str, str], ...] = ()
     """(name, reason) of items that could not be read and were replaced."""
+    senses: dict[str, Tensor] = field(default_factory=dict)
+    """uint8 [b, c, H, W] each, of a resident set, on the device."""
 
     def to(self, device: torch.device | str) -> "Drawn":
         """The same with pixels and labels on ``device``, copied without waiting where the memory is pinned."""
@@ -51,6 +50,7 @@ class Drawn:
             image=None if self.image is None else self.image.to(device, non_blocking=True),
             crops=None if self.crops is None else [crop.to(device, non_blocking=True) for crop in self.crops],
             label=None if self.label is None else self.label.to(device, non_blocking=True),
+            senses={name: sense.to(device, non_blocking=True) for name, sense in self.senses.items()},
         )
 
     def pin_memory(self) -> "Drawn":
@@ -109,10 +109,11 @@ def batches(
     step: int = 0,
     rank: int = 0,
     world: int = 1,
-    views: "Views | None" = None,
+    views: Looks | None = None,
     workers: int = 0,
     device: torch.device | str = "cpu",
     skipped: Skipped | None = None,
+    senses: Sequence[str] = (),
 ) -> Iterator[Drawn]:
     """Batches without end, the first being that of ``step``.
 
@@ -121,11 +122,13 @@ def batches(
     (0: by this one), which crop each image at its own resolution as ``views`` draws for (seed, "views", step); the
     result does not depend on how many workers there are.
 
+    ``senses`` names what is wanted of the items beside their images; only resident sets have any.
+
     An image that cannot be read is replaced by another, chosen by (seed, step, row), and noted in
     ``skipped`` (unless given, ``data.skipped``).
 
-    Raises ``ManyviewsError``: a batch larger than the data or not divisible among the ranks; more than 1% of the
-    images unreadable.
+    Raises ``ManyviewsError``: a batch larger than the data or not divisible among the ranks; a sense that the set
+    lacks; more than 1% of the images unreadable.
     """
     steps_per_epoch(len(data), batch)
     if batch % world:
@@ -133,8 +136,9 @@ def batches(
             f"A batch of {batch} cannot be shared evenly by {world} devices: choose a multiple of {world}."
         )
     order = Order(len(data), batch, seed, rank, world)
+    require(data, senses)
     if data.pixels is not None:
-        return _resident(data, order, step, torch.device(device))
+        return _resident(data, order, step, torch.device(device), senses)
     if views is None:
         raise ManyviewsError(
             f"{data.name} is not in memory, and without views its images have no common size: use resident()."
@@ -144,18 +148,22 @@ def batches(
     return _streamed(data, loader, skipped, torch.device(device))
 
 
-def _resident(data: ImageSet, order: Order, start: int, device: torch.device) -> Iterator[Drawn]:
+def _resident(
+    data: ImageSet, order: Order, start: int, device: torch.device, senses: Sequence[str]
+) -> Iterator[Drawn]:
     assert data.pixels is not None
     pixels = data.pixels.to(device)
     labels = None if data.labels is None else data.labels.to(device)
+    wanted = {name: data.senses[name].to(device) for name in senses}
     for step, epoch, index in _indices(order, start):
         here = index.to(device, non_blocking=True)
         label = None if labels is None else labels[here]
-        yield Drawn(step, epoch, index, pixels[here], None, label)
+        more = {name: sense[here] for name, sense in wanted.items()}
+        yield Drawn(step, epoch, index, pixels[here], None, label, senses=more)
 
 
 def _loader(
-    data: ImageSet, order: Order, start: int, views: "Views", workers: int, device: torch.device
+    data: ImageSet, order: Order, start: int, views: Looks, workers: int, device: torch.device
 ) -> DataLoader[Drawn]:
     return DataLoader(
         CroppedSteps(data, order, views),
@@ -204,7 +212,7 @@ class From(Sampler[int]):
 class CroppedSteps(Dataset[Drawn]):
     """Step -> this rank's rows of it, read and cropped. A worker makes a whole step, so views are drawn once."""
 
-    def __init__(self, data: ImageSet, order: Order, views: "Views"):
+    def __init__(self, data: ImageSet, order: Order, views: Looks):
         self.data = data
         self.order = order
         self.views = views
@@ -249,12 +257,14 @@ class CroppedSteps(Dataset[Drawn]):
         return self._pass[1]
 
 
-def enough(views: "Views") -> int:
+def enough(views: Looks) -> int:
     """Shorter side in pixels from which on no crop of ``views`` is ever enlarged: decoding more is waste."""
     sides = []
     for view in views.views:
+        if isinstance(view, Wave):  # a sound is read whole
+            continue
         area = 1.0 if view.crop is None else view.crop[0]
         narrow = 1.0 if view.crop is None else min(view.ratio[0], 1 / view.ratio[1], 1.0)
         scale = 1.0 if view.scale is None else view.scale[1]
         sides.append(math.ceil(view.size * scale / math.sqrt(area * narrow)))
-    return max(sides)
+    return max(sides, default=0)

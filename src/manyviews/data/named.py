@@ -3,6 +3,7 @@
     cifar10, cifar100       cifar-10-batches-py/, cifar-100-python/ (pickles), or the archive
     mnist, fashion_mnist    {train,t10k}-{images-idx3,labels-idx1}-ubyte, .gz or not, in a folder of that name
     stl10                   stl10_binary/*.bin, or the archive
+    fsdd                    fsdd/recordings/*.wav: spoken digits, to be put there by hand
     imagenette              imagenette2-160/, imagenette2-320/, imagenette2/ or another imagenette*/{train,val}/
 
 Each is looked for in the root itself and in ``root/<name>``.
@@ -23,6 +24,7 @@ from manyviews.data import unpickle
 from manyviews.data.fetch import Remote, data_root, fetch, unpack
 from manyviews.data.folder import open_folder
 from manyviews.data.images import ImageSet, in_memory
+from manyviews.data.sounds import open_fsdd
 from manyviews.errors import ManyviewsError
 
 ARCHIVES = {
@@ -256,4 +258,5 @@ NAMED: dict[str, tuple[tuple[str, ...], Callable[[str, str, Path], ImageSet]]] =
     "fashion_mnist": (("train", "test"), _idx),
     "stl10": (("train", "test", "unlabeled"), _stl10),
     "imagenette": (("train", "val", "test"), _imagenette),
+    "fsdd": (("train", "test"), open_fsdd),
 }

@@ -19,6 +19,8 @@ class Skipped:
     """Items asked for, repeats included."""
     files: dict[str, str] = field(default_factory=dict)
     """Name of an unreadable item -> the sentence that says why."""
+    kind: str = "images"
+    """What the items are."""
 
     def miss(self, name: str, why: str) -> None:
         """Note that item ``name`` cannot be read."""
@@ -36,7 +38,7 @@ class Skipped:
         lost = len(self.files)
         reasons = " ".join(list(self.files.values())[:3])
         return ManyviewsError(
-            f"{lost} of the {items} images of {name} cannot be read, and more than {SHARE:.0%} are too many to skip: "
+            f"{lost} of the {items} {self.kind} of {name} cannot be read, and more than {SHARE:.0%} are too many to skip: "
             f"mend or remove them. {'The first of them: ' if lost > 3 else ''}{reasons}"
         )
 
@@ -49,4 +51,5 @@ class Skipped:
         if not self.files:
             return ""
         first, count = next(iter(self.files.values())), len(self.files)
-        return f"Skipped {count} unreadable image{'s' if count > 1 else ''}: {first}{' ...' if count > 1 else ''}"
+        what = self.kind if count > 1 else self.kind.removesuffix("s")
+        return f"Skipped {count} unreadable {what}: {first}{' ...' if count > 1 else ''}"

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,46 +11,69 @@ from manyviews.data.arrays import from_arrays, from_dataset, is_array_like, is_d
 from manyviews.data.decode import SUFFIXES
 from manyviews.data.fetch import data_root
 from manyviews.data.folder import open_csv, open_files, open_folder
-from manyviews.data.images import ImageSet, fits
+from manyviews.data.images import ImageSet, fits, require
 from manyviews.data.named import NAMED, open_named
+from manyviews.data.sounds import SUFFIXES as SOUNDS
+from manyviews.data.sounds import are_waves, at_rate, from_waves
 from manyviews.errors import ManyviewsError
 
 WORLD_SIZE = 32  # pixels; what the embedded world is drawn at unless told
+WORLD_SOUNDS = "world-sounds"  # the same items, by ear
 
 
 def open_data(
-    source: Any, *, split: str = "train", root: str | os.PathLike[str] | None = None, size: int | None = None
+    source: Any,
+    *,
+    split: str = "train",
+    root: str | os.PathLike[str] | None = None,
+    size: int | None = None,
+    senses: Sequence[str] = (),
+    rate: int | None = None,
 ) -> ImageSet:
-    """The images of ``source`` as a set.
+    """The images, or sounds, of ``source`` as a set.
 
     Args:
-        source: ``"world"``; a named set (cifar10, cifar100, mnist, fashion_mnist, stl10, imagenette); the path of a
-            folder, of a CSV file or of one image, or a list of such images; ``"hf:name"``; an array or tensor, alone
+        source: ``"world"``, or ``"world-sounds"``; a named set (cifar10, cifar100, mnist, fashion_mnist, stl10,
+            imagenette, or fsdd, which holds sounds); the path of a folder of images or of WAV files, of a CSV file
+            or of one file, or a list of such files; ``"hf:name"``; an array or tensor, alone
             or as (images, labels); a map-style torch ``Dataset``; or an ``ImageSet``, which is returned as it is.
         split: train, val or test, as far as the source has them; all for a folder. Arrays have none: it is ignored.
         root: the folder where named sets lie or are put; unless told, ``MANYVIEWS_DATA`` or the user's cache folder.
         size: side in pixels that the world is drawn at (32 unless told). For files, the canvas to decode them to,
-            in memory, if all of them fit there (``fits``); unless told they stay on disk.
+            in memory, if all of them fit there (``fits``); unless told they stay on disk. Of sounds, samples.
+        senses: what the set must have beside its images, as ``ImageSet.senses``.
+        rate: samples a second that sounds are brought to; unless told, what most of their files have.
 
-    Raises ``ManyviewsError``: nothing of that name, with the nearest ones; or what is wrong with it.
+    Raises ``ManyviewsError``: nothing of that name, with the nearest ones; what is wrong with it; a sense that it lacks.
     """
+    data = at_rate(_opened(source, split, root, size, bool(senses)), rate)
+    require(data, senses)
+    if isinstance(source, ImageSet) or size is None or data.pixels is not None or not fits(data, size):
+        return data
+    return data.resident(size)
+
+
+def _opened(
+    source: Any, split: str, root: str | os.PathLike[str] | None, size: int | None, senses: bool
+) -> ImageSet:
     if isinstance(source, ImageSet):
         return source
     if isinstance(source, str) and source == "world":
         from manyviews.data.world import world
 
-        return world(split, size=size or WORLD_SIZE)
-    data = _opened(source, split, root)
-    if size is not None and data.pixels is None and fits(data, size):
-        return data.resident(size)
-    return data
+        return world(split, size=size or WORLD_SIZE, senses=senses)
+    if isinstance(source, str) and source == WORLD_SOUNDS:
+        from manyviews.data.world.songs import world_sounds
 
-
-def _opened(source: Any, split: str, root: str | os.PathLike[str] | None) -> ImageSet:
+        return world_sounds(split)
     if isinstance(source, str | os.PathLike):
         return _by_name(os.fspath(source), split, root)
     if isinstance(source, list) and source and all(isinstance(item, str | os.PathLike) for item in source):
         return open_files(source)
+    if are_waves(source):
+        return from_waves(source)  # pyright: ignore[reportArgumentType]
+    if isinstance(source, tuple) and len(source) == 2 and are_waves(source[0]):
+        return from_waves(*source)
     if is_array_like(source):
         return from_arrays(source)  # pyright: ignore[reportArgumentType]
     if isinstance(source, tuple) and len(source) == 2 and is_array_like(source[0]):
@@ -85,15 +109,15 @@ def _by_name(source: str, split: str, root: str | os.PathLike[str] | None) -> Im
 def _by_kind(path: Path, split: str) -> ImageSet:
     if path.suffix.lower() == ".csv":
         return open_csv(path, split)
-    if path.suffix.lower() in SUFFIXES:
+    if path.suffix.lower() in SUFFIXES | SOUNDS:
         return open_files([path])
     raise ManyviewsError(
-        f"{path} is neither a folder of images, nor a CSV file that lists them, nor an image."
+        f"{path} is neither a folder of images, nor a CSV file that lists them, nor an image or a WAV file."
     )
 
 
 def _unknown(source: str, name: str) -> str:
-    names = ["world", *NAMED]
+    names = ["world", *NAMED, WORLD_SOUNDS]
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     guess = f" Did you mean {' or '.join(near)}?" if near else f" Sets known by name: {', '.join(names)}."
     return (

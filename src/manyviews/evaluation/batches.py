@@ -11,7 +11,7 @@ from manyviews.data import ImageSet
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation.features import Make, read_ahead
 from manyviews.evaluation.labels import label_subset
-from manyviews.views import Draws, View, Views
+from manyviews.views import Draws, Kind, View, Wave, nothing, views_of
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,15 @@ class Labelled:
     ends_epoch: bool
 
 
-def augmented(data: ImageSet, view: View, plan: Plan, device: torch.device) -> Iterator[Labelled]:
+def usual_view(kind: Kind, size: int) -> View | Wave:
+    """How training items are seen where nothing is said: random resized crop of 8% to 100% and flip, or a window."""
+    return Wave(size=size) if kind == "sounds" else View(size=size)
+
+
+def augmented(data: ImageSet, view: View | Wave, plan: Plan, device: torch.device) -> Iterator[Labelled]:
     """Every step's batch, one view of each image. Images on disk are cropped at full resolution by threads."""
     assert data.labels is not None
-    views = Views(view)
+    views = views_of(view)
     per_epoch = plan.steps_per_epoch(len(data))
     batch = min(plan.batch, len(data))
     total = per_epoch * plan.epochs
@@ -72,7 +77,7 @@ def augmented(data: ImageSet, view: View, plan: Plan, device: torch.device) -> I
         else:
             assert crops is not None
             crops_B = next(crops)
-            blank = torch.zeros(3, view.size, view.size, dtype=torch.uint8)
+            blank = nothing(data.kind, view.size)[0]
             there_B = torch.tensor([crop is not None for crop in crops_B])
             if not there_B.any():
                 raise ManyviewsError(

@@ -37,10 +37,11 @@ from manyviews.evaluation.sets import knows, labelled_sets, number_of_classes
 from manyviews.evaluation.verdict import verdict
 from manyviews.nets.classifier import Classifier
 from manyviews.nets.encoder import judging
-from manyviews.views import View, Views
+from manyviews.views import View, Wave, views_of
 
 LOOKED_AT = 512  # images for the label-free figures: as many as during a run, for the rank depends on it
 JITTER = (0.4, 0.4, 0.4, 0.1)  # of the two views that are compared: brightness, contrast, saturation, hue
+GAIN = 3.0  # of two views of a sound: decibels
 
 
 def evaluate(
@@ -192,7 +193,9 @@ def _labelfree(task: Task) -> dict[str, Any]:
 def _seen(task: Task, data: ImageSet, which: str) -> Tensor:
     """Embeddings ``[N, D]`` of one random view of each image."""
     assert data.pixels is not None
-    views = Views(View(size=task.embedder.size, jitter=JITTER, grey=0.2))
+    size = task.embedder.size
+    how = Wave(size=size, gain=GAIN) if data.kind == "sounds" else View(size=size, jitter=JITTER, grey=0.2)
+    views = views_of(how)
     draws = views.draw(len(data), task.seed, "labelfree", which)
     device = device_of(task.encoder)
     h = []
@@ -237,7 +240,7 @@ def _embedder(model: Embedder | nn.Module, size: int | None, data: ImageSet) -> 
         raise ManyviewsError(
             "The images differ in size, so say at which the encoder looks at them: size=224, say."
         )
-    side = size if size is not None else min(_there(data.pixels).shape[-2:])
+    side = size if size is not None else min(_there(data.pixels).shape[2:])
     return EncoderEmbedder(model, side)
 
 

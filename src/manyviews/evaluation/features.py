@@ -16,19 +16,20 @@ from torch import Tensor, nn
 from manyviews.data import ImageSet, Unreadable
 from manyviews.errors import ManyviewsError
 from manyviews.nets.encoder import judging
-from manyviews.views import picture, plain
+from manyviews.views import centred, kind_of, picture, plain
+from manyviews.views.waves import HEARD
 
 THREADS = 8  # that decode: decoders let go of the interpreter, so they run side by side
 
 
 @runtime_checkable
 class Embedder(Protocol):
-    """What can be judged: something that turns images into vectors."""
+    """What can be judged: something that turns images (or sounds) into vectors."""
 
-    size: int  # the side of the square at which it looks at images, in pixels
+    size: int  # the side of the square at which it looks at images, in pixels; of sounds, samples of a window
 
     def embed(self, image_BCHW_uint8: Tensor) -> Tensor:
-        """``[B, 3, H, W]`` uint8 -> ``[B, D]`` float32, in evaluation mode and without gradients."""
+        """``[B, 3, H, W]`` uint8, or sounds ``[B, 1, T]`` int16 -> ``[B, D]`` float32, without gradients."""
         ...
 
 
@@ -52,9 +53,11 @@ class Features:
 class EncoderEmbedder:
     """An encoder as an embedder: the centre of each image, in evaluation mode, changing no state.
 
+    Of sounds it hears the middle two windows, where they last so long.
+
     Args:
-        encoder: maps ``[B, 3, size, size]`` normalised images to ``[B, D]``.
-        size: side in pixels of the square that the encoder sees.
+        encoder: maps ``[B, 3, size, size]`` normalised images, or sounds ``[B, 1, T]``, to ``[B, D]``.
+        size: side in pixels of the square that the encoder sees; of sounds, samples of a window.
         device: where to run; None: wherever the encoder's parameters are at the time.
     """
 
@@ -136,8 +139,12 @@ def read_ahead(data: ImageSet, jobs: Iterable[tuple[Sequence[int], Make]]) -> It
 def canvas(image_CHW_uint8: Tensor, size: int) -> Tensor:
     """The square that ``plain`` would cut from one image, still as uint8 ``[3, size, size]``.
 
-    Images of different shapes can then be stacked, and ``plain`` has only to normalise them.
+    Images of different shapes can then be stacked, and ``plain`` has only to normalise them. Of a sound, all that
+    ``plain`` would hear, with zeros behind it where that is less.
     """
+    if kind_of(image_CHW_uint8) == "sounds":
+        heard = centred(image_CHW_uint8, HEARD * size)
+        return nn.functional.pad(heard, (0, HEARD * size - heard.shape[-1]))
     return picture(plain(image_CHW_uint8[None], size)[0])
 
 

@@ -19,13 +19,13 @@ from torch.nn import functional as F
 from manyviews import rng
 from manyviews.data import ImageSet
 from manyviews.errors import ManyviewsError
-from manyviews.evaluation.batches import Plan, augmented, labelled_part
+from manyviews.evaluation.batches import Plan, augmented, labelled_part, usual_view
 from manyviews.evaluation.features import EncoderEmbedder, device_of, embed_all, same_randomness
 from manyviews.evaluation.frozen import frozen
 from manyviews.evaluation.linear import linear_head
 from manyviews.evaluation.schedules import Schedule, share_of_peak
 from manyviews.evaluation.scores import Scores, scores
-from manyviews.views import View
+from manyviews.views import View, Wave, nothing
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def finetune(
     warmup: float = 0.05,
     batch: int = 256,
     label_fraction: float = 1.0,
-    view: View | None = None,
+    view: View | Wave | None = None,
     watch: bool = False,
     head: nn.Linear | None = None,
     seed: int = 0,
@@ -96,7 +96,7 @@ def finetune(
     with frozen(encoder), torch.enable_grad():
         network = copy.deepcopy(encoder).requires_grad_()
         network.train()
-        blank = torch.zeros(1, 3, size, size, dtype=torch.uint8)
+        blank = nothing(train.kind, size)
         width = EncoderEmbedder(network, size).embed(blank).shape[1]
         own = linear_head(width, classes, seed) if head is None else copy.deepcopy(head).requires_grad_()
         if (own.in_features, own.out_features) != (width, classes):
@@ -111,7 +111,7 @@ def finetune(
             torch.optim.AdamW(groups) if optimiser == "adamw" else torch.optim.SGD(groups, momentum=0.9)
         )
         loss, history, started, items = torch.tensor(0.0), [], time.perf_counter(), 0
-        for now in augmented(train, view or View(size=size), plan, device):
+        for now in augmented(train, view or usual_view(train.kind, size), plan, device):
             for group in optimise.param_groups:
                 group["lr"] = group["peak"] * share_of_peak((now.step + 1) / (total + 1), schedule, warmup)
             with same_randomness(device):

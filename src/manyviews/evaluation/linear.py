@@ -16,13 +16,13 @@ from torch.nn import functional as F
 
 from manyviews import rng
 from manyviews.data import ImageSet
-from manyviews.evaluation.batches import Plan, augmented, labelled_part
+from manyviews.evaluation.batches import Plan, augmented, labelled_part, usual_view
 from manyviews.evaluation.features import EncoderEmbedder, Features, device_of, embed_all, same_randomness
 from manyviews.evaluation.frozen import frozen
 from manyviews.evaluation.labels import folds, label_subset
 from manyviews.evaluation.schedules import Schedule, share_of_peak
 from manyviews.evaluation.scores import Scores, scores
-from manyviews.views import View
+from manyviews.views import View, Wave
 
 DECAYS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # from strong to weak: each fit starts from the one before
 DECAY = 1e-2  # where no class has two labels, nothing can be held out to choose by
@@ -199,7 +199,7 @@ def probe_sgd(
     momentum: float = 0.9,
     weight_decay: float = 0.0,
     label_fraction: float = 1.0,
-    view: View | None = None,
+    view: View | Wave | None = None,
     seed: int = 0,
 ) -> SgdProbe:
     """The papers' linear protocol: a linear layer trained by SGD on augmented images, under a frozen encoder.
@@ -228,7 +228,7 @@ def probe_sgd(
         head = linear_head(test_MD.shape[1], classes, seed).to(device)
         optimiser = torch.optim.SGD(head.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay)
         history = []
-        for now in augmented(train, view or View(size=size), plan, device):
+        for now in augmented(train, view or usual_view(train.kind, size), plan, device):
             peak = lr * min(batch, len(train)) / 256
             optimiser.param_groups[0]["lr"] = peak * share_of_peak(now.step / total, schedule)
             with torch.no_grad(), same_randomness(device):

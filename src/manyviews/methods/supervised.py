@@ -138,6 +138,12 @@ RECIPES = {
             optimiser="sgd", lr=0.1, weight_decay=5e-4, warmup=0.05,
         ),
     ),
+    "finetune": (
+        Config(min_area=0.5),
+        Recipe(
+            data="world", batch=32, budget="1500steps", optimiser="adamw", lr=5e-4, weight_decay=1e-2, warmup=0.1,
+        ),
+    ),
     "world": (
         Config(min_area=0.5),
         Recipe(data="world", batch=128, budget="12ep", optimiser="adamw", lr=3e-3, weight_decay=1e-2, warmup=0.1),

@@ -8,7 +8,7 @@ from torch import nn
 
 from manyviews.errors import ManyviewsError
 from manyviews.nets import around, hub
-from manyviews.nets.encoder import Built, Encoder, describe
+from manyviews.nets.encoder import Built, Encoder, describe, start_from
 from manyviews.nets.heads import mlp
 from manyviews.nets.net import Made, Net, catalogue, find
 from manyviews.nets.norms import split_batch_norm
@@ -26,7 +26,9 @@ __all__ = [
     "make",
     "mlp",
     "names",
+    "net_factory",
     "resnet",
+    "sees",
     "small_resnet",
     "split_batch_norm",
 ]
@@ -39,8 +41,18 @@ def names() -> list[str]:
     return [name for name, (net, _) in catalogue().items() if net.sees == "images"]
 
 
-def build(name: str, *, in_channels: int = 3, size: int = 32, pretrained: bool | str = False) -> Encoder:
-    """The encoder called `name`, for images of `size` pixels a side.
+def sees(name: str) -> str:
+    """What the encoder called `name` is given: images, sounds, tokens."""
+    if (composed := around.parsed(name)) is not None:
+        return sees(composed[1])
+    library, _, model = name.partition("/")
+    return "images" if model and library in HUB else find(name).net.sees
+
+
+def build(
+    name: str, *, in_channels: int | None = None, size: int = 32, pretrained: bool | str = False
+) -> Encoder:
+    """The encoder called `name`, for images of `size` pixels a side, or for sounds in windows of `size` samples.
 
         small_resnet                   three stages of one block, for the embedded world
         cifar_resnet20                 8 to 110 layers, or 1202; zero-padding shortcuts (A)
@@ -52,12 +64,16 @@ def build(name: str, *, in_channels: int = 3, size: int = 32, pretrained: bool |
         ...+group                      with group norm for batch norm: resnet18/cifar+group
         timm/NAME, torchvision/NAME    any of their classifiers without its last layer, pretrained or not
         WORD(NET), WORD(NET, 8, 4)     an encoder around another, as a file's `AROUND` makes it
+        small_waveform                 of sounds: strided convolutions; gru(small_waveform, 128): with their contexts
 
-    `manyviews nets` lists all of ours. With `pretrained`, the weights are those that a library has for this net:
+    `in_channels` is 3, of sounds 1, unless told. `manyviews nets` lists all of ours. With `pretrained`, the weights are those that a library has for this net:
     "torchvision", "timm" or "transformers"; True where the name itself says which. Raises `ManyviewsError` for a name,
-    variant or combination that does not exist, for a net that does not see images, for a size that the net cannot
-    see, or for weights that do not exist, fit or arrive.
+    variant or combination that does not exist, for a net that sees neither images nor sounds, for a size that the net
+    cannot see, or for weights that do not exist, fit or arrive.
     """
+    kind = sees(name)
+    if in_channels is None:
+        in_channels = 1 if kind == "sounds" else 3
     if size < 1 or in_channels < 1:
         raise ManyviewsError(f"Images of size {size} with {in_channels} channels cannot be; both start at 1.")
     library, _, model = name.partition("/")
@@ -66,7 +82,7 @@ def build(name: str, *, in_channels: int = 3, size: int = 32, pretrained: bool |
         if pretrained:
             raise ManyviewsError(f'"{name}" has no pretrained weights as a whole; leave out --pretrained.')
 
-        def within(*, in_channels: int = in_channels, size: int = size) -> Encoder:
+        def within(*, in_channels: int | None = in_channels, size: int = size) -> Encoder:
             return build(inner, in_channels=in_channels, size=size)
 
         encoder = maker(within, *numbers, in_channels=in_channels, size=size)
@@ -76,8 +92,8 @@ def build(name: str, *, in_channels: int = 3, size: int = 32, pretrained: bool |
                 f'"{name}" has the weights of {library}, not of {pretrained}; name {library}.'
             )
         encoder = hub.build(name, in_channels=in_channels, size=size, pretrained=bool(pretrained))
-    elif (sees := find(name).net.sees) != "images":
-        raise ManyviewsError(f'"{name}" reads {sees}; learning from images needs a net that sees them.')
+    elif kind not in ("images", "sounds"):
+        raise ManyviewsError(f'"{name}" reads {kind}; learning from images needs a net that sees them.')
     elif pretrained is True:
         raise ManyviewsError(
             f'"{name}" may have pretrained weights in several libraries; say which: torchvision, timm or transformers.'
@@ -87,6 +103,18 @@ def build(name: str, *, in_channels: int = 3, size: int = 32, pretrained: bool |
         assert isinstance(encoder, Encoder)
     encoder.built = Built(name, in_channels, size)
     return encoder
+
+
+def net_factory(name: str, size: int, start: Encoder | None = None) -> Any:
+    """A ``NetFactory`` for the net of this name; with ``start``, of encoders that begin as that one."""
+
+    def net(*, in_channels: int | None = None, within: str = "{}", size: int = size) -> Encoder:
+        encoder = build(within.format(name), in_channels=in_channels, size=size)
+        if start is not None:
+            start_from(encoder, start)
+        return encoder
+
+    return net
 
 
 def make(name: str, *, pretrained: str | None = None, **options: Any) -> nn.Module:

@@ -26,8 +26,8 @@ class Network:
 
     name: str
     paper: str
-    sees: str  # "images", "tokens", "two sequences"
-    input: int  # side of the image in pixels, or tokens, at which the cost is counted
+    sees: str  # "images", "sounds", "tokens", "two sequences"
+    input: int  # side of the image in pixels, samples of the sound, or tokens, at which the cost is counted
     parameters: int | None  # with the paper's linear classifier where it sees images
     paper_parameters: float | None
     multiply_adds: int | None  # with the classifier, for one input
@@ -117,8 +117,8 @@ def _run(found: Found, flow: bool) -> tuple[Part, int | None]:
 
 def _run_on(device: str, found: Found, flow: bool) -> tuple[Part, int | None]:
     net, options = found.net, dict(found.options)
-    if net.sees == "images":
-        options |= {"in_channels": 3, "size": net.size}
+    if net.sees in ("images", "sounds"):
+        options |= {"in_channels": 3 if net.sees == "images" else 1, "size": net.size}
     with torch.device(device), _Undrawn() if device == "meta" else nullcontext():
         made = net.make(**options)
         inputs = inputs_of(net)
@@ -137,7 +137,9 @@ class _Undrawn(TorchFunctionMode):
 
 
 def inputs_of(net: Net) -> tuple[Tensor, ...]:
-    """What the net sees when its cost is counted: one image, one sequence, or two."""
+    """What the net sees when its cost is counted: one image, one sound, one sequence, or two."""
+    if net.sees == "sounds":
+        return (torch.randn(1, 1, net.size),)
     if net.sees == "images":
         return (torch.randn(1, 3, net.size, net.size),)
     tokens = torch.ones(1, net.size, dtype=torch.int64)

@@ -27,6 +27,17 @@ def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
     return x * kept.view(x.shape).to(x.dtype).mul_(STEPS / (STEPS - dropped))
 
 
+def drop_path(y_BTD: Tensor, p: float, training: bool = True) -> Tensor:
+    """`y` with each sample zero with probability `p`, and the others larger by 1 / (1 - p); `y` outside training.
+
+    Of what a residual connection leads around, that is stochastic depth (Huang et al., ECCV 2016, arXiv:1603.09382).
+    """
+    if not (training and p):
+        return y_BTD
+    kept = torch.rand(len(y_BTD), *[1] * (y_BTD.ndim - 1), device=y_BTD.device) >= p
+    return y_BTD * (kept / (1 - p)).to(y_BTD.dtype)
+
+
 def draws_itself(x: Tensor) -> bool:
     """Whether `dropout` is ours here; torch's attention kernel for the CPU knows no dropout either."""
     return x.is_cpu and not torch.compiler.is_compiling()

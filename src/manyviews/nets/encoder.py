@@ -44,6 +44,15 @@ class Encoder(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} has no grid")
 
 
+def encoders(module: nn.Module) -> Iterator[Encoder]:
+    """Every encoder inside, those of twins too; not those that an encoder is itself made of."""
+    if isinstance(module, Encoder):
+        yield module
+    else:
+        for child in module.children():
+            yield from encoders(child)
+
+
 def start_from(encoder: Encoder, other: Encoder) -> None:
     """Give `encoder` the weights of `other`, in place.
 
@@ -59,13 +68,13 @@ def start_from(encoder: Encoder, other: Encoder) -> None:
     if warm_start is None:
         differ = {name for name, _ in shapes[0].items() ^ shapes[1].items()}
         raise ManyviewsError(
-            f"{_called(encoder)} cannot start from {_called(other)}: {len(differ)} tensors differ in name or shape, "
+            f"{called(encoder)} cannot start from {called(other)}: {len(differ)} tensors differ in name or shape, "
             f"such as {min(differ)}; start from a run of the same net, channels and size."
         )
     warm_start(other)
 
 
-def _called(encoder: Encoder) -> str:
+def called(encoder: Encoder) -> str:
     return f'"{encoder.built.name}"' if encoder.built else type(encoder).__name__
 
 

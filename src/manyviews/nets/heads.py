@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear, normalize
+
+from manyviews.errors import ManyviewsError
+
+ACTIVATIONS = {"relu": partial(nn.ReLU, inplace=True), "gelu": nn.GELU}
 
 
 def mlp(
@@ -13,8 +20,9 @@ def mlp(
     batch_norm: bool = True,
     out_norm: Literal["affine", "plain"] | None = None,
     out_bias: bool = True,
+    activation: Literal["relu", "gelu"] = "relu",
 ) -> nn.Sequential:
-    """Linear layers of `widths` (in, hidden ..., out) with batch norm and ReLU between them.
+    """Linear layers of `widths` (in, hidden ..., out) with batch norm and an activation between them.
 
     Args:
         batch_norm: normalise the hidden layers.
@@ -27,6 +35,8 @@ def mlp(
         MoCo v2   projector  mlp(D, D, 128, batch_norm=False)
         BYOL      projector  mlp(D, 4096, 256), predictor mlp(256, 4096, 256)
         SimSiam   projector  mlp(D, 2048, 2048, 2048, out_norm="plain"), predictor mlp(2048, 512, 2048)
+        MoCo v3   both of a ViT with out_norm="plain": mlp(D, 4096, 4096, 256), mlp(256, 4096, 256)
+        DINO      mlp(D, 2048, 2048, 256, batch_norm=False, activation="gelu"), then `Prototypes(256, 65_536)`
     """
     if len(widths) < 2:
         raise ValueError(f"mlp needs a width for its input and one for its output, not {widths}")
@@ -36,8 +46,32 @@ def mlp(
         layers.append(nn.Linear(d_in, d_out, bias=not batch_norm))
         if batch_norm:
             layers.append(nn.BatchNorm1d(d_out))
-        layers.append(nn.ReLU(inplace=True))
+        layers.append(ACTIVATIONS[activation]())
     layers.append(nn.Linear(*last, bias=out_bias and out_norm is None))
     if out_norm is not None:
         layers.append(nn.BatchNorm1d(widths[-1], affine=out_norm == "affine"))
     return nn.Sequential(*layers)
+
+
+class Prototypes(nn.Module):
+    """Cosines with K prototypes, `[B, D] -> [B, K]`: what comes in is normalised, and so are they.
+
+    Args:
+        fixed_lengths: prototypes are unit vectors; else each has a length that is learnt, 1 at first, by which its
+            cosine is multiplied (weight norm: Salimans & Kingma, NeurIPS 2016, eq. 2).
+
+    Raises `ManyviewsError` for fewer than two prototypes: there would be nothing to choose.
+    """
+
+    def __init__(self, dim: int, prototypes: int, fixed_lengths: bool = True):
+        super().__init__()
+        if prototypes < 2:
+            raise ManyviewsError(f"There must be at least two prototypes to choose from, not {prototypes}.")
+        self.direction_KD = nn.Parameter(nn.init.normal_(torch.empty(prototypes, dim)))
+        self.length_K1 = None if fixed_lengths else nn.Parameter(torch.ones(prototypes, 1))
+
+    def forward(self, z_BD: Tensor) -> Tensor:
+        w_KD = normalize(self.direction_KD, dim=1)
+        if self.length_K1 is not None:
+            w_KD = self.length_K1 * w_KD
+        return linear(normalize(z_BD, dim=1), w_KD)

@@ -1,4 +1,4 @@
-"""Views of several sizes through one network (multi-crop: SwAV, Caron et al., NeurIPS 2020, section 3.4)."""
+"""Views of several sizes through one network (multi-crop: SwAV, Caron et al., NeurIPS 2020, section 3.2)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from itertools import groupby
 
 import torch
 from torch import Tensor
+
+from manyviews.errors import ManyviewsError
+from manyviews.nets.encoder import Encoder, judging
+from manyviews.nets.watching import ReadsPatches
 
 
 def by_size(net: Callable[[Tensor], Tensor], views: Sequence[Tensor]) -> list[Tensor]:
@@ -19,3 +23,22 @@ def by_size(net: Callable[[Tensor], Tensor], views: Sequence[Tensor]) -> list[Te
         some = list(alike)
         outs += net(torch.cat(some)).chunk(len(some))
     return outs
+
+
+def local_side(net: Encoder, side: int, share: float) -> int:
+    """Pixels of a local crop's side: `share` of a global one's `side`, the nearest multiple of `net`'s patches.
+
+    Raises `ManyviewsError` where `net` cannot take it, which is tried.
+    """
+    patch = net.patch_size if isinstance(net, ReadsPatches) else 1
+    local = max(1, round(share * side / patch)) * patch
+    weight = next(net.parameters())
+    try:
+        with judging(net):
+            net(weight.new_zeros(1, net.in_channels, local, local))
+    except (ManyviewsError, AssertionError, RuntimeError, ValueError) as error:
+        raise ManyviewsError(
+            f"This net cannot take local crops of {local} pixels beside global ones of {side}: "
+            f"{str(error).partition(chr(10))[0]} Take another net, larger images, a larger share, or no local crops."
+        ) from error
+    return local

@@ -27,12 +27,12 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 class Net:
     """One network by name: how it is made, and what its paper says of it."""
 
-    make: Callable[..., nn.Module]  # images: make(in_channels=, size=, ...) -> Encoder; tokens: make(...)
+    make: Callable[..., nn.Module]  # images, sounds: make(in_channels=, size=, ...) -> Encoder; tokens: make(...)
     paper: str  # "He et al. 2016, table 1"
-    sees: Literal["images", "tokens", "two sequences"] = "images"
+    sees: Literal["images", "sounds", "tokens", "two sequences"] = "images"
     # a word after "/" -> options of `make`
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    size: int = 224  # side of an image in pixels, or tokens of a sequence, at which the cost is counted
+    size: int = 224  # side of an image in pixels, samples of a sound, or tokens, at which the cost is counted
     classes: int = 1000  # outputs of the linear classifier that the paper counts with an image encoder
     parameters: float | None = None  # as the paper states them, in millions; None where it does not
     multiply_adds: float | None = None  # as the paper states them ("FLOPs"), in billions

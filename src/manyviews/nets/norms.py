@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, TypeVar
 
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from manyviews.errors import ManyviewsError
+from manyviews.nets.encoder import Encoder
 
 Norm = Literal["batch", "group"]
 M = TypeVar("M", bound=nn.Module)
@@ -124,3 +126,33 @@ def _split(norm: nn.BatchNorm2d, splits: int) -> SplitBatchNorm:
     split.running_mean, split.running_var = norm.running_mean, norm.running_var
     split.num_batches_tracked = norm.num_batches_tracked
     return split.train(norm.training)
+
+
+def layer_norm(module: M) -> M:
+    """`module` with every `nn.BatchNorm2d` in it replaced by a layer norm: over the channels and cells of one item.
+
+    Submodules are replaced in place; other norms stay. An item's output then depends on no other item. Raises
+    `ManyviewsError` for batch norms of another kind, whose meaning a replacement would change.
+    """
+    if isinstance(module, nn.BatchNorm2d):
+        raise ValueError("cannot replace a batch norm in place; pass the net around it")
+    for name, child in module.named_children():
+        if not isinstance(child, nn.BatchNorm2d):
+            layer_norm(child)
+        elif type(child) in (nn.BatchNorm2d, SplitBatchNorm):
+            setattr(module, name, nn.GroupNorm(1, child.num_features, eps=child.eps, affine=child.affine))
+        else:
+            raise ManyviewsError(
+                f"This net's batch norm ({type(child).__name__}) cannot become a layer norm; take a net with plain ones."
+            )
+    return module
+
+
+def _with_layer_norm(inner: Callable[..., Encoder], *numbers: int, in_channels: int, size: int) -> Encoder:
+    """`layer_norm(NET)`."""
+    if numbers:
+        raise ManyviewsError(f"layer_norm(NET) takes no numbers, not {', '.join(map(str, numbers))}.")
+    return layer_norm(inner(in_channels=in_channels, size=size))
+
+
+AROUND = {"layer_norm": _with_layer_norm}

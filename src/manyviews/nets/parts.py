@@ -264,6 +264,9 @@ def kind(module: nn.Module) -> str:
             words = f"{_sides(module.kernel_size)} convolution, {module.out_channels:,} channels"
             words += f", stride {module.stride[0]}" if module.stride[0] > 1 else ""
             words += f", {module.groups} groups" if module.groups > 1 else ""
+        case nn.Conv1d():
+            words = f"convolution over {module.kernel_size[0]}, {module.out_channels:,} channels"
+            words += f", stride {module.stride[0]}" if module.stride[0] > 1 else ""
         case nn.Linear():
             words = f"linear, {module.in_features:,} to {module.out_features:,}"
         case nn.Embedding():

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from manyviews.nets.attention import Attention, Cache
-from manyviews.nets.dropout import dropout
+from manyviews.nets.dropout import drop_path, dropout
 from manyviews.nets.linear import Linear, linear
 from manyviews.nets.names import Names
 from manyviews.nets.net import Net
@@ -80,6 +80,7 @@ class Block(nn.Module):
     ):
         super().__init__()
         self.pre, self.dropout = norm == "pre", dropout
+        self.drop_path = 0.0  # chance that a sample goes around a sub-layer: `stochastic_depth` sets it
         self.norm1 = nn.LayerNorm(width, eps)
         self.attention = Attention(
             width, heads, head_width=head_width, dropout=attention_dropout, relative=relative
@@ -114,7 +115,15 @@ class Block(nn.Module):
         return self.norm2(x + drop(self.mlp(x)))
 
     def drop(self, y: Tensor) -> Tensor:
-        return dropout(y, self.dropout, self.training)
+        return drop_path(dropout(y, self.dropout, self.training), self.drop_path, self.training)
+
+
+def stochastic_depth(net: nn.Module, rate: float) -> None:
+    """From now on samples go around sub-layers of `net` while it trains: of its last block with probability `rate`, of
+    those before with less, in equal steps down to 0 for the first (Huang et al., ECCV 2016, arXiv:1603.09382)."""
+    blocks = [module for module in net.modules() if isinstance(module, Block)]
+    for layer, block in enumerate(blocks):
+        block.drop_path = rate * layer / max(1, len(blocks) - 1)
 
 
 class Blocks(nn.ModuleList):

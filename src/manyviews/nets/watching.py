@@ -1,7 +1,8 @@
 """What a net that reads patches looks at: numbers for pictures, from its attention and its positions.
 
 Papers   Attention distance, filters, similarity of positions: ViT (Dosovitskiy et al. 2021, arXiv:2010.11929), figures 7
-         and 11. Roll-out: Abnar, Zuidema, ACL 2020 (arXiv:2005.00928), section 3, with the mean over heads.
+         and 11. Roll-out: Abnar, Zuidema, ACL 2020 (arXiv:2005.00928), section 3, with the mean over heads. What each
+         head of the class token looks at: DINO (Caron et al., ICCV 2021, arXiv:2104.14294), figures 1 and 3.
 Shapes   B images, L layers, H heads, T tokens, N = h * w patches of P pixels, K components.
 """
 
@@ -109,6 +110,14 @@ def rollout_maps(looks: Sequence[Tensor], cells: tuple[int, int], first: int = 1
     whole_BTT = rollout(looks)
     row_BT = whole_BTT[:, 0] if first else whole_BTT.mean(dim=1)
     return row_BT[:, first:].unflatten(1, cells)
+
+
+def class_maps(looks_BHTT: Tensor, cells: tuple[int, int], first: int = 1) -> Tensor | None:
+    """What the class token looks at in one layer, `[B, H, h, w]`, by head; None without a class token.
+
+    A map sums to what the head leaves to patches: 1 but for the part that the class token keeps to itself.
+    """
+    return looks_BHTT[:, :, 0, first:].float().unflatten(2, cells) if first else None
 
 
 def filters(net: ReadsPatches, most: int = 28) -> Tensor | None:

@@ -3,17 +3,29 @@
 from manyviews.objectives.clusters import sinkhorn, soft_cross_entropy
 from manyviews.objectives.contrast import in_batch, info_nce, instance_softmax, nt_xent
 from manyviews.objectives.cosine import byol_loss, neg_cosine
-from manyviews.objectives.noise import log_normaliser, nce
+from manyviews.objectives.future import Foretold, Negatives, future
+from manyviews.objectives.noise import log_normaliser, nce, scores
+from manyviews.objectives.softened import softened_kl
+from manyviews.objectives.weak import components, nearest, several_positives, sup_con
 
 __all__ = [
+    "Foretold",
+    "Negatives",
     "byol_loss",
+    "components",
+    "future",
     "in_batch",
     "info_nce",
     "instance_softmax",
     "log_normaliser",
     "nce",
+    "nearest",
     "neg_cosine",
     "nt_xent",
+    "scores",
+    "several_positives",
     "sinkhorn",
     "soft_cross_entropy",
+    "softened_kl",
+    "sup_con",
 ]

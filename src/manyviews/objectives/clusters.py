@@ -16,8 +16,14 @@ def sinkhorn(score_BK: Tensor, epsilon: float, iterations: int = 3) -> Tensor:
 
     Q = exp(score / epsilon), normalised ``iterations`` times to columns (clusters) of sum 1 / K and rows (items) of sum
     1 / B. Returns ``[B, K]`` float32 whose rows sum to 1. Across ranks the items of all are shared out, each rank
-    getting its own rows back.
+    getting its own rows back. A row of -inf takes part in nothing; its code is all zeros.
+
+    Sums run in float64: exp(1 / epsilon) spans more than half precision has, and ranks add up in another order.
     """
+    if epsilon <= 0 or iterations < 1:
+        raise ValueError(
+            f"Sinkhorn needs an epsilon above zero and at least one iteration, not {epsilon} and {iterations}."
+        )
     log_BK = score_BK.double() / epsilon
     highest = log_BK.max()
     highest = distributed.gather(highest[None]).max()  # one shift for all: it cancels

@@ -13,26 +13,31 @@ from manyviews import distributed
 from manyviews.objectives.tiles import LogSumExp, SymmetricLogSumExp
 
 
-def nt_xent(z_a_ND: Tensor, z_b_ND: Tensor, temperature: float) -> Tensor:
+def nt_xent(z_a_ND: Tensor, z_b_ND: Tensor, temperature: float, memory_KD: Tensor | None = None) -> Tensor:
     """Normalised temperature-scaled cross entropy: SimCLR (Chen et al., ICML 2020, eq. 1), a scalar.
 
     Row i of ``z_a_ND`` and of ``z_b_ND`` are two views of item i, ``[N, D]`` each, of any length: they are normalised
     here. Every one of the 2N rows is an anchor once; its negatives are the 2N - 2 rows of other items. Across ranks
     negatives come from all ranks, with their gradients, and the loss is the mean over this rank's own anchors.
-    Temperatures are safe down to where 1 / temperature overflows.
+    Temperatures are safe down to where 1 / temperature overflows. The unit rows of ``memory_KD``, where there are
+    any, are negatives of every anchor too, without gradient (SimCLR v2, arXiv:2006.10029, section 3.1).
     """
     check(temperature, z_a_ND, z_b_ND)
     a_ND, b_ND = _unit(z_a_ND), _unit(z_b_ND)
     positive_N = (a_ND * b_ND).sum(1) / temperature
     pairs = a_ND.shape[0]
     if distributed.world_size() == 1:
-        negative_M = cast(Tensor, SymmetricLogSumExp.apply(torch.cat([a_ND, b_ND]), 1 / temperature))
-        return _contrast(positive_N.repeat(2), negative_M)
+        z_MD = torch.cat([a_ND, b_ND])
+        negative_M = cast(Tensor, SymmetricLogSumExp.apply(z_MD, 1 / temperature))
+        return _contrast(positive_N.repeat(2), _and_memory(negative_M, z_MD, memory_KD, temperature))
     everyone = torch.cat([distributed.gather_with_grad(a_ND), distributed.gather_with_grad(b_ND)])
     own = distributed.rank() * pairs
     skip = (own, own + distributed.world_size() * pairs)  # where an anchor's first and second view stand
     negative_a_N, negative_b_N = (
-        cast(Tensor, LogSumExp.apply(z_ND, everyone, 1 / temperature, skip)) for z_ND in (a_ND, b_ND)
+        _and_memory(
+            cast(Tensor, LogSumExp.apply(z_ND, everyone, 1 / temperature, skip)), z_ND, memory_KD, temperature
+        )
+        for z_ND in (a_ND, b_ND)
     )
     return (_contrast(positive_N, negative_a_N) + _contrast(positive_N, negative_b_N)) / 2
 
@@ -78,6 +83,14 @@ def instance_softmax(v_BD: Tensor, bank_ND: Tensor, index_B: Tensor, temperature
     own_B = (v_BD * bank_ND[index_B]).sum(1) / temperature
     all_B = cast(Tensor, LogSumExp.apply(v_BD, bank_ND, 1 / temperature, ()))
     return (all_B - own_B).mean()
+
+
+def _and_memory(negative_B: Tensor, z_BD: Tensor, memory_KD: Tensor | None, temperature: float) -> Tensor:
+    """The log-sum-exp of more negatives: those so far, and the rows of a memory."""
+    if memory_KD is None:
+        return negative_B
+    remembered = cast(Tensor, LogSumExp.apply(z_BD, precise(memory_KD.detach()), 1 / temperature, ()))
+    return torch.logaddexp(negative_B, remembered)
 
 
 def _contrast(positive_B: Tensor, negative_B: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Noise-contrastive estimation: tell the data from noise, one at a time, where a softmax over all would cost too much.
 
 Papers   Gutmann & Hyvärinen, AISTATS 2010; over stored instances: InstDisc (Wu et al., CVPR 2018, eq. 4 to 8).
-Shapes   B queries, m noise samples a query, N items of the data set.
+Shapes   B queries, m noise samples a query, N items of the data set, D embedding.
 """
 
 import math
@@ -11,6 +11,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from manyviews import distributed
+from manyviews.objectives.contrast import precise
+
+# Picking m rows of D numbers for each query costs memory and time in proportion to m D, multiplying by all N rows in
+# proportion to N: below this many rows for each one picked, all of them are the cheaper way, and the smaller for D > 32.
+ALL_ROWS = 32
+
+
+def scores(v_BD: Tensor, bank_ND: Tensor, index_Bm: Tensor, temperature: float) -> Tensor:
+    """v . v_j / temperature for the items j of ``index_Bm``, ``[B, m]``; only v gets a gradient."""
+    v_BD, bank_ND = precise(v_BD) / temperature, precise(bank_ND.detach())
+    with torch.autocast(v_BD.device.type, enabled=False):  # a score is an exponent
+        if bank_ND.shape[0] <= ALL_ROWS * index_Bm.shape[1]:
+            return (v_BD @ bank_ND.T).gather(1, index_Bm)
+        return torch.bmm(bank_ND[index_Bm], v_BD[:, :, None]).squeeze(2)
 
 
 def nce(positive_B: Tensor, noise_Bm: Tensor, log_z: Tensor, items: int) -> Tensor:
@@ -18,7 +32,7 @@ def nce(positive_B: Tensor, noise_Bm: Tensor, log_z: Tensor, items: int) -> Tens
 
     Args:
         positive_B: v . v_i / temperature.
-        noise_Bm: v . v_j / temperature of items j drawn uniformly from all.
+        noise_Bm: v . v_j / temperature of items j drawn uniformly from all (`scores`).
         log_z: log of the normalising constant Z, a scalar (`log_normaliser`); eq. 8 keeps it fixed.
         items: N.
     """

@@ -6,7 +6,7 @@ Shapes   N pairs, M = 2N anchors, B queries, K keys, D embedding; s_ij = cos(i, 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -29,7 +29,7 @@ class SymmetricLogSumExp(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, z_MD: Tensor, scale: float) -> Tensor:
-        sums = _Sums(z_MD, scale)
+        sums = _Sums(z_MD, scale > UNSHIFTED)
         for i, j, s in _tiles(z_MD, z_MD, scale, _own_item(z_MD), upper=True):
             if sums.shifted:
                 sums.add(i, (s - sums.shift(i, s)).exp2_())
@@ -70,11 +70,7 @@ class LogSumExp(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q_BD: Tensor, k_KD: Tensor, scale: float, skip: tuple[int, ...]) -> Tensor:
-        sums = _Sums(q_BD, scale, means=ctx.needs_input_grad[0])
-        for i, j, s in _tiles(q_BD, k_KD, scale, skip):
-            if sums.shifted:
-                s.sub_(sums.shift(i, s))
-            sums.add(i, s.exp2_(), k_KD[j])
+        sums = _looked_up(q_BD, k_KD, scale, skip, scale > UNSHIFTED, means=ctx.needs_input_grad[0])
         ctx.save_for_backward(q_BD, k_KD, sums.top_B, sums.sum_B, sums.sum_BD)
         ctx.scale, ctx.skip = scale, skip
         return sums.log()
@@ -84,16 +80,60 @@ class LogSumExp(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, grad_B: Tensor
     ) -> tuple[Tensor | None, Tensor | None, None, None]:
-        q_BD, k_KD, top_B, sum_B, sum_BD = ctx.saved_tensors
-        weight_B = _share(grad_B, sum_B) * ctx.scale
-        dq_BD = None if sum_BD is None else sum_BD * weight_B[:, None]
-        if not ctx.needs_input_grad[1]:
-            return dq_BD, None, None, None
-        dk_KD = torch.zeros_like(k_KD)
-        for i, j, s in _tiles(q_BD, k_KD, ctx.scale, ctx.skip):
-            s.sub_(top_B[i, None]).exp2_().mul_(weight_B[i, None])
-            dk_KD[j].addmm_(s.T, q_BD[i])
-        return dq_BD, dk_KD, None, None
+        return (
+            *_gradients(grad_B, ctx.saved_tensors, ctx.scale, ctx.skip, ctx.needs_input_grad[1]),
+            None,
+            None,
+        )
+
+
+class LargestAndLogSumExp(torch.autograd.Function):
+    """``[B, D], [K, D], [B] -> [B], [B]``: the largest of q_i . k_j over all keys j but ``own_B[i]``, without gradient,
+    and log sum_j exp(q_i . k_j) over the same, for rows of any length: `LogSumExp` where scores know no bound.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, q_BD: Tensor, k_KD: Tensor, own_B: Tensor) -> tuple[Tensor, Tensor]:
+        sums = _looked_up(q_BD, k_KD, 1.0, own_B, True, means=ctx.needs_input_grad[0])
+        ctx.save_for_backward(q_BD, k_KD, sums.top_B, sums.sum_B, sums.sum_BD, own_B)
+        largest_B = sums.top_B / LOG2_E
+        ctx.mark_non_differentiable(largest_B)
+        return largest_B, sums.log()
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, _: Tensor, grad_B: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, None]:
+        *saved, own_B = ctx.saved_tensors
+        return *_gradients(grad_B, saved, 1.0, own_B, ctx.needs_input_grad[1]), None
+
+
+def _looked_up(
+    q_BD: Tensor, k_KD: Tensor, scale: float, skip: tuple[int, ...] | Tensor, shifted: bool, means: bool
+) -> "_Sums":
+    sums = _Sums(q_BD, shifted, means)
+    for i, j, s in _tiles(q_BD, k_KD, scale, skip):
+        if sums.shifted:
+            s.sub_(sums.shift(i, s))
+        sums.add(i, s.exp2_(), k_KD[j])
+    return sums
+
+
+def _gradients(
+    grad_B: Tensor, saved: Sequence[Tensor], scale: float, skip: tuple[int, ...] | Tensor, by_keys: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """What a look-up sends back to its queries and keys."""
+    q_BD, k_KD, top_B, sum_B, sum_BD = saved
+    weight_B = _share(grad_B, sum_B) * scale
+    dq_BD = None if sum_BD is None else sum_BD * weight_B[:, None]
+    if not by_keys:
+        return dq_BD, None
+    dk_KD = torch.zeros_like(k_KD)
+    for i, j, s in _tiles(q_BD, k_KD, scale, skip):
+        s.sub_(top_B[i, None]).exp2_().mul_(weight_B[i, None])
+        dk_KD[j].addmm_(s.T, q_BD[i])
+    return dq_BD, dk_KD
 
 
 def _own_item(z_MD: Tensor) -> tuple[int, int, int]:
@@ -109,10 +149,10 @@ def _share(grad_B: Tensor, sum_B: Tensor) -> Tensor:
 
 class _Sums:
     """Sums of 2^(s - top) per row, added tile by tile; ``top`` is the row's largest s so far, or 0 throughout where
-    temperatures are so high that no shift is needed. With ``means``, keys weighted alike are summed as well."""
+    scores are so small that no shift is needed. With ``means``, keys weighted alike are summed as well."""
 
-    def __init__(self, rows_BD: Tensor, scale: float, means: bool = False) -> None:
-        self.shifted = scale > UNSHIFTED
+    def __init__(self, rows_BD: Tensor, shifted: bool, means: bool = False) -> None:
+        self.shifted = shifted
         lowest = torch.finfo(rows_BD.dtype).min if self.shifted else 0.0
         self.top_B = torch.full_like(rows_BD[:, 0], lowest)
         self.sum_B = torch.zeros_like(self.top_B)
@@ -139,9 +179,9 @@ class _Sums:
 
 
 def _tiles(
-    q_BD: Tensor, k_KD: Tensor, scale: float, skip: tuple[int, ...], upper: bool = False
+    q_BD: Tensor, k_KD: Tensor, scale: float, skip: tuple[int, ...] | Tensor, upper: bool = False
 ) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Tiles of s in bits (times log2 e), one buffer for all; -inf where query i meets key ``i + offset``.
+    """Tiles of s in bits (times log2 e), one buffer for all; -inf where query i meets key ``i + offset``, or ``skip[i]``.
 
     In bits because 2^s costs a quarter of e^s on a CPU, far less still where s underflows. ``upper``: only j >= i.
     """
@@ -152,7 +192,17 @@ def _tiles(
         for j in range(i if upper else 0, k_KD.shape[0], size):
             q, k = scaled_BD[i : i + size], k_KD[j : j + size]
             s = torch.mm(q, k.T, out=buffer[: q.shape[0] * k.shape[0]].view(q.shape[0], k.shape[0]))
-            for offset in skip:
-                if -q.shape[0] < i + offset - j < k.shape[0]:
-                    s.diagonal(i + offset - j).fill_(float("-inf"))
+            if isinstance(skip, Tensor):
+                _leave_out(s, skip[i : i + size] - j)
+            else:
+                for offset in skip:
+                    if -q.shape[0] < i + offset - j < k.shape[0]:
+                        s.diagonal(i + offset - j).fill_(float("-inf"))
             yield slice(i, i + size), slice(j, j + size), s
+
+
+def _leave_out(s_BK: Tensor, column_B: Tensor) -> None:
+    """-inf in each row's column, where the tile has it; without asking the device which these are."""
+    inside_B1 = ((column_B >= 0) & (column_B < s_BK.shape[1]))[:, None]
+    column_B1 = column_B.clamp(0, s_BK.shape[1] - 1)[:, None]
+    s_BK.scatter_(1, column_B1, s_BK.gather(1, column_B1).masked_fill_(inside_B1, float("-inf")))

@@ -12,6 +12,7 @@ from manyviews.report.numbers import number, short, ticks
 from manyviews.report.sheet import grid
 from manyviews.report.story import Gaze
 
+HEAD_SIDE = 64  # pixels of an image beside its heads' maps, at least
 PLACES = 8  # cells a side whose similarities are shown: of more, some are left out
 RAMP = ((0.0, (29, 37, 80)), (0.5, (76, 111, 200)), (1.0, (253, 243, 196)))  # of a heat map
 
@@ -22,6 +23,7 @@ def gaze_pictures(found: Gaze) -> list[Markup | None]:
     return [
         _distance(found),
         _rollout(found),
+        _heads(found),
         el("div", tiles, class_="columns tiles") if tiles else None,
     ]
 
@@ -83,6 +85,23 @@ def _rollout(found: Gaze) -> Markup:
         ),
         el("div", pairs, class_="looks"),
     )
+
+
+def _heads(found: Gaze) -> Markup | None:
+    """A row for each image: itself, and once for each head what the class token looks at in the last layer."""
+    if found.heads is None:
+        return None
+    rows = [
+        torch.stack([image, *[lit(image, map_hw) for map_hw in maps]])
+        for image, maps in zip(found.images, found.heads, strict=True)
+    ]
+    shown, heads = torch.cat(rows), found.heads.shape[1]
+    large = max(1, HEAD_SIDE // shown.shape[-1])
+    shown = shown.repeat_interleave(large, 2).repeat_interleave(large, 3)
+    note = (
+        f"An image, and beside it what each of {heads} heads of the last layer looks at for the class token."
+    )
+    return _tiles("What the heads look at", grid(shown, columns=1 + heads, gap=3), note)
 
 
 def lit(image_3HW: Tensor, map_hw: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """From a run's folder and its data to the page that tells it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from manyviews.nets.encoder import Encoder
 from manyviews.nets.watching import (
     ReadsPatches,
     attention_distance,
+    class_maps,
     filters,
     position_similarity,
     rollout_maps,
@@ -24,7 +26,7 @@ from manyviews.report.page import write
 from manyviews.report.story import Atlas, Confusion, Curve, Figure, Gaze, Neighbours, Story
 from manyviews.rng import generator
 from manyviews.runs import Run
-from manyviews.views import picture, plain
+from manyviews.views import picture, pictures, plain, view_pictures
 
 SHEET = 8  # items whose views are shown
 POINTS = 1_000  # of the map
@@ -45,6 +47,7 @@ def tell(run: Run, train: ImageSet, test: ImageSet | None) -> Story:
     """The story of a finished run. Neighbours and map are of ``test``, or of ``train`` where there is no test set."""
     shown = _some(test if test is not None else train, POINTS, run.size)
     h_ND = embed_all(run.embedder, shown).h_ND
+    shown = _to_look_at(shown)
     figures = run.results().get("figures", {})
     rows = run.metrics()
     title, _, claim = run.paper.title.partition(":")
@@ -137,14 +140,22 @@ def _some(data: ImageSet, count: int, size: int) -> ImageSet:
     return some if some.pixels is not None else some.resident(2 * size)
 
 
+def _to_look_at(data: ImageSet) -> ImageSet:
+    """The set with pictures in the place of what cannot be seen: sounds as their spectrograms."""
+    if data.kind == "images":
+        return data
+    assert data.pixels is not None
+    return replace(data, pixels=pictures(data.pixels), kind="images", rate=None)
+
+
 def _sheet(run: Run, train: ImageSet) -> Tensor:
     """Items as they are, each beside the views that the method learned from: uint8 ``[R, 1 + V, 3, S, S]``."""
     some = _some(train, SHEET, run.size)
     assert some.pixels is not None
     views = run.build(train).views()
-    seen = [picture(view) for view in views(some.pixels, views.draw(len(some), "report"))]
+    seen = [view_pictures(view) for view in views(some.pixels, views.draw(len(some), "report"))]
     side = max(view.shape[-1] for view in seen)
-    return torch.stack([_square(images, side) for images in (some.pixels, *seen)], dim=1)
+    return torch.stack([_square(images, side) for images in (pictures(some.pixels), *seen)], dim=1)
 
 
 def _square(image_B3HW: Tensor, side: int) -> Tensor:
@@ -186,7 +197,7 @@ def gaze(encoder: Encoder, image_N3HW: Tensor, size: int) -> Gaze | None:
         return None
     device = next(encoder.parameters()).device
     image_N3HW, cells = image_N3HW[:WATCHED], encoder.cells_of(size, size)
-    total, maps = torch.zeros(()), []
+    total, maps, heads = torch.zeros(()), [], []
     for batch in image_N3HW.split(AT_ONCE):
         looks = watch(encoder, plain(batch.to(device), size))
         if not looks:
@@ -194,12 +205,15 @@ def gaze(encoder: Encoder, image_N3HW: Tensor, size: int) -> Gaze | None:
         far = [attention_distance(layer, cells, encoder.patch_size, encoder.first) for layer in looks]
         total = total + torch.stack(far).cpu() * len(batch) / len(image_N3HW)
         maps.append(rollout_maps([layer[:ROLLED] for layer in looks], cells, encoder.first).cpu())
+        if (by_head := class_maps(looks[-1], cells, encoder.first)) is not None:
+            heads.append(by_head.cpu())
     found = filters(encoder)
     similarity = position_similarity(encoder)
     return Gaze(
         distance=total,
         images=picture(plain(image_N3HW[:ROLLED], size)).cpu(),
         rollout=torch.cat(maps)[:ROLLED],
+        heads=torch.cat(heads)[:ROLLED] if heads else None,
         filters=None if found is None or found.shape[1] not in (1, 3) else as_pictures(found.cpu()),
         similarity=None if similarity is None else similarity.cpu(),
     )

@@ -143,6 +143,8 @@ class Gaze:
     """uint8 ``[B, 3, S, S]``"""
     rollout: Tensor
     """float ``[B, h, w]``: what of each image is in its embedding"""
+    heads: Tensor | None = None
+    """float ``[B, H, h, w]``: what each head of the last layer looks at for the class token"""
     filters: Tensor | None = None
     """uint8 ``[K, 3, P, P]``: components of what patches are projected on"""
     similarity: Tensor | None = None
@@ -158,6 +160,8 @@ class Gaze:
             )
         if self.rollout.ndim != 3 or len(self.rollout) != len(self.images):
             raise ValueError(f"gaze.rollout is {list(self.rollout.shape)} for {len(self.images)} images.")
+        if self.heads is not None and (self.heads.ndim != 4 or len(self.heads) != len(self.images)):
+            raise ValueError(f"gaze.heads is {list(self.heads.shape)} for {len(self.images)} images.")
         grid = None if self.similarity is None else tuple(self.similarity.shape)
         if grid is not None and (len(grid) != 4 or grid[:2] != grid[2:]):
             raise ValueError(f"gaze.similarity is {list(grid)} and must be [h, w, h, w].")

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from manyviews import distributed
+from manyviews.machine import PeakMemory
 from manyviews.training import checkpoint, sharding
 from manyviews.training.loop import Moment
 
@@ -41,6 +42,7 @@ class Log:
         self.path, self.board_folder, self.every = folder / "metrics.jsonl", folder / "tensorboard", every
         self.last, self.board = 0.0, None
         self.seen: tuple[int, float] | None = None
+        self.memory = PeakMemory()
         _drop_after(self.path, step)
 
     def __call__(self, moment: Moment) -> None:
@@ -61,6 +63,7 @@ class Log:
             "items_per_s": speed and round(speed, 1),
             "lr": moment.lr,
             "loss": float(moment.loss),
+            "memory_mib": self.memory.mib(),
             **{
                 name: value if isinstance(value, (str, int)) else float(value)
                 for name, value in moment.log.items()

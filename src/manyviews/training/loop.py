@@ -10,13 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from manyviews import distributed
-from manyviews.data import Drawn, ImageSet, Skipped, batches, steps_per_epoch
+from manyviews.data import Drawn, ImageSet, Skipped, batches, require, steps_per_epoch
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation.features import EncoderEmbedder, embed_all
 from manyviews.method import Batch, Method, Out
+from manyviews.nets.encoder import encoders
 from manyviews.recipe import Budget, Recipe
 from manyviews.rng import seed_of
 from manyviews.training import sharding
+from manyviews.training.boxes import Boxes
 from manyviews.training.optimisers import optimiser, set_rate
 from manyviews.training.pieces import merged, pieces
 
@@ -90,7 +92,7 @@ class Loop:
     skipped: Skipped = field(default_factory=Skipped)
 
     def __post_init__(self) -> None:
-        recipe = self.recipe
+        recipe, self.skipped.kind = self.recipe, self.data.kind
         self.epoch = steps_per_epoch(len(self.data), recipe.batch)
         self.length = Length.of(recipe, self.epoch)
         self.device = next(self.method.parameters()).device
@@ -100,13 +102,19 @@ class Loop:
                 f"A batch of {recipe.batch} does not divide among {distributed.world_size()} devices; "
                 "choose a multiple"
             )
+        self.senses = self.method.senses(self.method.config)
+        require(self.data, self.senses)
         distributed.synchronise(self.method)
         self.sharded = recipe.shard and distributed.world_size() > 1
         if recipe.channels_last and not self.sharded:  # FSDP2 wants its weights contiguous
             self.method.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.boxes = None
+        if recipe.crops == "contrastive":
+            self.boxes = Boxes(self.method, self.data, recipe, self.views, self.length.steps, self.epoch)
         self.plain = copy.deepcopy(self.method) if self.sharded else self.method  # never split
         if recipe.compile:
-            self.method.encoder.compile()
+            for encoder in encoders(self.method):
+                encoder.compile()
         self.compute = self._across_devices()
         self.optimiser = optimiser(self.method, recipe)
 
@@ -131,11 +139,14 @@ class Loop:
             "seconds": self.seconds,
             "method": sharding.whole(self.method.state_dict(), self.sharded),
             "optimiser": sharding.whole(self.optimiser.state_dict(), self.sharded),
+            "boxes": self.boxes and self.boxes.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from what ``state()`` gave."""
         self.step, self.seconds = state["step"], state["seconds"]
+        if self.boxes:
+            self.boxes.restore(state["boxes"])
         if self.sharded:
             return sharding.restore(self.method, self.optimiser, state)
         self.method.load_state_dict(state["method"])
@@ -164,6 +175,8 @@ class Loop:
             if self.step % self.epoch == 0:
                 torch.manual_seed(seed_of(self.recipe.seed, "epoch", self.step // self.epoch))
                 self.method.before_epoch(self.step // self.epoch, self._embed)
+                if self.boxes and (due := self.boxes.due(progress)) > self.boxes.found:
+                    self.boxes.find(self.whole().encoder, due)
             lr = set_rate(self.optimiser, self.recipe, progress)
             out = self._advance(drawn, progress)
             check(before, self.data)  # one step late, so that the device is never waited for
@@ -191,6 +204,7 @@ class Loop:
             workers=self.workers,
             device=self.device,
             skipped=self.skipped,
+            senses=self.senses,
         )
 
     def _advance(self, drawn: Drawn, progress: float) -> Out:
@@ -213,14 +227,17 @@ class Loop:
         draws = self.views.draw(self.recipe.batch, self.recipe.seed, "views", drawn.step).rows(
             first, first + share
         )
+        if self.boxes:
+            draws = self.boxes.focused(draws, drawn.index)
         if drawn.image is not None:
             views = self.views(drawn.image, draws)
         else:
             assert drawn.crops is not None
             views = self.views.finish(drawn.crops, draws)
-        if self.recipe.channels_last:
+        if self.recipe.channels_last and self.data.kind == "images":
             views = [view.contiguous(memory_format=torch.channels_last) for view in views]
-        return Batch(views, drawn.index, drawn.label if self.method.supervised else None)
+        senses = {name: self.views.cropped(sense, draws) for name, sense in drawn.senses.items()}
+        return Batch(views, drawn.index, drawn.label if self.method.supervised else None, senses)
 
     def _backward(self, batch: Batch, progress: float) -> Out:
         bf16 = self.recipe.precision == "bf16"
@@ -230,8 +247,14 @@ class Loop:
         return out
 
     def _embed(self) -> Tensor:
+        """Every item's features, a row each; those of an image that cannot be read are the mean of all others."""
         embedder = EncoderEmbedder(self.whole().encoder, self.method.spec.size, self.device)
-        return embed_all(embedder, self.data).h_ND
+        found = embed_all(embedder, self.data)
+        if found.index is None:
+            return found.h_ND
+        h_ND = found.h_ND.mean(0).repeat(len(self.data), 1)
+        h_ND[found.index] = found.h_ND
+        return h_ND
 
     def _tell(self, out: Out, progress: float, lr: float, ends: str | None) -> None:
         moment = Moment(

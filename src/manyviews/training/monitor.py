@@ -14,7 +14,7 @@ from manyviews.method import Method
 from manyviews.nets.encoder import judging
 from manyviews.rng import generator
 from manyviews.training.loop import Moment
-from manyviews.views import Views
+from manyviews.views import views_of
 
 QUERIES = 512  # images whose representation is looked at; where they have labels, a kNN among
 BANK = 2048  # others of the training set guesses theirs: a trend, not a result
@@ -29,7 +29,7 @@ class Monitor:
 
     def __init__(self, method: Method, data: ImageSet, history: Sequence[LabelFree] = ()) -> None:
         self.data, self.history, self.next = data, list(history), 1
-        self.view = Views(method.views().views[0])
+        self.view = views_of(method.views().views[0])
         order = torch.randperm(len(data), generator=generator("monitor", len(data)))
         count = min(QUERIES, max(2, len(data) // 4))
         self.queries, self.bank = order[:count], order[count : count + BANK]

@@ -101,9 +101,8 @@ def over(parts: Iterable[Any], recipe: Recipe) -> torch.optim.Optimizer:
         case "gd":
             return torch.optim.SGD(parts, **common, fused=whole)
         case "sgd" | "nesterov":
-            return torch.optim.SGD(
-                parts, **common, momentum=inertia, nesterov=name == "nesterov", fused=whole
-            )
+            sgd = torch.optim.SGD(parts, **common, momentum=inertia, nesterov=name == "nesterov", fused=whole)
+            return _moving(sgd) if whole and inertia else sgd
         case "adagrad":
             return torch.optim.Adagrad(parts, **common)
         case "rmsprop":
@@ -130,3 +129,12 @@ def set_rate(optimiser: torch.optim.Optimizer, recipe: Recipe, progress: float) 
                 1 + math.cos(math.pi * progress)
             )
     return lr
+
+
+def _moving(sgd: torch.optim.SGD) -> torch.optim.SGD:
+    """`sgd` with a velocity of 0 for every weight: its first step is the same, and torch's fused one, which has to find
+    all velocities or none, can begin with a weight later than with others, where a method froze it at first."""
+    for group in sgd.param_groups:
+        for w in group["params"]:
+            sgd.state[w]["momentum_buffer"] = torch.zeros_like(w)
+    return sgd

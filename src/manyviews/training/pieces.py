@@ -1,5 +1,7 @@
 """A batch in pieces, where memory is short: cut before the loss, and one record of the step after it."""
 
+from typing import Any
+
 import torch
 
 from manyviews.errors import ManyviewsError
@@ -21,6 +23,7 @@ def pieces(batch: Batch, count: int) -> list[Batch]:
             [v[rows] for v in batch.views],
             batch.index[rows],
             None if batch.label is None else batch.label[rows],
+            {name: [view[rows] for view in views] for name, views in batch.senses.items()},
         )
         for rows in cut
     ]
@@ -30,6 +33,15 @@ def merged(outs: list[Out]) -> Out:
     """One record of a step from those of its pieces: mean loss, carried rows in order."""
     if len(outs) == 1:
         return outs[0]
-    carry = None if outs[0].carry is None else torch.cat([out.carry for out in outs])  # pyright: ignore[reportArgumentType]
+    carry = _joined([out.carry for out in outs])
     log = {name: torch.stack([out.log[name] for out in outs]).mean() for name in outs[0].log}
     return Out(torch.stack([out.loss.detach() for out in outs]).mean(), log, carry, outs[0].z)
+
+
+def _joined(carried: list[Any]) -> Any:
+    """What all pieces carry, rows in order: of each tensor, where there are several."""
+    if carried[0] is None:
+        return None
+    if isinstance(carried[0], tuple):
+        return tuple(torch.cat(parts) for parts in zip(*carried, strict=True))
+    return torch.cat(carried)

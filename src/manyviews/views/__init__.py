@@ -1,6 +1,40 @@
 """How one item becomes many views: batched, on the device, one set of parameters per sample."""
 
-from manyviews.views.pipeline import MEAN, STD, Views, normalise, picture, plain
+from manyviews.views.kinds import (
+    CHANNELS,
+    Kind,
+    Looks,
+    kind_of,
+    nothing,
+    pictures,
+    plain,
+    view_pictures,
+    views_of,
+)
+from manyviews.views.pipeline import MEAN, STD, Views, normalise, picture
 from manyviews.views.view import Draws, Matrix, View
+from manyviews.views.waves import Wave, Waves, centred, spectrogram
 
-__all__ = ["MEAN", "STD", "Draws", "Matrix", "View", "Views", "normalise", "picture", "plain"]
+__all__ = [
+    "CHANNELS",
+    "MEAN",
+    "STD",
+    "Draws",
+    "Kind",
+    "Looks",
+    "Matrix",
+    "View",
+    "Views",
+    "Wave",
+    "Waves",
+    "centred",
+    "kind_of",
+    "normalise",
+    "nothing",
+    "picture",
+    "pictures",
+    "plain",
+    "spectrogram",
+    "view_pictures",
+    "views_of",
+]

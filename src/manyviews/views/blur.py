@@ -3,6 +3,8 @@
 Shapes: n samples, S side of the view, K kernel side, R its radius.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -27,6 +29,14 @@ def blur_(x: Tensor, rows: Tensor, sigma: Tensor, kernel: int) -> None:
     rows, taps = rows.to(x.device), taps.to(x.device)
     method = _blur_shifted if kernel // 2 <= SHIFTED_RADIUS else _blur_dense
     x.index_copy_(0, rows, method(x.index_select(0, rows), taps))
+
+
+def low_pass(x: Tensor, sigma: float) -> Tensor:
+    """``[n, C, S, S]`` of any values blurred by one Gaussian of ``sigma`` pixels, cut at three of them."""
+    side = x.shape[-1]
+    radius = min(side - 1, math.ceil(3 * sigma))
+    G_SS = blur_matrices(gaussian_taps(torch.tensor([sigma]), 2 * radius + 1), side)[0].to(x)
+    return G_SS @ x @ G_SS.T
 
 
 def gaussian_taps(sigma: Tensor, kernel: int) -> Tensor:

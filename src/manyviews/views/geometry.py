@@ -9,19 +9,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from manyviews.views.contrastive_crop import Focus
 from manyviews.views.view import AREA, ASPECT, LEFT, TOP, View
 
 # On the CPU, resampling by matrices wins for small images; torch's own antialiased resize for large ones.
 MATRIX_SIDE = 64
 
 
-def crop_boxes(view: View, uniforms: Tensor, height: int, width: int) -> Tensor:
+def crop_boxes(view: View, uniforms: Tensor, height: int, width: int, focus: Focus | None = None) -> Tensor:
     """Where each sample is cropped: int64 ``[B, 4]`` of top, left, height, width, in pixels.
 
     torchvision's RandomResizedCrop (Inception's crop): the first of ten proposals that fits, else the
     central crop of the nearest allowed ratio. With ``scale``, the square that a crop of the view's side would cut from
     the image once its short side is S: no pixel is resampled twice; its place is that in the `bordered` image.
-    Otherwise the central square.
+    Otherwise the central square. With ``focus``, Inception's crop has its centre where that says.
     """
     batch = len(uniforms)
     if view.scale is not None:
@@ -37,8 +38,11 @@ def crop_boxes(view: View, uniforms: Tensor, height: int, width: int) -> Tensor:
     fits_BT = (w_BT > 0) & (w_BT <= width) & (h_BT > 0) & (h_BT <= height)
     first_B1 = fits_BT.to(torch.uint8).argmax(1, keepdim=True)
     h, w = h_BT.gather(1, first_B1)[:, 0], w_BT.gather(1, first_B1)[:, 0]
-    top = ((height - h + 1) * u[:, TOP]).floor()
-    left = ((width - w + 1) * u[:, LEFT]).floor()
+    if focus is None:
+        top = ((height - h + 1) * u[:, TOP]).floor()
+        left = ((width - w + 1) * u[:, LEFT]).floor()
+    else:
+        top, left = focus.along(0, height, h, u[:, TOP]), focus.along(1, width, w, u[:, LEFT])
     boxes = torch.stack([top, left, h, w], 1).long()
     fallback = torch.tensor(_central_box(view.ratio, height, width))
     return torch.where(fits_BT.any(1, keepdim=True), boxes, fallback)
@@ -60,7 +64,7 @@ def border_of(view: View, height: int, width: int) -> int:
 
 
 def bordered(view: View, image: Tensor, colour: tuple[float, ...]) -> Tensor:
-    """uint8 ``[..., 3, H, W]`` with the view's padding around it, of ``colour`` in [0, 1]."""
+    """uint8 ``[..., C, H, W]`` with the view's padding around it, of ``colour`` in [0, 1]."""
     border = border_of(view, *image.shape[-2:])
     if border == 0:
         return image

@@ -5,7 +5,6 @@ Shapes: V views, B samples, R = V B rows of equal size that are processed togeth
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
 from functools import cache
 
 import numpy
@@ -13,8 +12,9 @@ import torch
 from torch import Tensor
 
 from manyviews.rng import generator
-from manyviews.views import blur, colour, geometry
-from manyviews.views.view import BLUR, FLIP, GREY, SIGMA, SOLARISE, Draws, View, draw_uniforms
+from manyviews.views import blur, colour, geometry, randaugment
+from manyviews.views.look import Look
+from manyviews.views.view import FLIP, Draws, View, draw_uniforms
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, red green blue, in [0, 1]
 STD = (0.229, 0.224, 0.225)
@@ -23,43 +23,11 @@ STD = (0.229, 0.224, 0.225)
 CHUNK_BYTES = {"cpu": 2**22, "other": 2**29}
 
 
-@dataclass(frozen=True)
-class Look:
-    """What happens to each row after the crop: decisions on the CPU, one entry a row."""
-
-    factors: Tensor  # [R, 4] float32
-    orders: Tensor  # [R] int64
-    grey: Tensor  # [R] bool
-    blur: Tensor  # [R] bool
-    sigma: Tensor  # [R] float32
-    solarise: Tensor  # [R] bool
-    shift: Tensor  # [R, 3] float32, added to the colours
-
-    @staticmethod
-    def of(view: View, uniforms: Tensor) -> "Look":
-        low, high = view.sigma
-        return Look(
-            colour.jitter_factors(view, uniforms),
-            colour.jitter_orders(view, uniforms),
-            uniforms[:, GREY] < view.grey,
-            uniforms[:, BLUR] < view.blur,
-            low + (high - low) * uniforms[:, SIGMA],
-            uniforms[:, SOLARISE] < view.solarise,
-            colour.pca_shifts(view, uniforms),
-        )
-
-    @staticmethod
-    def joined(looks: list["Look"]) -> "Look":
-        return Look(*(torch.cat([getattr(look, field.name) for look in looks]) for field in fields(Look)))
-
-    def rows(self, index: Tensor) -> "Look":
-        return Look(*(getattr(self, field.name)[index] for field in fields(Look)))
-
-
 class Views:
     """Several views of every item. Multi-crop is several `View` of several sizes.
 
-    Views of one size (and blur kernel and padding) run together in one batched call, whatever else their recipes say.
+    Views of one size (and blur kernel, padding and number of RandAugment's operations) run together in one batched
+    call, whatever else their recipes say.
     """
 
     def __init__(self, *views: View) -> None:
@@ -67,9 +35,10 @@ class Views:
             raise ValueError("Views needs at least one View.")
         _keep_freed_memory()
         self.views = views
-        self._groups: dict[tuple[int, int, int], list[int]] = {}
+        self._groups: dict[tuple[int, int, int, int], list[int]] = {}
         for number, view in enumerate(views):
-            self._groups.setdefault((view.size, view.blur_kernel, view.pad), []).append(number)
+            alike = (view.size, view.blur_kernel, view.pad, view.randaugment[0])
+            self._groups.setdefault(alike, []).append(number)
 
     def __len__(self) -> int:
         return len(self.views)
@@ -87,7 +56,8 @@ class Views:
 
         Example: ``views.draw(256, seed, "views", step).rows(start, stop)`` on each rank.
         """
-        return draw_uniforms(len(self.views), batch, generator(*parts))
+        more = [3 * view.randaugment[0] for view in self.views]
+        return draw_uniforms(len(self.views), batch, generator(*parts), more)
 
     def __call__(self, image: Tensor, draws: Draws) -> list[Tensor]:
         """All views of uint8 ``[B, 3, H, W]``: per view float32 ``[B, 3, S, S]``, normalised, on its device.
@@ -99,6 +69,24 @@ class Views:
         self._check_draws(draws, len(image))
         return self._render(draws, lambda numbers: self._cropper(image, draws, numbers), image.device)
 
+    @torch.no_grad()
+    def cropped(self, sense: Tensor, draws: Draws) -> list[Tensor]:
+        """Where the views look, on something else that is known of the same pixels (depth, a mask).
+
+        uint8 ``[B, c, H, W]`` to, per view, float32 ``[B, c, S, S]`` in [0, 1]: the same boxes and flips and no change
+        of colours; not standardised, and 0 in a view's padding.
+
+        Raises:
+            ValueError: where the sense is not uint8 ``[B, c, H, W]`` or the draws do not belong to it.
+        """
+        if sense.dtype != torch.uint8 or sense.ndim != 4 or 0 in sense.shape:
+            raise ValueError(f"A sense must be uint8 [B, c, H, W], not {sense.dtype} {list(sense.shape)}.")
+        self._check_draws(draws, len(sense))
+        black, rows = (0.0,) * sense.shape[1], torch.arange(len(sense), device=sense.device)
+        return [
+            self._cropper(sense, draws, [number], black)(rows).clamp_(0, 1) for number in range(len(self))
+        ]
+
     def crop(self, image: Tensor, draws: Draws, row: int) -> list[Tensor]:
         """Crop and flip one full-resolution image in a worker: uint8 ``[3, H, W]`` to V of uint8 ``[3, S, S]``."""
         _check_image(image, 3)
@@ -106,7 +94,8 @@ class Views:
         crops = []
         for view, uniforms in zip(self.views, draws.uniforms, strict=True):
             uniform = uniforms[row : row + 1]
-            box = geometry.crop_boxes(view, uniform, *image.shape[1:])[0].tolist()
+            focus = draws.focus and draws.focus.rows(row, row + 1)
+            box = geometry.crop_boxes(view, uniform, *image.shape[1:], focus=focus)[0].tolist()
             framed = geometry.bordered(view, image, MEAN)
             crops.append(geometry.crop_one(framed, box, bool(uniform[0, FLIP] < view.flip), view.size))
         return crops
@@ -129,14 +118,18 @@ class Views:
 
         return self._render(draws, reader, crops[0].device)
 
-    def _cropper(self, image: Tensor, draws: Draws, numbers: list[int]) -> Callable[[Tensor], Tensor]:
-        """A function from row numbers to their crops, float32 ``[n, 3, S, S]`` in [0, 1]."""
-        batch, _, height, width = image.shape
+    def _cropper(
+        self, image: Tensor, draws: Draws, numbers: list[int], border: tuple[float, ...] = MEAN
+    ) -> Callable[[Tensor], Tensor]:
+        """A function from row numbers to their crops, float32 ``[n, C, S, S]`` in [0, 1]; padding has ``border``."""
+        batch, channels, height, width = image.shape
         size = self.views[numbers[0]].size
         views = [(self.views[number], draws.uniforms[number]) for number in numbers]
-        boxes = torch.cat([geometry.crop_boxes(view, uniforms, height, width) for view, uniforms in views])
+        boxes = torch.cat(
+            [geometry.crop_boxes(view, uniforms, height, width, draws.focus) for view, uniforms in views]
+        )
         flips = torch.cat([uniforms[:, FLIP] < view.flip for view, uniforms in views])
-        image = geometry.bordered(views[0][0], image, MEAN)
+        image = geometry.bordered(views[0][0], image, border)
         height, width = image.shape[2:]
 
         if image.device.type != "cpu" or max(height, width, size) <= geometry.MATRIX_SIDE:
@@ -151,7 +144,7 @@ class Views:
         boxes_list, flips_list = boxes.tolist(), flips.tolist()
 
         def one_by_one(rows: Tensor) -> Tensor:
-            x = torch.empty(len(rows), 3, size, size)
+            x = torch.empty(len(rows), channels, size, size)
             for out, row in zip(x, rows.tolist(), strict=True):
                 crop = geometry.crop_one(image[row % batch], boxes_list[row], flips_list[row], size)
                 out.copy_(crop).div_(255)
@@ -167,7 +160,7 @@ class Views:
     ) -> list[Tensor]:
         views: list[Tensor] = [torch.empty(0)] * len(self.views)
         with torch.no_grad():
-            for (size, kernel, _), numbers in self._groups.items():
+            for (size, kernel, *_), numbers in self._groups.items():
                 look = Look.joined([Look.of(self.views[n], draws.uniforms[n]) for n in numbers])
                 out = _empty((len(look.orders), 3, size, size), device)
                 read = reader(numbers)
@@ -215,11 +208,18 @@ def picture(view: Tensor) -> Tensor:
 
 
 def _finish(x: Tensor, look: Look, kernel: int) -> Tensor:
-    """Everything after the crop, in SimCLR's and BYOL's order, AlexNet's shift last; consumes ``x``."""
+    """Everything after the crop, in SimCLR's and BYOL's order, AlexNet's shift last; consumes ``x``.
+
+    RandAugment stands before the greying, which commutes with the blur, as in the code of Tian et al. 2020.
+    """
     colour.jitter(x, look.factors.to(x.device), look.orders)
-    _change(x, look.grey, colour.grey)
+    if look.which.shape[1] == 0:
+        _change(x, look.grey, colour.grey)
     if look.blur.any():
         blur.blur_(x, look.blur.nonzero()[:, 0], look.sigma[look.blur], kernel)
+    if look.which.shape[1] > 0:
+        randaugment.augment_(x, look.which, look.amount, MEAN)
+        _change(x, look.grey, colour.grey)
     _change(x, look.solarise, colour.solarise)
     if look.shift.any():
         x.add_(look.shift.to(x.device)[:, :, None, None])

@@ -5,11 +5,14 @@ order: the pipeline of SimCLR (arXiv:2002.05709, appendix A) and BYOL (arXiv:200
 nets are trained on stands beside it: scale jitter, padded crops, and a shift of the colours along their principal axes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
+
+from manyviews.views.contrastive_crop import Focus
 
 TRIES = 10  # torchvision's number of attempts at a crop that fits
 
@@ -23,18 +26,20 @@ GREY, BLUR, SIGMA, SOLARISE = range(2 * TRIES + 12, 2 * TRIES + 16)
 ALPHAS = slice(2 * TRIES + 16, 2 * TRIES + 19)
 UNIFORMS = 2 * TRIES + 19
 LATE = 3  # drawn after those of all views: what came before the alphas is still drawn as it was without them
+AUGMENT = slice(UNIFORMS, None)  # three for each of a view's RandAugment operations, after all of those
 
 Matrix: TypeAlias = tuple[tuple[float, ...], ...]  # rows
 
 
 @dataclass(frozen=True)
 class Draws:
-    """The raw randomness of a batch: per view, ``[B, UNIFORMS]`` float32 in [0, 1), on the CPU.
+    """The raw randomness of a batch: per view, ``[B, UNIFORMS]`` or more, float32 in [0, 1), on the CPU.
 
     Pixels enter only later, so the same draws serve images of any size, in any process.
     """
 
     uniforms: tuple[Tensor, ...]
+    focus: Focus | None = None  # where the crops of these items have their centres; None: anywhere
 
     def __len__(self) -> int:
         """The number of samples, B."""
@@ -42,7 +47,8 @@ class Draws:
 
     def rows(self, start: int, stop: int) -> "Draws":
         """The draws of samples ``start`` to ``stop`` (exclusive): a rank's slice of the global batch."""
-        return Draws(tuple(uniform[start:stop] for uniform in self.uniforms))
+        focus = None if self.focus is None else self.focus.rows(start, stop)
+        return Draws(tuple(uniform[start:stop] for uniform in self.uniforms), focus)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,11 +88,14 @@ class View:
         0.0  # standard deviation of the shift along each principal axis of `rgb` (AlexNet, section 4.1)
     )
     rgb: Matrix | None = None  # covariance [3, 3] of red, green and blue over the training set, in [0, 1]
+    randaugment: tuple[int, float] = (0, 0.0)  # how many of its operations, at what magnitude of at most 30
+    randaugment_p: float = 1.0  # with which each of them happens
+    randaugment_colours: bool = True  # among them those that change what colour there is
 
     def __post_init__(self) -> None:
         if self.size < 1:
             raise ValueError(f"View size is {self.size}; it must be at least 1 pixel.")
-        for name in ("flip", "jitter_p", "grey", "blur", "solarise"):
+        for name in ("flip", "jitter_p", "grey", "blur", "solarise", "randaugment_p"):
             _check_range(f"probability {name}", (getattr(self, name),), 0, 1)
         if self.crop is not None:
             _check_range("crop (share of the area)", self.crop, 0, 1, open_low=True)
@@ -121,6 +130,11 @@ class View:
         _check_range("pca (standard deviation)", (self.pca,), 0, float("inf"))
         if self.pca and (self.rgb is None or len(self.rgb) != 3 or any(len(row) != 3 for row in self.rgb)):
             raise ValueError("View pca needs rgb, the 3 x 3 covariance of the training set's colours.")
+        if self.randaugment[0] < 0 or self.randaugment[0] != int(self.randaugment[0]):
+            raise ValueError(
+                f"View randaugment begins with {self.randaugment[0]}; it is a number of operations."
+            )
+        _check_range("magnitude of randaugment", self.randaugment[1:], 0, 30)
 
     @property
     def blur_kernel(self) -> int:
@@ -154,16 +168,22 @@ class View:
             )
         if self.solarise:
             steps.append(f"solarised ({_percent(self.solarise)})")
+        if self.randaugment[0]:
+            number, magnitude = self.randaugment
+            steps.append(
+                f"RandAugment ({number} operations of magnitude {magnitude:g}, {_percent(self.randaugment_p)})"
+            )
         if self.pca:
             steps.append(f"colours shifted along their principal axes (deviation {self.pca:g})")
         return "; ".join(steps)
 
 
-def draw_uniforms(views: int, batch: int, generator: torch.Generator) -> Draws:
-    """Draws for ``batch`` samples of each view, from ``generator``."""
+def draw_uniforms(views: int, batch: int, generator: torch.Generator, more: Sequence[int] = ()) -> Draws:
+    """Draws for ``batch`` samples of each view, from ``generator``; ``more``: how many a view needs for RandAugment."""
     early = [torch.rand(batch, UNIFORMS - LATE, generator=generator) for _ in range(views)]
     late = [torch.rand(batch, LATE, generator=generator) for _ in range(views)]
-    return Draws(tuple(torch.cat(both, 1) for both in zip(early, late, strict=True)))
+    last = [torch.rand(batch, number, generator=generator) for number in more or [0] * views]
+    return Draws(tuple(torch.cat(parts, 1) for parts in zip(early, late, last, strict=True)))
 
 
 def _percent(share: float) -> str:

@@ -23,7 +23,7 @@ from manyviews.data.world.latents import (
     Latents,
     latents,
 )
-from manyviews.data.world.render import render
+from manyviews.data.world.render import depth, render
 from manyviews.errors import ManyviewsError
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "WORLD_VERSION",
     "Latents",
     "Scene",
+    "depth",
     "latents",
     "render",
     "scene",
@@ -55,7 +56,9 @@ class Scene:
     latents: Latents
 
 
-def world(split: str = "train", *, size: int = 32, items: int | None = None, seed: int = 0) -> ImageSet:
+def world(
+    split: str = "train", *, size: int = 32, items: int | None = None, seed: int = 0, senses: bool = False
+) -> ImageSet:
     """The world's images, resident in memory, labelled by species.
 
     Args:
@@ -63,6 +66,8 @@ def world(split: str = "train", *, size: int = 32, items: int | None = None, see
         size: side of the images in pixels, at least 8. The same items at any size.
         items: how many; the first ``items`` of a longer set are the same.
         seed: another seed is another set of individuals.
+        senses: also fill ``senses`` with what else can be seen of the same items: "depth" (0 near, 255 far) and
+            "mask" (255 where the creature is visible), each uint8 [N, 1, S, S].
 
     Raises:
         ManyviewsError: for an unknown split, a side under 8 or less than one item.
@@ -80,7 +85,12 @@ def world(split: str = "train", *, size: int = 32, items: int | None = None, see
         classes=SPECIES,
         pixels=seen.image,
         read=Rows(seen.image),
+        senses=_senses(seen, size) if senses else {},
     )
+
+
+def _senses(seen: Scene, size: int) -> dict[str, Tensor]:
+    return {"depth": depth(seen.latents, size), "mask": seen.mask[:, None].to(torch.uint8) * 255}
 
 
 def scene(split: str, indices: Sequence[int] | Tensor, size: int, *, seed: int = 0) -> Scene:

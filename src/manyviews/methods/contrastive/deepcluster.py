@@ -1,0 +1,130 @@
+"""DeepCluster: cluster what the network sees in all images, learn to tell the clusters apart, and begin again.
+
+Paper    Caron, Bojanowski, Joulin, Douze, ECCV 2018 (arXiv:1807.05520). Loss eq. 1, k-means eq. 2, empty clusters and
+         uniform sampling section 3.3, Sobel filters, whitening and views section 3.4, NMI section 4.1.
+Differs  Images are weighted by the inverse of their cluster's size rather than drawn by it, which section 3.3 calls
+         equivalent. The optimiser's momentum for the top layer, which starts anew with every clustering, is kept; the
+         authors' code gives that layer an optimiser without momentum. What is clustered is the encoder's own output:
+         a last ReLU is not taken off for it. Labels are random until the first clustering. Small recipes use AdamW.
+Shapes   N images in the data, B in the batch, K clusters.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from manyviews import distributed
+from manyviews.errors import ManyviewsError
+from manyviews.kmeans import kmeans, whitened
+from manyviews.method import Anatomy, Batch, EmbedAll, Method, NetFactory, Out, Spec
+from manyviews.recipe import Recipe
+from manyviews.rng import generator
+from manyviews.views import View, Views
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    clusters: int = 10_000  # K, about ten times the classes that there may be (section 4.1; 100 on CIFAR-10)
+    pca: int = 256  # principal axes that are kept and whitened before clustering (section 3.4)
+    iterations: int = 20  # of k-means (the authors' code)
+    sobel: bool = True  # see edges, not colours: a fixed filter before the network (section 3.4)
+    uniform: bool = True  # every cluster weighs the same; without it one cluster may take all (section 3.3)
+    min_area: float = 0.08  # smallest crop, as a share of the image's area (section 3.4)
+    strength: float = 0.0  # s, strength of a colour jitter as SimCLR's (none in the paper)
+
+
+ANATOMY = Anatomy(
+    pretext="clustering",
+    positives="images of the same cluster",
+    negatives="other clusters",
+    target="k-means over all images, once an epoch",
+    objective="cross entropy",
+)
+
+
+class DeepCluster(Method):
+    label_N: torch.Tensor
+    weight_K: torch.Tensor
+    nmi: torch.Tensor
+
+    def __init__(self, config: Config, net: NetFactory, spec: Spec) -> None:
+        super().__init__(config, spec)
+        self.encoder = net(within="sobel({})") if config.sobel else net()  # f_theta
+        check(config, spec.items, self.encoder.width)
+        self.top = nn.Linear(self.encoder.width, config.clusters)  # g_W
+        label_N = torch.randint(
+            config.clusters, (spec.items,), generator=generator("deepcluster", spec.items)
+        )
+        self.register_buffer("label_N", label_N)  # y
+        self.register_buffer("weight_K", torch.ones(config.clusters))
+        self.register_buffer("nmi", torch.zeros(()))  # between the last two clusterings
+
+    def views(self) -> Views:
+        s = self.config.strength
+        jitter = (0.8 * s, 0.8 * s, 0.8 * s, 0.2 * s) if s else None
+        return Views(
+            View(size=self.spec.size, crop=(self.config.min_area, 1.0), jitter=jitter, grey=0.2 if s else 0)
+        )
+
+    def before_epoch(self, epoch: int, embed: EmbedAll) -> None:
+        x_ND = whitened(embed().to(self.label_N.device), self.config.pca)
+        found = kmeans(x_ND, self.config.clusters, self.config.iterations)  # eq. 2
+        label_N = distributed.broadcast_(found.label_N)
+        self.nmi.fill_(agreement(label_N, self.label_N))
+        self.label_N.copy_(label_N)
+        size_K = torch.bincount(label_N, minlength=self.config.clusters)
+        if self.config.uniform:  # a mean of 1 over all images, so that the learning rate means what it did
+            self.weight_K.copy_(len(label_N) / (size_K.clamp(min=1) * (size_K > 0).sum()))
+        # Clusters have no order, so what the top layer knew of the last ones is worth nothing.
+        distributed.overwrite_(self.top.weight, torch.randn(self.top.weight.shape) * 0.01)
+        distributed.overwrite_(self.top.bias, torch.zeros(self.config.clusters))
+
+    def loss(self, batch: Batch, progress: float) -> Out:
+        h_BD = self.encoder(batch.views[0])
+        y_B = self.label_N[batch.index.to(self.label_N.device)]
+        loss_B = cross_entropy(self.top(h_BD), y_B, reduction="none")
+        return Out((self.weight_K[y_B] * loss_B).mean(), log={"nmi": self.nmi}, z=h_BD)  # eq. 1
+
+
+def agreement(a_N: torch.Tensor, b_N: torch.Tensor) -> float:
+    """Normalised mutual information I(A; B) / sqrt(H(A) H(B)) of two clusterings (section 4.1), in [0, 1]."""
+    from sklearn.metrics import normalized_mutual_info_score
+
+    return float(
+        normalized_mutual_info_score(a_N.cpu().numpy(), b_N.cpu().numpy(), average_method="geometric")
+    )
+
+
+def check(config: Config, items: int, width: int) -> None:
+    if not 2 <= config.clusters <= items:
+        raise ManyviewsError(
+            f"{items} images cannot be told apart by {config.clusters} clusters; choose --clusters 2 to {items}."
+        )
+    if not 1 <= config.pca <= width:
+        raise ManyviewsError(
+            f"The net's {width} features have no {config.pca} principal axes; choose --pca 1 to {width}."
+        )
+
+
+RECIPES = {
+    "paper": (
+        Config(),
+        Recipe(
+            data="imagenet", net="vgg16/bn", size=224, batch=256, budget="500ep",
+            optimiser="sgd", lr=0.05, weight_decay=1e-5, decay_all=True, schedule="constant",
+        ),
+    ),
+    "cifar10": (
+        Config(clusters=100, sobel=False),
+        Recipe(
+            data="cifar10", net="resnet18", batch=256, budget="200ep",
+            optimiser="sgd", lr=0.05, weight_decay=1e-5, decay_all=True, schedule="constant",
+        ),
+    ),
+    "world": (
+        Config(clusters=500, pca=64, sobel=False, min_area=0.2, strength=0.5),
+        Recipe(data="world", batch=64, budget="16ep", optimiser="adamw", lr=1e-3, weight_decay=1e-2, warmup=0.05),
+    ),
+}  # fmt: skip

@@ -1,0 +1,99 @@
+"""InvaSpread: an image and its augmented twin fall together, all other images of the batch spread out; no bank.
+
+Paper    Ye, Zhang, Yuen, Chang, CVPR 2019 (arXiv:1904.03436). Probabilities and loss section 3.
+Differs  The loss is the mean over images, not the sum. The gradient flows through both factors of a product, as the
+         equations say; the authors' code detaches the second, takes all 2B views as anchors, and leaves the anchor itself
+         out of the sum below. Both views are augmented, as in that code. The spreading term needs each of the B x B
+         probabilities, and makes them all at once: at the paper's 128 images that is 64 KiB.
+Shapes   B images, C H W pixels, D embedding; f_i of an image, f'_i of its augmented twin.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from manyviews import distributed
+from manyviews.method import Anatomy, Batch, Method, NetFactory, Out, Spec
+from manyviews.objectives import in_batch
+from manyviews.objectives.contrast import precise
+from manyviews.recipe import Recipe
+from manyviews.views import View, Views
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    dim: int = 128  # D, width of the embedding (section 4)
+    temperature: float = 0.1  # tau, divides the cosine (section 4)
+    augmentation: bool = True  # False: the twin is the image itself, uncropped (section 4, "No DA")
+    spreading: bool = True  # False: without the term that drives different images apart (the second sum of J)
+
+
+ANATOMY = Anatomy(
+    pretext="instance discrimination",
+    positives="another view of the image",
+    negatives="the rest of the batch",
+    target="the same network",
+    objective="softmax over the batch, and log(1 - P) of the others",
+)
+
+
+class InvaSpread(Method):
+    def __init__(self, config: Config, net: NetFactory, spec: Spec) -> None:
+        super().__init__(config, spec)
+        self.encoder = net()
+        self.f = nn.Sequential(self.encoder, nn.Linear(self.encoder.width, config.dim))
+
+    def views(self) -> Views:
+        size = self.spec.size
+        t = View(size=size, crop=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.4), jitter_p=1.0, grey=0.2)
+        plain = View(size=size, crop=None, flip=0.0)
+        return Views(t, t) if self.config.augmentation else Views(plain, plain)
+
+    def loss(self, batch: Batch, progress: float) -> Out:
+        # Both views in one pass share their batch statistics, as in the authors' code.
+        f_BD, f_hat_BD = normalize(self.f(torch.cat(batch.views))).chunk(2)
+        invariant = in_batch(f_hat_BD, f_BD, self.config.temperature)  # -log P(i | x'_i)
+        if not self.config.spreading:
+            return Out(invariant, z=f_BD)
+        spread = spreading(f_BD, self.config.temperature)
+        return Out(invariant + spread, log={"spread": spread}, z=f_BD)
+
+
+def spreading(f_BD: Tensor, temperature: float) -> Tensor:
+    """-sum_{i != j} log(1 - P(i | x_j)), where image j is taken for another image i, mean over images j.
+
+    Unit rows. P(i | x_j) is a softmax over all images k of f_k . f_j / temperature, k = j among them. No i has a larger
+    product than j has with itself, so P is at most 1/2 and its complement never near 0. Images i are those of all ranks.
+    """
+    f_BD = precise(f_BD)
+    everyone_ND = distributed.gather_with_grad(f_BD)
+    with torch.autocast(f_BD.device.type, enabled=False):  # half precision could take an image for another
+        p_BN = (f_BD @ everyone_ND.T / temperature).softmax(dim=1)
+    own = distributed.rank() * len(f_BD)
+    others = torch.ones_like(p_BN, dtype=torch.bool)
+    others.diagonal(own).fill_(False)
+    return -torch.log1p(-p_BN.where(others, 0.0)).sum(1).mean()
+
+
+RECIPES = {
+    "paper": (
+        Config(),
+        Recipe(
+            data="cifar10", net="resnet18", batch=128, budget="300ep", optimiser="sgd", lr=0.03,
+            weight_decay=5e-4, decay_all=True, schedule="step", milestones=(0.4,),
+        ),
+    ),
+    "cifar10": (
+        Config(),
+        Recipe(
+            data="cifar10", net="resnet18", batch=128, budget="200ep", optimiser="sgd", lr=0.03,
+            weight_decay=5e-4, decay_all=True,
+        ),
+    ),
+    "world": (
+        Config(temperature=0.2),
+        Recipe(data="world", batch=128, budget="16ep", optimiser="adamw", lr=2e-3, weight_decay=1e-2, warmup=0.05),
+    ),
+}  # fmt: skip

@@ -1,0 +1,112 @@
+"""SimCLR v2: SimCLR with a deeper projector, part of which is kept: big nets learn much from few labels that way.
+
+Paper    Chen, Kornblith, Swersky, Norouzi, Hinton, NeurIPS 2020 (arXiv:2006.10029). Pre-training and projector section
+         3.1, fine-tuning from its middle eq. 2, memory appendix; loss and views as SimCLR (arXiv:2002.05709).
+         Its three steps are three commands:
+             manyviews pretrain simclrv2 --out runs/a
+             manyviews pretrain supervised --init-from runs/a --labels 0.1 --out runs/b
+             manyviews pretrain distillation --teacher runs/b --alpha 0 --out runs/c
+Differs  No selective kernels in the nets. What is kept, the encoder with `kept` layers of the projector, is what every
+         evaluation sees (as the authors' code, whose linear probe also sits on the layer that is fine-tuned).
+Shapes   B images, C H W pixels, D embedding, K queued keys; N = 2B anchors.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from manyviews.errors import ManyviewsError
+from manyviews.memory import Queue, Twin
+from manyviews.method import Anatomy, Batch, Method, NetFactory, Out, Spec
+from manyviews.nets.heads import mlp
+from manyviews.objectives import nt_xent
+from manyviews.recipe import Recipe
+from manyviews.views import View, Views
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    dim: int = 128  # D, width of the embedding that the loss compares (section 3.1, as SimCLR)
+    hidden: int = 2048  # width of the projector's other layers: that of ResNet-50's embedding (section 3.1)
+    layers: int = 3  # of the projector (section 3.1; 2 in SimCLR)
+    kept: int = 1  # of its layers that stay with the encoder: fine-tuning starts there (eq. 2; 0 in SimCLR)
+    queue: int = 0  # K, keys of MoCo's memory as further negatives; 0: none (section 3.1: 65,536)
+    momentum: float = 0.999  # share of the old memory network kept at each step, where there is a memory
+    temperature: float = 0.1  # divides the cosine (appendix; 0.5 on CIFAR-10)
+    min_area: float = 0.08  # smallest crop, as a share of the image's area (as SimCLR)
+    strength: float = 1.0  # s, strength of the colour jitter (as SimCLR)
+    blur: float = 0.5  # probability of Gaussian blur (as SimCLR)
+
+
+ANATOMY = Anatomy(
+    pretext="instance discrimination",
+    positives="another view of the image",
+    negatives="the rest of the batch, and a queue if asked for",
+    target="the same network",
+    objective="NT-Xent",
+)
+
+
+class SimCLRv2(Method):
+    def __init__(self, config: Config, net: NetFactory, spec: Spec) -> None:
+        super().__init__(config, spec)
+        if not 0 <= config.kept < config.layers:
+            raise ManyviewsError(
+                f"--kept is {config.kept}, but a projector of {config.layers} layers can keep 0 to {config.layers - 1}."
+            )
+        hidden = [config.hidden] * (config.layers - 1)
+        kept, rest = hidden[: config.kept], hidden[config.kept :]
+        self.encoder = net(within=f"neck({{}}, {', '.join(map(str, kept))})") if kept else net()  # f, eq. 2
+        self.projector = mlp(self.encoder.width, *rest, config.dim)
+        if config.queue:
+            self.memory = Twin(nn.Sequential(self.encoder, self.projector))
+            self.queue = Queue(config.queue, config.dim)
+
+    def views(self) -> Views:
+        s = self.config.strength
+        t = View(
+            size=self.spec.size,
+            crop=(self.config.min_area, 1.0),
+            jitter=(0.8 * s, 0.8 * s, 0.8 * s, 0.2 * s),
+            grey=0.2,
+            blur=self.config.blur,
+        )
+        return Views(t, t)
+
+    def loss(self, batch: Batch, progress: float) -> Out:
+        z_i_BD, z_j_BD = self.projector(self.encoder(torch.cat(batch.views))).chunk(2)
+        keys_KD = self.queue.keys_KD if self.config.queue else None
+        loss = nt_xent(z_i_BD, z_j_BD, self.config.temperature, keys_KD)
+        return Out(loss, carry=self._remembered(batch.views[0]), z=z_i_BD)
+
+    def _remembered(self, x_BCHW: Tensor) -> Tensor | None:
+        return normalize(self.memory(x_BCHW)) if self.config.queue else None
+
+    def after_step(self, out: Out, progress: float) -> None:
+        if self.config.queue:
+            self.memory.follow(nn.Sequential(self.encoder, self.projector), self.config.momentum)
+            self.queue.push(out.carry)
+
+
+RECIPES = {
+    "paper": (
+        Config(),
+        Recipe(
+            data="imagenet", net="resnet50", size=224, batch=4096, budget="800ep",
+            optimiser="lars", lr=6.4, weight_decay=1e-4, warmup=0.05,
+        ),
+    ),
+    "cifar10": (
+        Config(temperature=0.5, strength=0.5, blur=0.0, hidden=512),
+        Recipe(
+            data="cifar10", net="resnet18", batch=512, budget="200ep",
+            optimiser="sgd", lr=0.6, weight_decay=1e-4, warmup=0.05,
+        ),
+    ),
+    "world": (
+        Config(temperature=0.2, strength=0.5, blur=0.0, min_area=0.2, hidden=256),
+        Recipe(data="world", batch=256, budget="16ep", optimiser="adamw", lr=2e-3, weight_decay=1e-2, warmup=0.05),
+    ),
+}  # fmt: skip
