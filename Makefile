@@ -9,7 +9,7 @@ DEPENDENCIES := pyproject.toml constraints.txt
 SPEED := startup views ntxent knn pipeline nets world
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench docs clean
+.PHONY: help install demo test learn check format bench docs clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,8 +24,11 @@ demo: .venv/.runtime  ## learn on the embedded world and open the report (a few 
 		seen = sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"); \
 		seen and webbrowser.open(page.as_uri())'
 
-test: check  ## format, lint, types and all tests
+test: check  ## format, lint, types and all tests but the slow ones
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+learn: .venv/.test  ## that every method learns, those included that start slowly (an hour or two)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m "slow or not slow" tests/test_learning.py
 
 check: .venv/.test  ## format, lint and types only
 	@$(BIN)/ruff format --check --quiet .

@@ -11,14 +11,14 @@ import dataclasses
 import json
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from manyviews import plan
-from manyviews.data import ImageSet, summary
-from manyviews.data.world import world
+from manyviews.data import ImageSet, open_data, summary
 from manyviews.evaluation import EncoderEmbedder, evaluate
 from manyviews.method import find, names
 from manyviews.runs import Run
@@ -29,10 +29,17 @@ def judged(embedder: EncoderEmbedder, train: ImageSet, test: ImageSet) -> dict[s
     return {name: 100 * figures[name]["top1"] for name in ("knn", "linear")}
 
 
-def learned(name: str, changes: dict[str, Any], train: ImageSet, test: ImageSet) -> dict[str, Any]:
+@cache
+def opened(data: str, split: str, size: int, senses: tuple[str, ...] = ()) -> ImageSet:
+    return open_data(data, split=split, size=size, senses=senses)
+
+
+def learned(name: str, changes: dict[str, Any]) -> dict[str, Any]:
     """Top-1 in percent before and after, and the seconds between."""
     paper = find(name)
     config, recipe = plan.changed(paper, *plan.base(paper, "world"), changes)
+    train = opened(recipe.data, "train", recipe.size, paper.method.senses(config))
+    test = opened(recipe.data, "test", recipe.size)
     about = {
         "method": name,
         "config": dataclasses.asdict(config),
@@ -73,10 +80,9 @@ def main() -> None:
     changes = {name: ast.literal_eval(value) for name, value in (each.split("=", 1) for each in args.set)}
     if args.budget:
         changes["budget"] = args.budget
-    train, test = world(), world("test")
     rows = []
     for name in args.methods:
-        rows.append(learned(name, changes, train, test))
+        rows.append(learned(name, changes))
         if not args.json:
             shown = (f"{k} {v:.1f}" if isinstance(v, float) else f"{k} {v}" for k, v in rows[-1].items())
             print("   ".join(shown), flush=True)

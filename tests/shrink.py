@@ -30,6 +30,10 @@ FEWER: dict[str, Any] = {
     "steps": 1,
     "bottleneck": 16,
     "noise": 32,
+    "softmax": False,  # so that what is walked is the sampled loss
+    "contrast": "nce",  # likewise
+    "two_crops": False,
+    "local_crops": 1,
     "prototypes": 12,
     "clusters": 12,
 }

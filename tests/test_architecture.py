@@ -43,7 +43,10 @@ MAY_USE = {
     "__main__": "cli",
 }
 
-EXTENDS = {("mocov2", "moco"), ("densecl", "mocov2")}  # the first says itself that it is the second with changes
+EXTENDS = {
+    ("mocov2", "moco"),
+    ("densecl", "mocov2"),
+}  # the first says itself that it is the second with changes
 NOT_A_PAPER = {"supervised"}  # an ordinary word as well as a method
 
 

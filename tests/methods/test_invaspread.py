@@ -58,6 +58,7 @@ def test_spreading_is_finite_where_all_images_agree(tau: float) -> None:
 def test_spreading_drives_images_apart_by_both_of_their_gradients() -> None:
     f = F.normalize(torch.tensor([[1.0, 0.2], [1.0, -0.2]]), dim=1).requires_grad_()
     spreading(f, 0.1).backward()
+    assert f.grad is not None
     moved = F.normalize(f.detach() - 0.01 * f.grad, dim=1)
     assert moved[0] @ moved[1] < f.detach()[0] @ f.detach()[1]
     exact = F.normalize(torch.randn(5, 4, dtype=torch.float64, generator=generator("f")), dim=1)

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from manyviews import learn
+from manyviews import learn, plan
 from manyviews.learn import pretrain, resume
 from manyviews.method import find, names
 from manyviews.runs import Run
-from shrink import SIDE, SMALL, noise, sees, taught
+from shrink import SIDE, SMALL, noise, sees, shrunk, taught
 
 STEPS = 30
 SETTINGS: dict[str, Any] = {
     "batch": 16, "budget": f"{STEPS}steps",
-    "baselines": (), "save_every": 0.0, "quiet": True,
+    "baselines": (), "quiet": True,
 }  # fmt: skip
 
 
@@ -33,7 +33,7 @@ def data(name: str) -> tuple[np.ndarray, np.ndarray]:
 
 def victim(name: str, out: Path, settings: dict[str, Any]) -> None:
     torch.set_num_threads(1)
-    pretrain(name, data(name), out=out, **settings)
+    pretrain(name, data(name), out=out, save_every=0.0, **settings)  # a checkpoint at every step
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +48,9 @@ def test_killed_and_resumed_equals_unbroken(
     name: str, tmp_path: Path, processes: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(learn, "judge", lambda run, images, source: None)  # what matters here is the training
+    config, _ = plan.base(find(name), "world")
     small = {"net": SMALL[sees(name)], "size": SIDE[sees(name)]}
-    settings = SETTINGS | small | taught(find(name).config(), classes="0123")
+    settings = SETTINGS | small | vars(shrunk(config)) | taught(config, classes="0123")
     pretrain(name, data(name), out=tmp_path / "unbroken", **settings)
 
     process = processes.Process(target=victim, args=(name, tmp_path / "killed", settings))
@@ -64,7 +65,7 @@ def test_killed_and_resumed_equals_unbroken(
     assert process.exitcode == -signal.SIGKILL
     assert not (tmp_path / "killed" / "encoder.safetensors").exists()
 
-    resume(tmp_path / "killed", data(name), quiet=True, save_every=0.0)
+    resume(tmp_path / "killed", data(name), quiet=True)
     unbroken, resumed = (Run.open(tmp_path / which) for which in ("unbroken", "killed"))
     for (key, a), b in zip(
         unbroken.encoder.state_dict().items(), resumed.encoder.state_dict().values(), strict=True

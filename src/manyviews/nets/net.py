@@ -27,7 +27,9 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 class Net:
     """One network by name: how it is made, and what its paper says of it."""
 
-    make: Callable[..., nn.Module]  # images, sounds: make(in_channels=, size=, ...) -> Encoder; tokens: make(...)
+    make: Callable[
+        ..., nn.Module
+    ]  # images, sounds: make(in_channels=, size=, ...) -> Encoder; tokens: make(...)
     paper: str  # "He et al. 2016, table 1"
     sees: Literal["images", "sounds", "tokens", "two sequences"] = "images"
     # a word after "/" -> options of `make`

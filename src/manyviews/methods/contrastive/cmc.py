@@ -159,7 +159,7 @@ RECIPES = {
         ),
     ),
     "world": (
-        Config(noise=4096, temperature=0.1, min_area=0.2),
-        Recipe(data="world", batch=64, budget="16ep", optimiser="adamw", lr=2e-3, weight_decay=1e-2, warmup=0.05),
+        Config(contrast="batch", two_crops=True, temperature=0.2, min_area=0.2),
+        Recipe(data="world", batch=128, budget="16ep", optimiser="adamw", lr=2e-3, weight_decay=1e-2, warmup=0.05),
     ),
 }  # fmt: skip

@@ -169,11 +169,11 @@ RECIPES = {
     ),
     "world": (
         Config(
-            prototypes=512, hidden=256, bottleneck=64, layers=2, head_norm=True, momentum=0.95,
-            teacher_temperature=(0.04, 0.04), local_crops=2, local_share=0.5, global_area=(0.4, 1.0),
-            local_area=(0.1, 0.4), blur=(0.0, 0.0, 0.0), solarise=(0.0, 0.0),
+            prototypes=512, hidden=256, bottleneck=64, layers=2, head_norm=True, momentum=0.98,
+            teacher_temperature=(0.04, 0.04), local_crops=0, global_area=(0.2, 1.0),
+            blur=(0.0, 0.0, 0.0), solarise=(0.0, 0.0),
         ),
-        Recipe(data="world", batch=64, budget="16ep", optimiser="adamw", lr=2e-3, weight_decay=1e-2, warmup=0.05),
+        Recipe(data="world", batch=64, budget="16ep", optimiser="adamw", lr=1e-3, weight_decay=1e-2, warmup=0.05),
     ),
     "world_vit": (
         Config(

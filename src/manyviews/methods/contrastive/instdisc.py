@@ -94,7 +94,7 @@ RECIPES = {
         ),
     ),
     "world": (
-        Config(temperature=0.1, noise=4096),
-        Recipe(data="world", batch=128, budget="16ep", optimiser="adamw", lr=2e-3, weight_decay=1e-2, warmup=0.05),
+        Config(softmax=True, temperature=0.1),
+        Recipe(data="world", batch=64, budget="16ep", optimiser="adamw", lr=2e-3, weight_decay=1e-2, warmup=0.05),
     ),
 }  # fmt: skip
