@@ -21,7 +21,6 @@ import torch.nn.functional as F
 from duel import Duel, Step, fight, told
 from lightly import loss as losses
 from lightly.models.modules import heads
-from lightly.models.modules.memory_bank import MemoryBankModule  # noqa: F401  what NTXentLoss keeps its keys in
 from lightly.models.utils import deactivate_requires_grad, update_momentum
 from torch import Tensor, nn
 
@@ -126,10 +125,10 @@ class DINO(Peer):
     def __init__(self, c: Any, backbone: nn.Module):
         super().__init__()
         self.backbone, self.momentum = backbone, c.momentum
-        self.head = heads.DINOProjectionHead(
-            backbone.width, c.hidden, c.bottleneck, c.prototypes, batch_norm=False
-        )
-        self.backbone_m, self.head_m = copy.deepcopy(self.backbone), copy.deepcopy(self.head)
+        widths = backbone.width, c.hidden, c.bottleneck, c.prototypes
+        self.head, self.head_m = (heads.DINOProjectionHead(*widths, batch_norm=c.head_norm) for _ in range(2))
+        self.head_m.load_state_dict(self.head.state_dict())  # weight norm refuses to be copied
+        self.backbone_m = copy.deepcopy(self.backbone)
         deactivate_requires_grad(self.backbone_m)
         deactivate_requires_grad(self.head_m)
         self.criterion = losses.DINOLoss(output_dim=c.prototypes)
@@ -149,6 +148,7 @@ PEERS: dict[str, Theirs] = {
 SAME: dict[str, dict[str, Any]] = {  # lightly's heads have the paper's layers, and no splits of the batch
     "mocov2": {"splits": 1},
     "simsiam": {"layers": 3},
+    "dino": {"layers": 3},
 }
 
 
