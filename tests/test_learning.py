@@ -19,7 +19,7 @@ from manyviews.evaluation.linear import probe_lbfgs
 from manyviews.method import find, names
 from manyviews.runs import Run
 
-QUICK = ("crd", "distillation", "invaspread", "mocov3", "simclr", "simclrv2", "supervised", "wcl")
+QUICK = ("crd", "distillation", "invaspread", "mocov2", "mocov3", "simclr", "supervised", "wcl")
 PROBE, TEST = 4_000, 6_000
 
 
