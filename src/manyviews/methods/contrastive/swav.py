@@ -144,7 +144,10 @@ RECIPES = {
         ),
     ),
     "world": (
-        Config(prototypes=100, hidden=256, local_crops=0, global_area=(0.2, 1.0), strength=0.5, blur=0.0, freeze=0.01),
-        Recipe(data="world", batch=128, budget="16ep", optimiser="adamw", lr=1e-3, weight_decay=1e-2, warmup=0.05),
+        Config(
+            prototypes=100, hidden=256, temperature=0.2, epsilon=0.03, local_crops=0, global_area=(0.2, 1.0),
+            strength=0.5, blur=0.0, freeze=0.01,
+        ),
+        Recipe(data="world", batch=128, budget="16ep", optimiser="adamw", lr=2e-3, weight_decay=1e-2, warmup=0.05),
     ),
 }  # fmt: skip
