@@ -56,6 +56,8 @@ def changed(paper: Paper, config: Any, recipe: Recipe, changes: dict[str, Any]) 
     changes = dict(changes)
     if (epochs := changes.pop("epochs", None)) is not None:
         changes["budget"] = f"{epochs}ep"
+    if changes.get("teacher"):  # a folder, which a run has to find again from wherever it is resumed
+        changes["teacher"] = str(Path(changes["teacher"]).expanduser().resolve())
     for_config = {field.name for field in dataclasses.fields(config)}
     for_recipe = {field.name for field in dataclasses.fields(recipe)} - {"data"}
     for name in changes:

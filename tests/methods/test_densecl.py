@@ -9,10 +9,13 @@ from lightly.models.utils import select_most_similar
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, normalize
 
+from manyviews import nets
 from manyviews.errors import ManyviewsError
+from manyviews.memory import Twin
 from manyviews.method import Batch, Spec, find
 from manyviews.methods.contrastive import densecl
 from manyviews.nets import Encoder
+from manyviews.nets.encoder import compile_encoders
 from manyviews.objectives import info_nce
 from manyviews.rng import generator
 from manyviews.runs import net_factory
@@ -134,3 +137,13 @@ def test_a_net_without_a_grid_is_refused() -> None:
 def test_a_net_whose_embedding_is_not_its_grids_mean_is_refused() -> None:
     with pytest.raises(ManyviewsError, match="whose embedding is the mean of its feature grid"):
         method("small_vit")
+
+
+def test_compiling_reaches_the_map_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DenseCL asks its encoders for feature maps and never calls them whole."""
+    compiled: list[str] = []
+    monkeypatch.setattr(torch, "compile", lambda function: compiled.append(function.__name__) or function)
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append("whole"))
+    encoder = nets.build("cifar_resnet8", size=16)
+    compile_encoders(torch.nn.ModuleList([encoder, Twin(encoder)]))
+    assert sorted(compiled) == ["grid", "grid", "whole", "whole"]

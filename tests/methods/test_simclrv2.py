@@ -86,7 +86,8 @@ def test_names_of_encoders_around_encoders() -> None:
     assert found is not None and found[1:] == ("resnet18/cifar+group", (512, 256))
 
 
-def test_three_steps_chain(tmp_path: Path) -> None:
+def test_three_steps_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     labels = np.arange(96) % 4
     images = (rng.integers(0, 64, (96, 3, 16, 16)) + 48 * labels[:, None, None, None]).astype(np.uint8)
@@ -102,10 +103,11 @@ def test_three_steps_chain(tmp_path: Path) -> None:
     assert second.recipe.labels == 0.25
     assert second.classifier is not None
     third = manyviews.pretrain(
-        "distillation", (images, labels), out=tmp_path / "c", teacher=str(tmp_path / "b"), labels=0.25, alpha=0.0,
+        "distillation", (images, labels), out=tmp_path / "c", teacher="b", labels=0.25, alpha=0.0,
         net=NET, size=16, budget="4steps", **common,
     )  # fmt: skip
     assert third.finished
+    assert Path(third.settings["config"]["teacher"]).is_absolute()
     assert Run.open(tmp_path / "a").embed(torch.from_numpy(images[:5])).shape == (5, 24)
 
 

@@ -44,13 +44,15 @@ class Encoder(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} has no grid")
 
 
-def encoders(module: nn.Module) -> Iterator[Encoder]:
-    """Every encoder inside, those of twins too; not those that an encoder is itself made of."""
-    if isinstance(module, Encoder):
-        yield module
-    else:
-        for child in module.children():
-            yield from encoders(child)
+def compile_encoders(module: nn.Module) -> None:
+    """Have torch compile every encoder inside, those of twins and those that an encoder is made of too, in place.
+
+    Whole and as feature maps: a method may ask for either.
+    """
+    for encoder in module.modules():
+        if isinstance(encoder, Encoder):
+            encoder.compile()
+            encoder.grid = torch.compile(encoder.grid)
 
 
 def start_from(encoder: Encoder, other: Encoder) -> None:

@@ -14,7 +14,7 @@ from manyviews.data import Drawn, ImageSet, Skipped, batches, require, steps_per
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation.features import EncoderEmbedder, embed_all
 from manyviews.method import Batch, Method, Out
-from manyviews.nets.encoder import encoders
+from manyviews.nets.encoder import compile_encoders
 from manyviews.recipe import Budget, Recipe
 from manyviews.rng import seed_of
 from manyviews.training import sharding
@@ -113,8 +113,7 @@ class Loop:
             self.boxes = Boxes(self.method, self.data, recipe, self.views, self.length.steps, self.epoch)
         self.plain = copy.deepcopy(self.method) if self.sharded else self.method  # never split
         if recipe.compile:
-            for encoder in encoders(self.method):
-                encoder.compile()
+            compile_encoders(self.method)
         self.compute = self._across_devices()
         self.optimiser = optimiser(self.method, recipe)
 
