@@ -46,6 +46,7 @@ MAY_USE = {
 EXTENDS = {
     ("mocov2", "moco"),
     ("densecl", "mocov2"),
+    ("simclrv2", "simclr"),
 }  # the first says itself that it is the second with changes
 NOT_A_PAPER = {"supervised"}  # an ordinary word as well as a method
 

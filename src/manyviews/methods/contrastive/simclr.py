@@ -8,8 +8,10 @@ Shapes   B images, C H W pixels, D embedding; N = 2B anchors, each against the 2
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from manyviews.method import Anatomy, Batch, Method, NetFactory, Out, Spec
+from manyviews.nets.encoder import Encoder
 from manyviews.nets.heads import mlp
 from manyviews.objectives import nt_xent
 from manyviews.recipe import Recipe
@@ -38,8 +40,11 @@ ANATOMY = Anatomy(
 class SimCLR(Method):
     def __init__(self, config: Config, net: NetFactory, spec: Spec) -> None:
         super().__init__(config, spec)
-        self.encoder = net()  # f
-        self.projector = mlp(self.encoder.width, config.hidden, config.dim)  # g
+        self.encoder, self.projector = self.networks(net)  # f and g
+
+    def networks(self, net: NetFactory) -> tuple[Encoder, nn.Module]:
+        f = net()
+        return f, mlp(f.width, self.config.hidden, self.config.dim)
 
     def views(self) -> Views:
         s = self.config.strength

@@ -19,25 +19,20 @@ from torch.nn.functional import normalize
 
 from manyviews.errors import ManyviewsError
 from manyviews.memory import Queue, Twin
-from manyviews.method import Anatomy, Batch, Method, NetFactory, Out, Spec
+from manyviews.method import Anatomy, Batch, NetFactory, Out, Spec
+from manyviews.methods.contrastive import simclr
+from manyviews.nets.encoder import Encoder
 from manyviews.nets.heads import mlp
 from manyviews.objectives import nt_xent
 from manyviews.recipe import Recipe
-from manyviews.views import View, Views
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
-    dim: int = 128  # D, width of the embedding that the loss compares (section 3.1, as SimCLR)
-    hidden: int = 2048  # width of the projector's other layers: that of ResNet-50's embedding (section 3.1)
+class Config(simclr.Config):
     layers: int = 3  # of the projector (section 3.1; 2 in SimCLR)
     kept: int = 1  # of its layers that stay with the encoder: fine-tuning starts there (eq. 2; 0 in SimCLR)
     queue: int = 0  # K, keys of MoCo's memory as further negatives; 0: none (section 3.1: 65,536)
     momentum: float = 0.999  # share of the old memory network kept at each step, where there is a memory
-    temperature: float = 0.1  # divides the cosine (appendix; 0.5 on CIFAR-10)
-    min_area: float = 0.08  # smallest crop, as a share of the image's area (as SimCLR)
-    strength: float = 1.0  # s, strength of the colour jitter (as SimCLR)
-    blur: float = 0.5  # probability of Gaussian blur (as SimCLR)
 
 
 ANATOMY = Anatomy(
@@ -49,31 +44,22 @@ ANATOMY = Anatomy(
 )
 
 
-class SimCLRv2(Method):
+class SimCLRv2(simclr.SimCLR):
     def __init__(self, config: Config, net: NetFactory, spec: Spec) -> None:
-        super().__init__(config, spec)
         if not 0 <= config.kept < config.layers:
             raise ManyviewsError(
                 f"--kept is {config.kept}, but a projector of {config.layers} layers can keep 0 to {config.layers - 1}."
             )
-        hidden = [config.hidden] * (config.layers - 1)
-        kept, rest = hidden[: config.kept], hidden[config.kept :]
-        self.encoder = net(within=f"neck({{}}, {', '.join(map(str, kept))})") if kept else net()  # f, eq. 2
-        self.projector = mlp(self.encoder.width, *rest, config.dim)
+        super().__init__(config, net, spec)
         if config.queue:
             self.memory = Twin(nn.Sequential(self.encoder, self.projector))
             self.queue = Queue(config.queue, config.dim)
 
-    def views(self) -> Views:
-        s = self.config.strength
-        t = View(
-            size=self.spec.size,
-            crop=(self.config.min_area, 1.0),
-            jitter=(0.8 * s, 0.8 * s, 0.8 * s, 0.2 * s),
-            grey=0.2,
-            blur=self.config.blur,
-        )
-        return Views(t, t)
+    def networks(self, net: NetFactory) -> tuple[Encoder, nn.Module]:
+        hidden = [self.config.hidden] * (self.config.layers - 1)
+        kept, rest = hidden[: self.config.kept], hidden[self.config.kept :]
+        f = net(within=f"neck({{}}, {', '.join(map(str, kept))})") if kept else net()  # eq. 2
+        return f, mlp(f.width, *rest, self.config.dim)
 
     def loss(self, batch: Batch, progress: float) -> Out:
         z_i_BD, z_j_BD = self.projector(self.encoder(torch.cat(batch.views))).chunk(2)
