@@ -15,11 +15,11 @@ from manyviews.data import ImageSet
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import EncoderEmbedder
 from manyviews.method import Batch, Method, Out, Spec, find, names
-from manyviews.recipe import Budget, Recipe
-from manyviews.runs import net_factory, record
+from manyviews.recipe import Budget, Recipe, record
+from manyviews.runs import net_factory
 from manyviews.training import checkpoint
 from manyviews.training.loop import Loop
-from shrink import SIDE, SMALL, noise, sees, shrunk
+from shrink import SIDE, noise, sees, shrunk, small_net
 
 ITEMS, CLASSES = 48, 4
 EVERY = pytest.mark.parametrize("name", names())
@@ -45,7 +45,7 @@ def build(name: str, **changes: object) -> tuple[Method, Recipe]:
     torch.manual_seed(0)
     labels = images(name).labels if find(name).method.supervised else None
     spec = Spec(items=ITEMS, size=recipe.size, classes=CLASSES, labels=labels)
-    return find(name).method(config, net_factory(SMALL[sees(name)], recipe.size), spec), recipe
+    return find(name).method(config, net_factory(small_net(name), recipe.size), spec), recipe
 
 
 @EVERY

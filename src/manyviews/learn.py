@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from manyviews import distributed, plan
-from manyviews.data import ImageSet, open_data, summary
+from manyviews.data import ImageSet, Reading, open_data, summary
 from manyviews.errors import ManyviewsError
-from manyviews.evaluation import EncoderEmbedder, RawPixels, evaluate
+from manyviews.evaluation import EncoderEmbedder, evaluate
+from manyviews.evaluation.baselines import raw
 from manyviews.machine import about_machine
 from manyviews.method import find
 from manyviews.nets import interop
@@ -73,7 +74,8 @@ def pretrain(
         raise ManyviewsError(
             "Several devices need data that each can open by itself: give a folder or a name."
         )
-    images = _training_set(data, settings.size, data_root, paper.method.senses(config))
+    reading = paper.method.reading(config)
+    images = _training_set(data, settings.size, data_root, paper.method.senses(config), reading)
     if out is None and distributed.launched():
         raise ManyviewsError("Under torchrun all processes must agree on the folder: say --out.")
     path = Path(out) if out is not None else free_folder(method, images.name)
@@ -125,7 +127,7 @@ def resume(
         raise ManyviewsError(
             f"{path} learned from an array; give it again: manyviews.resume({str(path)!r}, data=...)."
         )
-    images = _training_set(source, run.size, run.settings["data"]["root"], run.senses)
+    images = _training_set(source, run.size, run.settings["data"]["root"], run.senses, run.reading)
     was, now = run.settings["data"], summary(images)
     if (was["items"], was["digest"]) != (now["items"], now["digest"]):
         raise ManyviewsError(
@@ -155,6 +157,7 @@ def _train(
     with distributed.group():
         if distributed.is_main():
             create()
+            run.keep(images.tokeniser)
         distributed.barrier()
         ends = run.train(images, **how)
     if ends == "interrupted":
@@ -168,7 +171,10 @@ def _train(
 
 def judge(run: Run, images: ImageSet, data: Any) -> None:
     """Enter what a finished run is worth, beside its baselines, and write ``report.html``."""
-    test = held_out(data, run.size, run.settings["data"]["root"], run.rate)
+    root = run.settings["data"]["root"]
+    if run.apart is not None:
+        images = open_data(data, root=root, size=run.size, reading=run.apart)
+    test = held_out(data, run.size, root, run.rate, run.apart)
     labelled = images.labels is not None
     protocols = PROTOCOLS if labelled else ("labelfree",)
     given = {"this encoder": run.embedder, **_baselines(run, images, data)}
@@ -186,7 +192,7 @@ def _baselines(run: Run, images: ImageSet, data: Any) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for name in run.settings["baselines"]:
         if name == "pixels":
-            made["log spectrogram" if images.kind == "sounds" else "raw pixels"] = RawPixels(run.size)
+            made |= raw(images, run.size)
         elif name == "random":
             made["random encoder"] = EncoderEmbedder(run.build(images).encoder, run.size)
         elif images.labels is not None:
@@ -225,19 +231,32 @@ def _net_of(path: str | Path) -> str:
 # -- data ----------------------------------------------------------------------------------------------------------
 
 
-def _training_set(data: Any, size: int, root: str | Path | None, senses: Sequence[str] = ()) -> ImageSet:
+def _training_set(
+    data: Any,
+    size: int,
+    root: str | Path | None,
+    senses: Sequence[str] = (),
+    reading: Reading | None = None,
+) -> ImageSet:
     """What is learned from, with what the method asks for beside images: in memory where it fits, on disk otherwise."""
-    side = size if isinstance(data, str) and data == "world" else CANVAS * size
-    return open_data(data, split="train", root=root, size=side, senses=senses)
+    side = size if reading or (isinstance(data, str) and data == "world") else CANVAS * size
+    return open_data(data, split="train", root=root, size=side, senses=senses, reading=reading)
 
 
-def held_out(data: Any, size: int, root: str | Path | None, rate: int | None = None) -> ImageSet | None:
+def held_out(
+    data: Any,
+    size: int,
+    root: str | Path | None,
+    rate: int | None = None,
+    reading: Reading | None = None,
+    senses: Sequence[str] = (),
+) -> ImageSet | None:
     """The test split of a source; None where it has none (a part of the training set is then held out to judge by)."""
     if not isinstance(data, (str, Path)):
         return None
-    side = size if isinstance(data, str) and data == "world" else CANVAS * size
+    side = size if reading or (isinstance(data, str) and data == "world") else CANVAS * size
     try:
-        return open_data(data, split="test", root=root, size=side, rate=rate)
+        return open_data(data, split="test", root=root, size=side, senses=senses, rate=rate, reading=reading)
     except ManyviewsError:
         return None
 

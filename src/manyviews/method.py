@@ -13,14 +13,18 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from torch import Tensor, nn
 
 from manyviews import nets
+from manyviews.data import Reading
 from manyviews.errors import ManyviewsError
 from manyviews.nets.encoder import Encoder
 from manyviews.views import Kind, Looks, Matrix
+
+if TYPE_CHECKING:
+    from manyviews.data.tokeniser import Tokeniser
 
 EmbedAll: TypeAlias = Callable[[], Tensor]  # every item of the training set through the encoder: [N, width]
 NetFactory: TypeAlias = Callable[
@@ -33,7 +37,7 @@ class Spec:
     """What a method may know of the data before it sees any of it."""
 
     items: int  # N, the size of memory banks
-    size: int  # side of a view in pixels; of sounds, samples of a window
+    size: int  # side of a view in pixels; of sounds, samples of a window; of texts, tokens
     classes: int | None = None  # None where there are no labels
     rgb: Callable[[], Matrix] | None = (
         None  # covariance [3, 3] of the colours in [0, 1], computed when first asked
@@ -41,13 +45,14 @@ class Spec:
     senses: Mapping[str, int] = field(default_factory=dict)  # what comes beside the images -> its channels
     class_names: tuple[str, ...] | None = None
     labels: Tensor | None = None  # [N] int64, -1 where hidden; only for methods that declare ``supervised``
+    tokeniser: "Tokeniser | None" = None  # of texts: what their tokens mean, and how many there are
 
 
 @dataclass
 class Batch:
     """One step's items. ``label`` is present only for methods that declare ``supervised``."""
 
-    views: list[Tensor]  # V tensors, each [B, C, H, W]; of sounds [B, 1, T]
+    views: list[Tensor]  # V tensors, each [B, C, H, W]; of sounds [B, 1, T]; of texts int64 [B, R, T]
     index: Tensor  # [B] place of each item in the data set
     label: Tensor | None = None  # [B] int64
     senses: dict[str, list[Tensor]] = field(
@@ -96,6 +101,11 @@ class Method(nn.Module):
         """What ``batch.senses`` has to hold under this ``Config``: names of ``ImageSet.senses``; none unless told."""
         return ()
 
+    @classmethod
+    def reading(cls, config: Any) -> Reading | None:
+        """How texts become the tokens that it learns from under this ``Config``; None of methods that see none."""
+        return None
+
     def views(self) -> Looks:
         """How an item is seen."""
         raise NotImplementedError
@@ -115,6 +125,17 @@ class Method(nn.Module):
 
         Torch's global generator is a function of (seed, epoch) here, so what is drawn is the same when a run is resumed.
         """
+
+    def pictures(self, image_B3HW: Tensor) -> dict[str, Tensor]:
+        """What the method can show of some images, uint8 ``[B, 3, H, W]``, when it has learned.
+
+        A title -> uint8 ``[R, C, 3, S, S]``, R rows of C pictures. Called in eval mode, without gradients.
+        """
+        return {}
+
+    def writes(self) -> list[str]:
+        """What the method writes when it has learned, a text an entry. Called in eval mode, without gradients."""
+        return []
 
     def classifier_head(self) -> nn.Linear | None:
         """What turns embeddings into class scores, where the method learns it; it is kept beside the encoder."""

@@ -9,7 +9,11 @@ from manyviews.errors import ManyviewsError
 from manyviews.method import Paper
 from manyviews.recipe import Budget, Recipe
 
-USUAL = {"images": "cifar10", "sounds": "fsdd"}  # the recipe for data that has none of its own
+USUAL = {
+    "images": "cifar10",
+    "sounds": "fsdd",
+    "texts": "world",
+}  # the recipe for data that has none of its own
 PHOTO_SIZE = 64  # side of a view where a folder of photos is given and no size: small enough for a CPU
 
 
@@ -56,8 +60,10 @@ def changed(paper: Paper, config: Any, recipe: Recipe, changes: dict[str, Any]) 
     changes = dict(changes)
     if (epochs := changes.pop("epochs", None)) is not None:
         changes["budget"] = f"{epochs}ep"
-    if changes.get("teacher"):  # a folder, which a run has to find again from wherever it is resumed
-        changes["teacher"] = str(Path(changes["teacher"]).expanduser().resolve())
+    for name in ("teacher", "tokeniser"):  # a folder, which a run has to find again from wherever it is resumed
+        if (given := changes.get(name)) and given != "random":
+            folder = Path(given).expanduser()
+            changes[name] = str(folder.resolve() if folder.is_dir() else given)
     for_config = {field.name for field in dataclasses.fields(config)}
     for_recipe = {field.name for field in dataclasses.fields(recipe)} - {"data"}
     for name in changes:

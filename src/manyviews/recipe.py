@@ -1,8 +1,9 @@
 """How a run is trained: everything that is not the method's own idea. Plain data, nothing more."""
 
+import dataclasses
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from manyviews.errors import ManyviewsError
 
@@ -35,6 +36,7 @@ class Recipe:
     optimiser: Optimiser = "sgd"  # gd takes the whole data as its batch; sgd has momentum unless inertia is 0
     lr: float = 0.06  # learning rate at its peak, for this batch
     inertia: float = 0.9  # momentum of sgd, nesterov, lars; rho of rmsprop; first beta of adam, adamw, lamb
+    beta2: float = 0.999  # second beta of adam, adamw, lamb: share of the past in the mean of squares
     weight_decay: float = 5e-4
     weight_decay_end: float | None = None  # what the weight decay becomes by the end, along a cosine (DINO)
     decay_all: bool = False  # also decay biases and norms (MoCo's and SimSiam's code do)
@@ -89,3 +91,20 @@ class Budget:
         if self.unit == "seconds":
             return None
         return max(1, round(self.amount * per_unit[self.unit]))
+
+
+def record(kind: type, values: dict[str, Any]) -> Any:
+    """A frozen dataclass from JSON.
+
+    Raises:
+        ManyviewsError: a key that the dataclass does not know.
+    """
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    unknown = sorted(set(values) - set(fields))
+    if unknown:
+        raise ManyviewsError(
+            f"{kind.__module__}.{kind.__name__} knows no setting '{unknown[0]}'; remove it from run.json"
+        )
+    return kind(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    )

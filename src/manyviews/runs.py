@@ -2,9 +2,11 @@
 
 run.json              every setting, the seed, versions, commit and machine: what repeats it
 metrics.jsonl         one line a moment; tensorboard/ holds the same
+tokeniser.json        what the tokens mean, where it learned from texts
 checkpoints/          the last two, each whole or refused
 encoder.safetensors   what was learned, with encoder.json beside it; classifier.safetensors, where there is one
 results.json          what the encoder is worth
+pictures/             what the method can show of images, and written.txt, what it writes
 report.html           all of it to look at
 """
 
@@ -13,7 +15,7 @@ import json
 import os
 import sys
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +23,22 @@ import torch
 from torch import Tensor
 
 from manyviews import distributed, nets
-from manyviews.data import ImageSet, rgb_covariance
+from manyviews.data import ImageSet, Reading, open_data
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import EncoderEmbedder, LabelFree
 from manyviews.evaluation.labels import label_subset
 from manyviews.files import write_json
-from manyviews.method import Method, Paper, Spec, find
+from manyviews.method import Method, Paper, find
 from manyviews.nets import interop, net_factory
 from manyviews.nets.classifier import Classifier, load_classifier, save_classifier
-from manyviews.recipe import Recipe
+from manyviews.recipe import Recipe, record
 from manyviews.rng import seed_of
 from manyviews.training import checkpoint
 from manyviews.training.hooks import Bar, Interrupt, Log, Saver
 from manyviews.training.loop import Loop
 from manyviews.training.monitor import Monitor
+from manyviews.training.showing import show
+from manyviews.training.spec import spec_of
 
 
 def device() -> torch.device:
@@ -117,6 +121,23 @@ class Run:
         return self.settings["data"].get("rate")
 
     @property
+    def reading(self) -> Reading | None:
+        """How its texts become tokens: by the tokeniser that lies in its folder, once there is one."""
+        reading = self.paper.method.reading(record(self.paper.config, self.settings["config"]))
+        file = self.path / "tokeniser.json"
+        return dataclasses.replace(reading, tokeniser=str(file)) if reading and file.exists() else reading
+
+    @property
+    def apart(self) -> Reading | None:
+        """The same, a text an item: what is used and judged, however it was learned from."""
+        return self.reading and dataclasses.replace(self.reading, packed=False)
+
+    def keep(self, tokeniser: Any) -> None:
+        """Write ``tokeniser.json``, where there is a tokeniser and it does not lie there yet."""
+        if tokeniser is not None and not (self.path / "tokeniser.json").exists():
+            tokeniser.save(self.path / "tokeniser.json")
+
+    @property
     def finished(self) -> bool:
         return (self.path / "encoder.safetensors").exists()
 
@@ -169,8 +190,12 @@ class Run:
     def embedder(self) -> EncoderEmbedder:
         return EncoderEmbedder(self.encoder, self.size, device())
 
-    def embed(self, image_BCHW: Tensor) -> Tensor:
-        """Embeddings ``[B, width]`` of uint8 images ``[B, 3, H, W]`` of any size, or int16 sounds ``[B, 1, T]``."""
+    def embed(self, image_BCHW: Tensor | list[str]) -> Tensor:
+        """Embeddings ``[B, width]`` of uint8 images ``[B, 3, H, W]`` of any size, int16 sounds ``[B, 1, T]``, or texts."""
+        if isinstance(image_BCHW, list):
+            texts = open_data(image_BCHW, size=self.size, reading=self.apart).pixels
+            assert texts is not None
+            return self.embedder.embed(texts)
         return self.embedder.embed(image_BCHW)
 
     # -- training ------------------------------------------------------------------------------------------------
@@ -202,21 +227,11 @@ class Run:
         """The run's method for this data, its first weights drawn from the run's seed, its encoders like ``start``."""
         recipe, paper = self.recipe, self.paper
         paper.suits(data.kind, data.name, recipe.net)
-        classes = None if data.classes is None else len(data.classes)
         torch.manual_seed(seed_of(recipe.seed, "weights"))
-        rgb = cache(lambda: rgb_covariance(data))
         senses = self.settings["data"].get(
             "senses", {}
         )  # of what is learned from, whatever is asked about now
-        spec = Spec(
-            items=len(data),
-            size=recipe.size,
-            classes=classes,
-            rgb=rgb,
-            senses=senses,
-            class_names=data.classes,
-            labels=data.labels if paper.method.supervised else None,
-        )
+        spec = spec_of(data, recipe.size, senses, labels=paper.method.supervised)
         config = record(paper.config, self.settings["config"])
         method = paper.method(config, net_factory(recipe.net, recipe.size, start), spec)  # pyright: ignore[reportCallIssue]
         return method.to(device())
@@ -260,6 +275,7 @@ class Run:
         learned = loop.whole() if ends == "finished" else None
         if learned is not None and distributed.is_main():
             self.save_encoder(learned)
+            show(learned, data, self.path, self.recipe.seed)
         return ends
 
     def save_encoder(self, method: Method) -> None:
@@ -271,23 +287,6 @@ class Run:
             save_classifier(self.path / "classifier.safetensors", head, names)
         for name in ("encoder", "classifier"):
             self.__dict__.pop(name, None)
-
-
-def record(kind: type, values: dict[str, Any]) -> Any:
-    """A frozen dataclass from JSON.
-
-    Raises:
-        ManyviewsError: a key that the dataclass does not know.
-    """
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    unknown = sorted(set(values) - set(fields))
-    if unknown:
-        raise ManyviewsError(
-            f"{kind.__module__}.{kind.__name__} knows no setting '{unknown[0]}'; remove it from run.json"
-        )
-    return kind(
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    )
 
 
 def _clear(path: Path) -> None:

@@ -1,6 +1,6 @@
 """Use what was learned: judge it, embed with it, search with it, hand it over."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ SUFFIX = {
     "onnx": ".onnx",
     "transformers": "",
 }  # of an exported file, or of a folder; .safetensors for all others
+LEAST = 96  # pixels that a picture's side is enlarged to where it is smaller, by whole multiples
 
 
 def load(path: str | Path) -> Run:
@@ -48,10 +49,11 @@ def evaluate(
     Args:
         run: a run or its folder.
         data: labelled images; None: the run's own data, and without labels the label-free figures.
-        protocol: knn, linear, linear-sgd, finetune, linear-1%, finetune-10%, scratch, labelfree ...; and where the run
-            learned a classifier, single, ten-crop, dense, multi-scale.
+        protocol: knn, linear, linear-sgd, finetune, linear-1%, finetune-10%, scratch, labelfree ...; segment and
+            segment-linear where the data has a class of every pixel, which also write into the run's ``pictures/``; and
+            where the run learned a classifier, single, ten-crop, dense, multi-scale.
         data_root: where named sets are; None: where they were when the run began.
-        seeds: how often each protocol is repeated with another seed; several give each top-1's mean and deviation.
+        seeds: how often each protocol is repeated with another seed; several give mean and deviation of each top-1 or mean IoU.
         options: by protocol, e.g. ``{"finetune": {"lr": 1e-4, "layer_decay": 0.65}}``.
 
     Raises:
@@ -62,12 +64,18 @@ def evaluate(
     source = data if data is not None else run.recipe.data
     if isinstance(source, str) and not source:
         raise ManyviewsError(f"{run.path} learned from an array; say with data= what to judge it by.")
-    side = run.size if isinstance(source, str) and source == "world" else learn.CANVAS * run.size
-    train = open_data(source, split="train", root=root, size=side, rate=run.rate)
+    drawn = isinstance(source, str) and source == "world"
+    side = run.size if run.apart or drawn else learn.CANVAS * run.size
+    dense = {sense for name in protocol if name in PROTOCOLS for sense in PROTOCOLS[name].senses}
+    senses = tuple(sorted(dense)) if drawn else ()  # other sets have what they have
+    given = {"rate": run.rate, "reading": run.apart, "senses": senses}
+    train = open_data(source, split="train", root=root, size=side, **given)
     run.paper.suits(train.kind, train.name)
-    test = learn.held_out(source, run.size, root, run.rate)
+    test = learn.held_out(source, run.size, root, **given)
     if train.labels is None and data is None:
-        protocol = ("labelfree",)
+        protocol = [name for name in protocol if name in PROTOCOLS and not PROTOCOLS[name].labels] or [
+            "labelfree"
+        ]
     seen = test is None and (data is None or summary(train)["digest"] == run.settings["data"]["digest"])
     if asked := [name for name in protocol if seen and name in PROTOCOLS and PROTOCOLS[name].classifier]:
         raise ManyviewsError(
@@ -77,24 +85,37 @@ def evaluate(
     options = dict(options or {})
     if "scratch" in protocol:
         options["scratch"] = {**_cost(run, train), **options.get("scratch", {})}
-    given = {"protocols": protocol, "options": options, "classifier": run.classifier}
-    judged = test if train.labels is not None else None
-    all_seeds = [judge(run.embedder, train, judged, seed=seed, **given) for seed in range(seeds)]
+    settings = {"protocols": protocol, "options": options, "classifier": run.classifier}
+    judged = test if train.labels is not None or dense else None
+    all_seeds = [
+        judge(run.embedder, train, judged, seed=seed, show=None if seed else _shown(run), **settings)
+        for seed in range(seeds)
+    ]
     figures = all_seeds[0]
     if seeds > 1:
-        for name in figures:
-            tops = torch.tensor(
-                [one[name]["top1"] for one in all_seeds if "top1" in one[name]], dtype=torch.float64
-            )
-            if len(tops):
-                figures[name] |= {
-                    "top1_mean": tops.mean().item(),
-                    "top1_std": tops.std().item(),
-                    "seeds": seeds,
-                }
+        found = [(name, key) for name in figures for key in ("top1", "miou") if key in figures[name]]
+        for name, key in found:
+            each = torch.tensor([one[name][key] for one in all_seeds], dtype=torch.float64)
+            figures[name] |= {
+                f"{key}_mean": each.mean().item(), f"{key}_std": each.std().item(), "seeds": seeds,
+            }  # fmt: skip
     entered = run.results().get("evaluations", {})
     run.add_results(evaluations=entered | {train.name: figures})
     return {"run": str(run.path), "data": train.name, "figures": figures}
+
+
+def _shown(run: Run) -> Callable[[str, Tensor], None]:
+    """Writes what a protocol has to show into the run's pictures."""
+
+    def write(title: str, sheet_RC3SS: Tensor) -> None:
+        from manyviews.report.sheet import views_sheet
+
+        times = max(1, LEAST // sheet_RC3SS.shape[-1])
+        large = sheet_RC3SS.repeat_interleave(times, -1).repeat_interleave(times, -2)
+        with replacing(run.path / "pictures" / f"{title}.png") as file:
+            views_sheet(large).save(file, "PNG")
+
+    return write
 
 
 def _cost(run: Run, data: ImageSet) -> dict[str, Any]:
@@ -120,7 +141,7 @@ def embed(
         ManyviewsError: the suffix of ``out`` is none of these.
     """
     run = run if isinstance(run, Run) else load(run)
-    images = every_image(data, data_root, run.rate)
+    images = every_item(run, data, data_root)
     run.paper.suits(images.kind, images.name)
     writer = None if out is None else _writer(Path(out))
     features = embed_all(run.embedder, images)
@@ -129,10 +150,11 @@ def embed(
     return features
 
 
-def every_image(data: Any, root: str | Path | None, rate: int | None = None) -> ImageSet:
-    """Every image (or sound) of a source: of a folder with splits all of them, of a named set its training split."""
+def every_item(run: Run, data: Any, root: str | Path | None) -> ImageSet:
+    """Every image, sound or text of a source: of a folder with splits all of them, of a named set its training split."""
     is_path = isinstance(data, (str, Path)) and Path(data).expanduser().exists()
-    return open_data(data, split="all" if is_path else "train", root=root, rate=rate)
+    split, size = "all" if is_path else "train", run.size if run.apart else None
+    return open_data(data, split=split, root=root, rate=run.rate, size=size, reading=run.apart)
 
 
 def _writer(out: Path) -> Any:
@@ -207,14 +229,14 @@ def search(
     sheet: str | Path | None = None,
     data_root: str | Path | None = None,
 ) -> list[Found]:
-    """The k images of ``data`` nearest to the image file ``query``, nearest first.
+    """The k items of ``data`` nearest to the image or sound file ``query``, or to that text, nearest first.
 
     Args:
         run: a run or its folder.
         data: what is searched; anything that ``pretrain`` takes.
-        query: an image file.
+        query: an image file; for a run that learned from texts, the text itself.
         k: how many.
-        sheet: where to write a contact sheet of what was found (PNG); None: nowhere.
+        sheet: where to write a contact sheet of what was found (PNG); None, or of texts: nowhere.
         data_root: where named sets are.
 
     Raises:
@@ -223,21 +245,27 @@ def search(
     run = run if isinstance(run, Run) else load(run)
     if k < 1:
         raise ManyviewsError(f"-k is {k}; ask for at least one neighbour.")
-    hears = run.paper.method.sees == "sounds"
-    asked = read_sound(query, run.rate) if hears else read(Path(query))
-    images = every_image(data, data_root, run.rate)
+    asked = _asked(run, query)
+    images = every_item(run, data, data_root)
     run.paper.suits(images.kind, images.name)
     bank = embed_all(run.embedder, images)
-    similarity, index = neighbours(bank.h_ND, run.embed(asked[None]).cpu(), k)
+    similarity, index = neighbours(bank.h_ND, run.embedder.embed(asked[None]).cpu(), k)
     rows = index[0] if bank.index is None else bank.index[index[0]]
     found = [
         Found(str(images.names[row]), 1.0 - score)
         for row, score in zip(rows.tolist(), similarity[0].tolist(), strict=True)
     ]
-    if sheet is not None:
+    if sheet is not None and images.kind != "texts":
         asked, *shown = (pictures(item[None])[0] for item in (asked, *map(images.read, rows.tolist())))
         _contact_sheet(asked, shown, found, str(query), Path(sheet))
     return found
+
+
+def _asked(run: Run, query: str | Path) -> Tensor:
+    """What is searched for, as one item."""
+    if run.apart is not None:
+        return open_data([str(query)], size=run.size, reading=run.apart).read(0)
+    return read_sound(query, run.rate) if run.paper.method.sees == "sounds" else read(Path(query))
 
 
 def _contact_sheet(query: Tensor, pictures: list[Tensor], found: list[Found], name: str, out: Path) -> None:

@@ -46,6 +46,10 @@ def figures_table(figures: dict[str, Any]) -> Any:
         "top5": "{:.1%}",
         "top1_mean": "{:.1%}",
         "top1_std": "{:.1%}",
+        "miou": "{:.1%}",
+        "miou_mean": "{:.1%}",
+        "miou_std": "{:.1%}",
+        "pixel_accuracy": "{:.1%}",
         "spread": "{:.2f}",
         "rankme": "{:.0f}",
     }

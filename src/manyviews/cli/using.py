@@ -18,7 +18,7 @@ def evaluate_command(words: list[str]) -> None:
         data: str | None = None  # labelled images; unless told, what the run learned from
         protocol: tuple[str, ...] = (
             "knn",
-        )  # knn, linear, linear-sgd, finetune, linear-1%, finetune-10%, scratch, labelfree, ten-crop ...
+        )  # knn, linear, linear-sgd, finetune, linear-1%, finetune-10%, scratch, segment, labelfree, ten-crop ...
         option: tuple[str, ...] = ()  # of protocols, such as finetune.lr=1e-4 finetune.layer_decay=0.65
         seeds: int = 1  # how often, with another seed each; several give mean and deviation
         data_root: Path | None = None  # where named sets are
@@ -59,19 +59,20 @@ def _options(words: tuple[str, ...]) -> dict[str, dict[str, Any]]:
 def embed_command(words: list[str]) -> None:
     @dataclass(frozen=True)
     class Embed:
-        """Turn every image into a vector."""
+        """Turn every image, sound or text into a vector."""
 
         run: positional(Path, "the run's folder")  # pyright: ignore[reportInvalidTypeForm]
-        data: positional(str, "images: a folder, a name")  # pyright: ignore[reportInvalidTypeForm]
+        data: positional(str, "a folder, a file, a name")  # pyright: ignore[reportInvalidTypeForm]
         out: Path = Path("vectors.parquet")  # .parquet, .npz or .csv
         data_root: Path | None = None  # where named sets are
         json: bool = False  # print one JSON object
 
     ask = parse(Embed, words, "embed")
-    from manyviews.use import embed, every_image
+    from manyviews.use import embed, every_item, load
 
-    images = every_image(ask.data, ask.data_root)
-    features = embed(ask.run, images, out=ask.out)
+    run = load(ask.run)
+    images = every_item(run, ask.data, ask.data_root)
+    features = embed(run, images, out=ask.out)
     count, width = features.h_ND.shape
     if images.skipped.files:
         said(str(images.skipped), 0)
@@ -85,28 +86,31 @@ def embed_command(words: list[str]) -> None:
 def search_command(words: list[str]) -> None:
     @dataclass(frozen=True)
     class Search:
-        """Find the images nearest to one."""
+        """Find the images, sounds or texts nearest to one."""
 
         run: positional(Path, "the run's folder")  # pyright: ignore[reportInvalidTypeForm]
         data: positional(str, "what is searched: a folder, a name")  # pyright: ignore[reportInvalidTypeForm]
-        query: Path  # an image file
+        query: str  # an image or sound file, or the text itself
         k: int = 10  # how many
         sheet: Path = Path("search.png")  # where the contact sheet goes
         data_root: Path | None = None  # where named sets are
         json: bool = False  # print one JSON object
 
     ask = parse(Search, words, "search")
-    from manyviews.use import search
+    from manyviews.use import load, search
 
-    found = search(ask.run, ask.data, query=ask.query, k=ask.k, sheet=ask.sheet, data_root=ask.data_root)
+    run = load(ask.run)
+    sheet = ask.sheet if run.reading is None else None
+    found = search(run, ask.data, query=ask.query, k=ask.k, sheet=sheet, data_root=ask.data_root)
     if ask.json:
         print_json(
-            {"query": str(ask.query), "found": [asdict(one) for one in found], "sheet": str(ask.sheet)}
+            {"query": str(ask.query), "found": [asdict(one) for one in found], "sheet": sheet and str(sheet)}
         )
         return
     for one in found:
         print(f"{one.distance:.4f}  {one.path}")
-    print(f"sheet    {ask.sheet}")
+    if sheet is not None:
+        print(f"sheet    {sheet}")
 
 
 def export_command(words: list[str]) -> None:

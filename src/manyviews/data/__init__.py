@@ -4,6 +4,7 @@ from manyviews.data.colours import rgb_covariance
 from manyviews.data.decode import Unreadable, read
 from manyviews.data.images import ImageSet, fits, in_memory, require, split_of, summary
 from manyviews.data.loader import Drawn, batches, steps_per_epoch
+from manyviews.data.reading import Reading
 from manyviews.data.skipped import Skipped
 from manyviews.data.sounds import read_sound
 from manyviews.data.sources import open_data
@@ -11,6 +12,7 @@ from manyviews.data.sources import open_data
 __all__ = [
     "Drawn",
     "ImageSet",
+    "Reading",
     "Skipped",
     "Unreadable",
     "batches",

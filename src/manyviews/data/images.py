@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,10 +18,19 @@ from manyviews.data.skipped import Skipped
 from manyviews.errors import ManyviewsError
 from manyviews.views import Kind
 
+if TYPE_CHECKING:
+    from manyviews.data.tokeniser import Tokeniser
+
 MANY = 2000
 """Items from which on starting processes pays."""
 
 MOST_WORKERS = 16
+
+CLASSES = "classes"
+"""The sense that holds a class of every pixel: ids, which are never mixed with their neighbours."""
+
+VOID = 255
+"""The id of a pixel that has no class."""
 
 
 @dataclass
@@ -38,7 +48,8 @@ class ImageSet:
     """int64 [N], indices into ``classes``."""
     classes: tuple[str, ...] | None
     pixels: Tensor | None
-    """uint8 [N, 3, H, W] when the set is resident; of sounds int16 [N, 1, T], zeros after those that end earlier."""
+    """uint8 [N, 3, H, W] when the set is resident; of sounds int16 [N, 1, T], zeros after those that end earlier; of texts
+    int32 [N, R, T], as `views.texts` says."""
     read: Callable[[int], Tensor]
     """Item -> uint8 [3, H, W] at its own resolution, or a sound, int16 [1, T]. Raises ``Unreadable``, naming the file."""
     read_near: Callable[[int, int], Tensor] | None = None
@@ -46,11 +57,16 @@ class ImageSet:
     skipped: Skipped = field(default_factory=Skipped)
     """What could not be read so far."""
     senses: Mapping[str, Tensor] = field(default_factory=dict)
-    """What else is known of every pixel of a resident set (depth, a mask): name -> uint8 [N, c, H, W]."""
+    """What else is known of every pixel of a resident set (depth, a mask): name -> uint8 [N, c, H, W]. ``CLASSES`` holds
+    ids, ``VOID`` where there is none."""
+    pixel_classes: tuple[str, ...] | None = None
+    """What the ids in the sense ``CLASSES`` are called."""
     kind: Kind = "images"
     """What the items are; a method says which it learns from by ``sees``."""
     rate: int | None = None
     """Samples a second, of sounds; None where it is not known, as with arrays."""
+    tokeniser: "Tokeniser | None" = None
+    """What the tokens of texts mean."""
 
     def __post_init__(self) -> None:
         self.skipped.kind = self.kind
@@ -109,10 +125,12 @@ class ImageSet:
         """
         if self.pixels is not None:
             height, width = self.pixels.shape[-2:]
-            if width <= size and (height == width or self.kind == "sounds"):
+            if self.kind == "texts" or (width <= size and (height == width or self.kind == "sounds")):
                 return self
             pixels = _all_squares(self.pixels, size)
-            senses = {name: _all_squares(sense, size) for name, sense in self.senses.items()}
+            senses = {
+                name: _all_squares(sense, size, ids=name == CLASSES) for name, sense in self.senses.items()
+            }
             return replace(self, pixels=pixels, read=Rows(pixels), read_near=None, senses=senses)
         if len(self) == 0:
             raise ManyviewsError(f"{self.name} has no {self.kind} to read.")
@@ -175,13 +193,15 @@ def require(data: ImageSet, senses: Sequence[str]) -> None:
         here = f"it has {', '.join(data.senses)}" if data.senses else "it has nothing beside its images"
         raise ManyviewsError(
             f"{data.name} has no {' and no '.join(missing)} that this method could learn from: {here}. "
-            "The world (--data world) has depth and mask; sets of your own bring theirs as ImageSet.senses."
+            "The world (--data world) has depth, mask and classes; sets of your own bring theirs as ImageSet.senses."
         )
 
 
 def fits(data: ImageSet, size: int, limit_bytes: int = 2 << 30) -> bool:
     """Whether ``data.resident(size)`` would take at most ``limit_bytes`` (2 GiB unless told)."""
     if data.pixels is not None:
+        if data.kind == "texts":
+            return True
         size = min(size, *data.pixels.shape[2:])
     return len(data) * (2 * size if data.kind == "sounds" else 3 * size * size) <= limit_bytes
 
@@ -192,26 +212,29 @@ def split_of(data: ImageSet, fraction: float, seed: int = 0) -> tuple[ImageSet, 
     Every class of two items or more gets at least one on either side. Raises ``ManyviewsError`` for fewer than two
     items.
     """
+    test = set_aside(data.name, len(data), data.labels, fraction, seed)
+    return data.subset((~test).nonzero().squeeze(1)), data.subset(test.nonzero().squeeze(1))
+
+
+def set_aside(name: str, count: int, labels: Tensor | None, fraction: float, seed: int) -> Tensor:
+    """Which of ``count`` items are for testing, bool [N], as ``split_of`` has it."""
     if not 0 < fraction < 1:
         raise ManyviewsError(f"The share set aside for testing must lie between 0 and 1, not {fraction}.")
-    if len(data) < 2:
-        raise ManyviewsError(f"{data.name} has {len(data)} item(s): too few to set any aside for testing.")
-    labels = torch.zeros(len(data), dtype=torch.long) if data.labels is None else data.labels.cpu()
-    test = torch.zeros(len(data), dtype=torch.bool)
+    if count < 2:
+        raise ManyviewsError(f"{name} has {count} item(s): too few to set any aside for testing.")
+    labels = torch.zeros(count, dtype=torch.long) if labels is None else labels.cpu()
+    test = torch.zeros(count, dtype=torch.bool)
     for label in labels.unique().tolist():
         items = (labels == label).nonzero().squeeze(1)
         if len(items) < 2:
             continue
-        count = min(max(round(len(items) * fraction), 1), len(items) - 1)
+        share = min(max(round(len(items) * fraction), 1), len(items) - 1)
         order = torch.randperm(len(items), generator=rng.generator(seed, "split", label))
-        test[items[order[:count]]] = True
+        test[items[order[:share]]] = True
     if not test.any():  # as many classes as items
-        test[
-            torch.randperm(len(data), generator=rng.generator(seed, "split"))[
-                : max(round(len(data) * fraction), 1)
-            ]
-        ] = True
-    return data.subset((~test).nonzero().squeeze(1)), data.subset(test.nonzero().squeeze(1))
+        order = torch.randperm(count, generator=rng.generator(seed, "split"))
+        test[order[: max(round(count * fraction), 1)]] = True
+    return test
 
 
 def summary(data: ImageSet) -> dict[str, object]:
@@ -238,13 +261,14 @@ def summary(data: ImageSet) -> dict[str, object]:
         "senses": {name: sense.shape[1] for name, sense in data.senses.items()},
         "kind": data.kind,
         "rate": data.rate,
+        "vocabulary": None if data.tokeniser is None else len(data.tokeniser),
         "digest": digest.hexdigest(),
         "skipped": data.skipped.as_dict(),
     }
 
 
-def _all_squares(x_NCHW: Tensor, size: int) -> Tensor:
-    return torch.cat([squares(part.cpu(), size) for part in x_NCHW.split(512)]).to(x_NCHW.device)
+def _all_squares(x_NCHW: Tensor, size: int, ids: bool = False) -> Tensor:
+    return torch.cat([squares(part.cpu(), size, ids) for part in x_NCHW.split(512)]).to(x_NCHW.device)
 
 
 def _cores() -> int:

@@ -11,13 +11,15 @@ from manyviews.data.arrays import from_arrays, from_dataset, is_array_like, is_d
 from manyviews.data.decode import SUFFIXES
 from manyviews.data.fetch import data_root
 from manyviews.data.folder import open_csv, open_files, open_folder
-from manyviews.data.images import ImageSet, fits, require
+from manyviews.data.images import CLASSES, ImageSet, fits, require
 from manyviews.data.named import NAMED, open_named
+from manyviews.data.reading import Reading, as_set
 from manyviews.data.sounds import SUFFIXES as SOUNDS
 from manyviews.data.sounds import are_waves, at_rate, from_waves
 from manyviews.errors import ManyviewsError
 
 WORLD_SIZE = 32  # pixels; what the embedded world is drawn at unless told
+LENGTH = 128  # tokens of a text unless told
 WORLD_SOUNDS = "world-sounds"  # the same items, by ear
 
 
@@ -29,12 +31,13 @@ def open_data(
     size: int | None = None,
     senses: Sequence[str] = (),
     rate: int | None = None,
+    reading: Reading | None = None,
 ) -> ImageSet:
-    """The images, or sounds, of ``source`` as a set.
+    """The images, or sounds, of ``source`` as a set; with ``reading`` its texts.
 
     Args:
         source: ``"world"``, or ``"world-sounds"``; a named set (cifar10, cifar100, mnist, fashion_mnist, stl10,
-            imagenette, or fsdd, which holds sounds); the path of a folder of images or of WAV files, of a CSV file
+            imagenette, camvid, or fsdd, which holds sounds); the path of a folder of images or of WAV files, of a CSV file
             or of one file, or a list of such files; ``"hf:name"``; an array or tensor, alone
             or as (images, labels); a map-style torch ``Dataset``; or an ``ImageSet``, which is returned as it is.
         split: train, val or test, as far as the source has them; all for a folder. Arrays have none: it is ignored.
@@ -43,12 +46,18 @@ def open_data(
             in memory, if all of them fit there (``fits``); unless told they stay on disk. Of sounds, samples.
         senses: what the set must have beside its images, as ``ImageSet.senses``.
         rate: samples a second that sounds are brought to; unless told, what most of their files have.
+        reading: how texts become tokens, ``size`` of them an item; sources are then those of `corpus.open_corpus`.
 
     Raises ``ManyviewsError``: nothing of that name, with the nearest ones; what is wrong with it; a sense that it lacks.
     """
+    if reading is not None and not isinstance(source, ImageSet):
+        from manyviews.data.corpus import open_corpus
+
+        return as_set(open_corpus(source, split=split, root=root), reading, size or LENGTH)
     data = at_rate(_opened(source, split, root, size, bool(senses)), rate)
     require(data, senses)
-    if isinstance(source, ImageSet) or size is None or data.pixels is not None or not fits(data, size):
+    done = data.pixels is not None and CLASSES not in data.senses
+    if isinstance(source, ImageSet) or size is None or done or not fits(data, size):
         return data
     return data.resident(size)
 

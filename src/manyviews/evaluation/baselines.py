@@ -1,7 +1,10 @@
 """What every encoder has to beat before it is worth anything."""
 
+import torch
 from torch import Tensor
 
+from manyviews.data import ImageSet
+from manyviews.evaluation.features import Embedder
 from manyviews.views import centred, kind_of, plain, spectrogram
 from manyviews.views.waves import HEARD
 
@@ -21,3 +24,22 @@ class RawPixels:
         if kind_of(image_BCHW_uint8) == "sounds":
             return spectrogram(centred(image_BCHW_uint8, HEARD * self.size), SIDE).flatten(1)
         return plain(image_BCHW_uint8, self.size).flatten(1)
+
+
+class WordCounts:
+    """No encoder at all: how often each token stands in a text, as square roots, ``[B, vocabulary]``."""
+
+    def __init__(self, vocabulary: int, size: int):
+        self.vocabulary, self.size = vocabulary, size
+
+    def embed(self, image_BCHW_uint8: Tensor) -> Tensor:
+        tokens_BT, part_BT = plain(image_BCHW_uint8, self.size)[:, :2].unbind(1)
+        counts_BV = torch.zeros(len(tokens_BT), self.vocabulary, device=tokens_BT.device)
+        return counts_BV.scatter_add_(1, tokens_BT, (part_BT > 0).float()).sqrt()
+
+
+def raw(data: ImageSet, size: int) -> dict[str, Embedder]:
+    """What stands for the items of this kind themselves, under its name."""
+    if data.tokeniser is not None:
+        return {"word counts": WordCounts(len(data.tokeniser), size)}
+    return {"log spectrogram" if data.kind == "sounds" else "raw pixels": RawPixels(size)}

@@ -11,7 +11,7 @@ from manyviews.data import ImageSet
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation.features import Make, read_ahead
 from manyviews.evaluation.labels import label_subset
-from manyviews.views import Draws, Kind, View, Wave, nothing, views_of
+from manyviews.views import Draws, Kind, Text, View, Wave, nothing, views_of
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,12 @@ class Plan:
         """Full batches only: what is left over differs from epoch to epoch, so no image is left out for good."""
         return max(1, n // self.batch)
 
+    def rows(self, n: int, step: int) -> Tensor:
+        """Which items of a set of ``n`` a step sees, int64 [B]: every epoch in another order."""
+        epoch, turn = divmod(step, self.steps_per_epoch(n))
+        order_N = torch.randperm(n, generator=rng.generator(self.seed, self.purpose, "order", epoch))
+        return order_N[turn * self.batch : (turn + 1) * self.batch]
+
 
 @dataclass(frozen=True)
 class Labelled:
@@ -44,12 +50,16 @@ class Labelled:
     ends_epoch: bool
 
 
-def usual_view(kind: Kind, size: int) -> View | Wave:
-    """How training items are seen where nothing is said: random resized crop of 8% to 100% and flip, or a window."""
+def usual_view(kind: Kind, size: int) -> View | Wave | Text:
+    """How training items are seen where nothing is said: random resized crop of 8% to 100% and flip; a window; a text."""
+    if kind == "texts":
+        return Text(size=size)
     return Wave(size=size) if kind == "sounds" else View(size=size)
 
 
-def augmented(data: ImageSet, view: View | Wave, plan: Plan, device: torch.device) -> Iterator[Labelled]:
+def augmented(
+    data: ImageSet, view: View | Wave | Text, plan: Plan, device: torch.device
+) -> Iterator[Labelled]:
     """Every step's batch, one view of each image. Images on disk are cropped at full resolution by threads."""
     assert data.labels is not None
     views = views_of(view)
@@ -57,21 +67,17 @@ def augmented(data: ImageSet, view: View | Wave, plan: Plan, device: torch.devic
     batch = min(plan.batch, len(data))
     total = per_epoch * plan.epochs
 
-    def rows(step: int) -> Tensor:
-        epoch, turn = divmod(step, per_epoch)
-        order_N = torch.randperm(len(data), generator=rng.generator(plan.seed, plan.purpose, "order", epoch))
-        return order_N[turn * batch : (turn + 1) * batch]
-
     def draws(step: int) -> Draws:
         return views.draw(batch, plan.seed, plan.purpose, step)
 
     def job(step: int) -> tuple[list[int], Make]:
         drawn = draws(step)
-        return rows(step).tolist(), lambda item, place: views.crop(data.read(item), drawn, place)[0]
+        items = plan.rows(len(data), step).tolist()
+        return items, lambda item, place: views.crop(data.read(item), drawn, place)[0]
 
     crops = read_ahead(data, (job(step) for step in range(total))) if data.pixels is None else None
     for step in range(total):
-        rows_B = rows(step)
+        rows_B = plan.rows(len(data), step)
         if data.pixels is not None:
             (x_BCHW,) = views(data.pixels[rows_B.to(data.pixels.device)].to(device), draws(step))
         else:

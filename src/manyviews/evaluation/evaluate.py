@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from manyviews import rng
 from manyviews.data import ImageSet
+from manyviews.data.images import CLASSES
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation.crops import dense, multi_scale, single, ten_crop
 from manyviews.evaluation.features import (
@@ -33,7 +34,8 @@ from manyviews.evaluation.linear import probe_lbfgs, probe_sgd
 from manyviews.evaluation.options import check_options
 from manyviews.evaluation.scores import scores
 from manyviews.evaluation.scratch import scratch
-from manyviews.evaluation.sets import knows, labelled_sets, number_of_classes
+from manyviews.evaluation.segmentation import segment
+from manyviews.evaluation.sets import dense_sets, knows, labelled_sets, number_of_classes
 from manyviews.evaluation.verdict import verdict
 from manyviews.nets.classifier import Classifier
 from manyviews.nets.encoder import judging
@@ -41,6 +43,7 @@ from manyviews.views import View, Wave, views_of
 
 LOOKED_AT = 512  # images for the label-free figures: as many as during a run, for the rank depends on it
 JITTER = (0.4, 0.4, 0.4, 0.1)  # of the two views that are compared: brightness, contrast, saturation, hue
+DENSE = (CLASSES,)  # what segmentation reads of every pixel
 GAIN = 3.0  # of two views of a sound: decibels
 
 
@@ -55,6 +58,7 @@ def evaluate(
     seed: int = 0,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     classifier: Classifier | None = None,
+    show: Callable[[str, Tensor], None] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Run protocols on an embedder or encoder; the figures of each, under its name, ready for JSON.
 
@@ -69,6 +73,7 @@ def evaluate(
         seed: of whatever is drawn.
         classifier: what was learned on top of the encoder, for the protocols that judge it as it is; fine-tuning
             begins with it where its classes are those of the sets.
+        show: takes what protocols have to show: a title, and pictures uint8 [R, C, 3, S, S].
         options: by protocol, keyword arguments of the function behind it, e.g. ``{"linear-sgd": {"epochs": 10}}``.
 
     Raises:
@@ -87,6 +92,8 @@ def evaluate(
     if with_labels:
         train, test = labelled_sets(train, test, with_labels, seed)
         classes = number_of_classes(train, test, classes)
+    if with_pixels := [name for name in protocols if PROTOCOLS[name].senses]:
+        train, test = dense_sets(train, test, with_pixels, seed)
     if classifier is not None and train is not None and not knows(classifier, train, classes):
         odd, classifier = classifier, None
         if judged := [name for name in protocols if PROTOCOLS[name].classifier]:
@@ -105,7 +112,7 @@ def evaluate(
                 f'"{name}" judges the classifier that a run learned on top of its encoder, and here is none; '
                 'take "linear" or "finetune", which learn one.'
             )
-    task = Task(embedder, train, test, classes or 0, seed, classifier)
+    task = Task(embedder, train, test, classes or 0, seed, classifier, show)
     if not isinstance(embedder, EncoderEmbedder):
         return {name: PROTOCOLS[name].run(task, **options.get(name, {})) for name in protocols}
     with frozen(embedder.encoder):
@@ -122,6 +129,7 @@ class Task:
     classes: int
     seed: int
     classifier: Classifier | None = None
+    show: Callable[[str, Tensor], None] | None = None
 
     @cached_property
     def train_features(self) -> Features:
@@ -144,6 +152,7 @@ class Protocol:
     run: Callable[..., dict[str, Any]]
     behind: Callable[..., Any]  # the function whose keyword arguments are the options
     labels: bool = True
+    senses: tuple[str, ...] = ()  # what it reads of every pixel
     encoder: bool = False
     classifier: bool = False
 
@@ -177,15 +186,23 @@ def _asked(look: Callable[..., Any], task: Task, **options: Any) -> dict[str, An
     ).as_dict()
 
 
+def _segmented(task: Task, **options: Any) -> dict[str, Any]:
+    train, test = _there(task.train), _there(task.test)
+    done = segment(task.encoder, train, test, size=task.embedder.size, seed=task.seed, **options)
+    if task.show is not None:
+        how = "linear segmentation" if options.get("frozen") else "segmentation"
+        task.show(f"{how} of {test.name.partition('/')[0]} - image, truth, prediction", done.pictures)
+    return done.as_dict()
+
+
 def _labelfree(task: Task) -> dict[str, Any]:
     data = task.test if task.test is not None else _there(task.train)
     order = torch.randperm(len(data), generator=rng.generator(task.seed, "labelfree"))
     some = data.subset(order[:LOOKED_AT])
     some = some if some.pixels is not None else some.resident(2 * task.embedder.size)
     h_ND = embed_all(task.embedder, some).h_ND
-    views = (
-        [] if not isinstance(task.embedder, EncoderEmbedder) else [_seen(task, some, which) for which in "ab"]
-    )
+    looks = isinstance(task.embedder, EncoderEmbedder) and data.kind != "texts"
+    views = [_seen(task, some, which) for which in "ab"] if looks else []
     figures = labelfree(h_ND, *views)
     return figures.as_dict() | verdict([figures], finished=True).as_dict()
 
@@ -221,6 +238,10 @@ PROTOCOLS = {
     "ten-crop": Protocol(partial(_asked, ten_crop), ten_crop, encoder=True, classifier=True),
     "dense": Protocol(partial(_asked, dense), dense, encoder=True, classifier=True),
     "multi-scale": Protocol(partial(_asked, multi_scale), multi_scale, encoder=True, classifier=True),
+    "segment": Protocol(_segmented, segment, labels=False, senses=DENSE, encoder=True),
+    "segment-linear": Protocol(
+        partial(_segmented, frozen=True, lr=1e-2), segment, labels=False, senses=DENSE, encoder=True
+    ),
     "labelfree": Protocol(_labelfree, _labelfree, labels=False),
 }
 """What may be asked for, by name."""

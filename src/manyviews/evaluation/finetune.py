@@ -25,7 +25,7 @@ from manyviews.evaluation.frozen import frozen
 from manyviews.evaluation.linear import linear_head
 from manyviews.evaluation.schedules import Schedule, share_of_peak
 from manyviews.evaluation.scores import Scores, scores
-from manyviews.views import View, Wave, nothing
+from manyviews.views import Text, View, Wave, nothing
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def finetune(
     warmup: float = 0.05,
     batch: int = 256,
     label_fraction: float = 1.0,
-    view: View | Wave | None = None,
+    view: View | Wave | Text | None = None,
     watch: bool = False,
     head: nn.Linear | None = None,
     seed: int = 0,

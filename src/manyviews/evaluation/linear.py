@@ -22,7 +22,8 @@ from manyviews.evaluation.frozen import frozen
 from manyviews.evaluation.labels import folds, label_subset
 from manyviews.evaluation.schedules import Schedule, share_of_peak
 from manyviews.evaluation.scores import Scores, scores
-from manyviews.views import View, Wave
+from manyviews.nets.encoder import judging
+from manyviews.views import Text, View, Wave
 
 DECAYS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # from strong to weak: each fit starts from the one before
 DECAY = 1e-2  # where no class has two labels, nothing can be held out to choose by
@@ -198,8 +199,9 @@ def probe_sgd(
     batch: int = 256,
     momentum: float = 0.9,
     weight_decay: float = 0.0,
+    batch_norm: bool = False,
     label_fraction: float = 1.0,
-    view: View | Wave | None = None,
+    view: View | Wave | Text | None = None,
     seed: int = 0,
 ) -> SgdProbe:
     """The papers' linear protocol: a linear layer trained by SGD on augmented images, under a frozen encoder.
@@ -208,11 +210,13 @@ def probe_sgd(
     epoch's. What is drawn is a function of the seed and the step.
 
     SimCLR's settings are the defaults; MoCo's are ``lr=30, schedule="step"`` (its features, pooled after a ReLU, are
-    small: section 4.1). Where neither fits an encoder, ``probe_lbfgs`` has no learning rate to choose.
+    small: section 4.1). Where neither fits an encoder, ``probe_lbfgs`` has no learning rate to choose, and ``batch_norm``
+    makes features small and large alike (MAE's probe, arXiv:2111.06377, appendix A.1).
 
     Args:
         size: side of the square that the encoder sees, in pixels.
         lr: peak learning rate for a batch of 256, scaled in proportion to the batch.
+        batch_norm: the features are standardised before the linear layer by a batch norm that learns nothing else.
         view: how training images are seen; None: random resized crop of 8% to 100% and flip.
 
     Raises:
@@ -225,7 +229,9 @@ def probe_sgd(
     total = epochs * plan.steps_per_epoch(len(train))
     with frozen(encoder):
         test_MD, truth_M = _labelled(embed_all(EncoderEmbedder(encoder, size), test))
-        head = linear_head(test_MD.shape[1], classes, seed).to(device)
+        linear = linear_head(test_MD.shape[1], classes, seed)
+        norm = nn.BatchNorm1d(test_MD.shape[1], eps=1e-6, affine=False) if batch_norm else nn.Identity()
+        head = nn.Sequential(norm, linear).to(device)
         optimiser = torch.optim.SGD(head.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay)
         history = []
         for now in augmented(train, view or usual_view(train.kind, size), plan, device):
@@ -239,7 +245,7 @@ def probe_sgd(
                 loss.backward()
             optimiser.step()
             if now.ends_epoch:
-                with torch.no_grad():
+                with judging(head):
                     history.append(scores(head(test_MD.to(device)), truth_M, classes))
     return SgdProbe(history[-1], len(train), tuple(epoch.top1 for epoch in history))
 

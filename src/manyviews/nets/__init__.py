@@ -12,6 +12,7 @@ from manyviews.nets.encoder import Built, Encoder, describe, start_from
 from manyviews.nets.heads import mlp
 from manyviews.nets.net import Made, Net, catalogue, find
 from manyviews.nets.norms import split_batch_norm
+from manyviews.nets.reader import Reader
 from manyviews.nets.resnet import ResNet, cifar_resnet, resnet, small_resnet
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "split_batch_norm",
 ]
 
+KINDS = {"tokens": "texts", "two sequences": "texts"}  # what `Net.sees` says -> what data is called
 HUB = ("timm", "torchvision")  # libraries whose models are nets here by LIBRARY/NAME
 
 
@@ -42,17 +44,18 @@ def names() -> list[str]:
 
 
 def sees(name: str) -> str:
-    """What the encoder called `name` is given: images, sounds, tokens."""
+    """What the encoder called `name` is given: images, sounds or texts."""
     if (composed := around.parsed(name)) is not None:
         return sees(composed[1])
     library, _, model = name.partition("/")
-    return "images" if model and library in HUB else find(name).net.sees
+    return "images" if model and library in HUB else KINDS.get(of := find(name).net.sees, of)
 
 
 def build(
     name: str, *, in_channels: int | None = None, size: int = 32, pretrained: bool | str = False
 ) -> Encoder:
-    """The encoder called `name`, for images of `size` pixels a side, or for sounds in windows of `size` samples.
+    """The encoder called `name`, for images of `size` pixels a side, sounds in windows of `size` samples, or texts of
+    `size` tokens.
 
         small_resnet                   three stages of one block, for the embedded world
         cifar_resnet20                 8 to 110 layers, or 1202; zero-padding shortcuts (A)
@@ -66,14 +69,16 @@ def build(
         WORD(NET), WORD(NET, 8, 4)     an encoder around another, as a file's `AROUND` makes it
         small_waveform                 of sounds: strided convolutions; gru(small_waveform, 128): with their contexts
 
-    `in_channels` is 3, of sounds 1, unless told. `manyviews nets` lists all of ours. With `pretrained`, the weights are those that a library has for this net:
+    `in_channels` is 3, of sounds 1, unless told; of texts it is the size of the vocabulary. `manyviews nets` lists all of ours. With `pretrained`, the weights are those that a library has for this net:
     "torchvision", "timm" or "transformers"; True where the name itself says which. Raises `ManyviewsError` for a name,
-    variant or combination that does not exist, for a net that sees neither images nor sounds, for a size that the net
+    variant or combination that does not exist, for a size that the net
     cannot see, or for weights that do not exist, fit or arrive.
     """
     kind = sees(name)
     if in_channels is None:
-        in_channels = 1 if kind == "sounds" else 3
+        in_channels = {"images": 3, "sounds": 1}.get(kind, 0)
+    if kind == "texts" and in_channels < 1:
+        raise ManyviewsError(f'"{name}" reads texts: say how many tokens there are, as in_channels.')
     if size < 1 or in_channels < 1:
         raise ManyviewsError(f"Images of size {size} with {in_channels} channels cannot be; both start at 1.")
     library, _, model = name.partition("/")
@@ -92,11 +97,14 @@ def build(
                 f'"{name}" has the weights of {library}, not of {pretrained}; name {library}.'
             )
         encoder = hub.build(name, in_channels=in_channels, size=size, pretrained=bool(pretrained))
-    elif kind not in ("images", "sounds"):
-        raise ManyviewsError(f'"{name}" reads {kind}; learning from images needs a net that sees them.')
     elif pretrained is True:
         raise ManyviewsError(
             f'"{name}" may have pretrained weights in several libraries; say which: torchvision, timm or transformers.'
+        )
+    elif kind == "texts":
+        long = {} if pretrained or find(name).net.any_length else {"length": size}
+        encoder = Reader(
+            make(name, pretrained=pretrained or None, vocabulary=in_channels, **long), in_channels
         )
     else:
         encoder = make(name, pretrained=pretrained or None, in_channels=in_channels, size=size)

@@ -81,6 +81,10 @@ class BERT(nn.Module):
         x_BTD = self.embed(tokens_BT, segments_BT)
         return self.blocks(x_BTD, padding_BS=padding_BT)
 
+    def hidden(self, tokens_BT: Tensor, part_BT: Tensor) -> Tensor:
+        """`[B, T, D]` of texts, of a sentence or a pair of them (see `Reader`)."""
+        return self(tokens_BT, (part_BT - 1).clamp(0, self.segments.num_embeddings - 1), part_BT > 0)
+
     def embed(self, tokens_BT: Tensor, segments_BT: Tensor | None = None) -> Tensor:
         """Token, segment and position as one sum (figure 2): `[B, T, D]`."""
         segment = self.segments.weight[0] if segments_BT is None else self.segments(segments_BT)

@@ -42,7 +42,7 @@ class CharModel(nn.Module):
         **options: Any,
     ):
         super().__init__()
-        self.vocabulary = vocabulary
+        self.vocabulary, self.width = vocabulary, width
         self.tokens = None if embedding is None else nn.Embedding(vocabulary, embedding)
         self.recurrent = kind(embedding or vocabulary, width, depth, **options)
         self.out = Linear(width, vocabulary)
@@ -59,12 +59,22 @@ class CharModel(nn.Module):
         self, tokens_BT: Tensor, state: State | None = None, *, lengths_B: Tensor | None = None
     ) -> tuple[Tensor, State]:
         """Logits `[B, T, V]` and the state to go on from; arguments as those of `Recurrent`."""
+        y_BTH, after = self.follow(tokens_BT, state, lengths_B=lengths_B)
+        return self.out(y_BTH), after
+
+    def follow(
+        self, tokens_BT: Tensor, state: State | None = None, *, lengths_B: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """What `read` makes its logits of, `[B, T, H]`, and the state."""
         if self.tokens is None:
             x_BTD = F.one_hot(tokens_BT, self.vocabulary).to(self.out.weight.dtype)
         else:
             x_BTD = self.tokens(tokens_BT)
-        y_BTH, after = self.recurrent(x_BTD, state, lengths_B=lengths_B)
-        return self.out(y_BTH), after
+        return self.recurrent(x_BTD, state, lengths_B=lengths_B)
+
+    def hidden(self, tokens_BT: Tensor, part_BT: Tensor) -> Tensor:
+        """The last layer's states `[B, T, H]`, of one text that every window is (see `Reader`)."""
+        return self.follow(tokens_BT)[0]
 
     @torch.no_grad()
     def sample(
@@ -95,14 +105,14 @@ _LARGE = {"3x512": {"width": 512, "depth": 3}}
 _PAPER = "Karpathy 2015, char-rnn"
 NETS = {
     "char_rnn": Net(
-        make=partial(CharModel, RNN), paper=_PAPER, sees="tokens", size=50, variants=_LARGE,
+        make=partial(CharModel, RNN), paper=_PAPER, sees="tokens", any_length=True, size=50, variants=_LARGE,
     ),
     "char_gru": Net(
-        make=partial(CharModel, GRU), paper=_PAPER, sees="tokens", size=50,
+        make=partial(CharModel, GRU), paper=_PAPER, sees="tokens", any_length=True, size=50,
         variants=_LARGE | {"before": {"reset": "before"}},
     ),
     "char_lstm": Net(
-        make=partial(CharModel, LSTM, forget_bias=1.0), paper=_PAPER, sees="tokens", size=50, variants=_LARGE,
+        make=partial(CharModel, LSTM, forget_bias=1.0), paper=_PAPER, sees="tokens", any_length=True, size=50, variants=_LARGE,
     ),
 }  # fmt: skip
 

@@ -19,6 +19,7 @@ from manyviews.nets.linear import linear
 from manyviews.nets.names import Names
 from manyviews.nets.net import Net
 from manyviews.nets.positions import Learned, fits
+from manyviews.nets.reader import documents
 from manyviews.nets.transformer import Blocks, NormPlace
 
 
@@ -82,11 +83,24 @@ class GPT(nn.Module):
         """What the net knows at each token, `[B, T, D]`; arguments as of `forward`."""
         T, before = tokens_BT.shape[1], cache.length if cache else 0
         x_BTD = self.tokens(tokens_BT) + self.places(T, before, padding_BS)
-        x_BTD = dropout(x_BTD, self.dropout, self.training)
-        near_TS = banded(T, before + T, self.band, tokens_BT.device) if self.band else None
+        return self.through(x_BTD, before, padding_BS=padding_BS, cache=cache)
+
+    def hidden(self, tokens_BT: Tensor, part_BT: Tensor) -> Tensor:
+        """`[B, T, D]` of windows of documents (see `Reader`), none of which looks at another."""
+        apart = documents(part_BT)
+        if apart is None:  # a causal mask alone: what fills up comes last, and nobody looks there
+            return self.states(tokens_BT)
+        same_BTT, place_BT = apart
+        fits(tokens_BT.shape[1], self.length)
+        return self.through(self.tokens(tokens_BT) + self.positions.weight[place_BT], 0, mask=same_BTT)
+
+    def through(self, x_BTD: Tensor, before: int, mask: Tensor | None = None, **look: Any) -> Tensor:
+        """The blocks, over tokens that follow `before` others."""
+        T, x_BTD = x_BTD.shape[1], dropout(x_BTD, self.dropout, self.training)
+        near = banded(T, before + T, self.band, x_BTD.device) if self.band else None
+        second = near if mask is None else mask if near is None else near & mask
         for number, block in enumerate(self.blocks):
-            look = {"causal": True} if near_TS is None or number % 2 == 0 else {"mask": near_TS}
-            x_BTD = block(x_BTD, padding_BS=padding_BS, cache=cache, **look)
+            x_BTD = block(x_BTD, causal=True, mask=second if number % 2 else mask, **look)
         return self.norm(x_BTD)
 
     def words(self, x: Tensor) -> Tensor:

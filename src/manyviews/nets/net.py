@@ -34,6 +34,7 @@ class Net:
     sees: Literal["images", "sounds", "tokens", "two sequences"] = "images"
     # a word after "/" -> options of `make`
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    any_length: bool = False  # of those that read tokens: they know no longest text
     size: int = 224  # side of an image in pixels, samples of a sound, or tokens, at which the cost is counted
     classes: int = 1000  # outputs of the linear classifier that the paper counts with an image encoder
     parameters: float | None = None  # as the paper states them, in millions; None where it does not

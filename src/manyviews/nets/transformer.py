@@ -184,6 +184,10 @@ class Transformer(nn.Module):
         """The memory `[B, S, D]`."""
         return self.encoder_norm(self.encoder(self.embed(source_BS), padding_BS=source_BS != self.padding))
 
+    def hidden(self, tokens_BT: Tensor, part_BT: Tensor) -> Tensor:
+        """The memory of texts (see `Reader`), `[B, T, D]`."""
+        return self.encode(tokens_BT.masked_fill(part_BT == 0, self.padding))
+
     def decode(
         self,
         target_BT: Tensor,

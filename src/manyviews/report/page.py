@@ -30,6 +30,7 @@ def page(story: Story) -> str:
         _neighbours(story.neighbours),
         _atlas(story.atlas),
         _gaze(story.gaze),
+        _shown(story),
         _classes(story),
         repeat(story.command, story.settings),
     ]
@@ -126,6 +127,18 @@ def _sheet(sheet_RV3SS: Tensor | None) -> Markup | None:
     lead = f"Each item, framed, and {each} of it."
     many = " many" if views > 3 else ""
     return section("What it learned from", lead, el("div", rows, class_=f"sheet{many}"))
+
+
+def _shown(story: Story) -> Markup | None:
+    """What the method itself shows and writes."""
+    if not story.pictures and not story.written:
+        return None
+    figures = [
+        el("figure", el("img", src=inline(image), alt=title, class_="shown"), el("figcaption", title))
+        for title, image in story.pictures.items()
+    ]
+    written = el("pre", story.written, class_="written") if story.written else None
+    return section("What it can do", "", el("div", figures, class_="columns") if figures else None, written)
 
 
 def _image(image: Tensor, longest: int, alt: str) -> Markup:

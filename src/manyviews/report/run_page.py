@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from manyviews.data import ImageSet
@@ -65,10 +66,16 @@ def tell(run: Run, train: ImageSet, test: ImageSet | None) -> Story:
         neighbours=_neighbours(shown, h_ND),
         atlas=_atlas(shown, h_ND),
         gaze=gaze(run.encoder, shown.pixels, run.size) if shown.pixels is not None else None,
+        pictures=_pictures(run.path / "pictures"),
+        written=written.read_text() if (written := run.path / "written.txt").exists() else "",
         plain=("spread", "rankme", "uniformity"),
         confusion=Confusion(torch.tensor(best["confusion"]), classes) if best and classes else None,
         per_class=dict(zip(classes, best["per_class"], strict=True)) if best and classes else {},
     )
+
+
+def _pictures(folder: Path) -> dict[str, Image.Image]:
+    return {file.stem: Image.open(file).convert("RGB") for file in sorted(folder.glob("*.png"))}
 
 
 def _settings(run: Run) -> dict[str, dict[str, Any]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 Number = float | int | None
@@ -186,6 +187,10 @@ class Story:
     neighbours: Neighbours | None = None
     atlas: Atlas | None = None
     gaze: Gaze | None = None
+    pictures: Mapping[str, Image] = field(default_factory=dict)
+    """what the method shows of some images, by title"""
+    written: str = ""
+    """what it writes"""
     confusion: Confusion | None = None
     per_class: Mapping[str, float] = field(default_factory=dict)
     """class name to the share of its items that were named correctly"""

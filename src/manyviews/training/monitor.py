@@ -44,7 +44,7 @@ class Monitor:
             return
         embedder = EncoderEmbedder(method.encoder, method.spec.size)
         query = embed_all(embedder, self.watched)
-        seen = [self._seen(method, which) for which in (0, 1)]
+        seen = [] if self.data.kind == "texts" else [self._seen(method, which) for which in (0, 1)]
         self.history.append(
             labelfree(query.h_ND, *seen, z_ND=None if moment.z is None else moment.z.float().cpu())
         )

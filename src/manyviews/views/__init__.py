@@ -1,7 +1,6 @@
 """How one item becomes many views: batched, on the device, one set of parameters per sample."""
 
 from manyviews.views.kinds import (
-    CHANNELS,
     Kind,
     Looks,
     kind_of,
@@ -12,17 +11,19 @@ from manyviews.views.kinds import (
     views_of,
 )
 from manyviews.views.pipeline import MEAN, STD, Views, normalise, picture
+from manyviews.views.texts import Text, Texts
 from manyviews.views.view import Draws, Matrix, View
 from manyviews.views.waves import Wave, Waves, centred, spectrogram
 
 __all__ = [
-    "CHANNELS",
     "MEAN",
     "STD",
     "Draws",
     "Kind",
     "Looks",
     "Matrix",
+    "Text",
+    "Texts",
     "View",
     "Views",
     "Wave",

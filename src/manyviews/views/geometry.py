@@ -89,6 +89,26 @@ def crop_by_matrices(image: Tensor, boxes: Tensor, flip: Tensor, size: int) -> T
     return torch.matmul(rows_BSH[:, None], x.view(batch, channels, height, size))
 
 
+def crop_nearest(
+    ids: Tensor, boxes: Tensor, flip: Tensor, size: int, border: int = 0, outside: int = 255
+) -> Tensor:
+    """Crop, flip and resize numbers that cannot be mixed: each pixel of the view takes the id under its centre.
+
+    ``ids`` uint8 ``[B, H, W]``, ``boxes`` ``[B, 4]`` in the image with ``border`` pixels of ``outside`` around it, ``flip``
+    bool ``[B]``, all on one device; returns uint8 ``[B, S, S]``.
+    """
+    batch, height, width = ids.shape
+    top, left, h, w = (edge[:, None] for edge in boxes.unbind(1))
+    i_S = torch.arange(size, device=ids.device)
+    along_BS = torch.where(flip[:, None], size - 1 - i_S, i_S)
+    y_BS = top + (2 * i_S + 1) * h // (2 * size) - border
+    x_BS = left + (2 * along_BS + 1) * w // (2 * size) - border
+    inside_BSS = ((y_BS >= 0) & (y_BS < height))[:, :, None] & ((x_BS >= 0) & (x_BS < width))[:, None]
+    row_B11 = torch.arange(batch, device=ids.device)[:, None, None]
+    found_BSS = ids[row_B11, y_BS.clamp(0, height - 1)[:, :, None], x_BS.clamp(0, width - 1)[:, None]]
+    return found_BSS.where(inside_BSS, outside)
+
+
 def crop_one(image: Tensor, box: list[int], flip: bool, size: int) -> Tensor:
     """Crop, flip and resize one image: uint8 ``[C, H, W]`` to uint8 ``[C, S, S]``, rounded as torchvision does."""
     top, left, h, w = box

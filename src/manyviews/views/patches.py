@@ -1,6 +1,6 @@
 """Several patches of every image at once: where they lie, and what they show.
 
-Shapes   B images, C H W pixels, M patches of an image, P their side.
+Shapes   B images, C H W pixels, M patches of an image, P their side; N patches that tile it.
 """
 
 import torch
@@ -32,3 +32,15 @@ def apart(u_B2: Tensor, pixels: int, image: int, side: int) -> tuple[Tensor, Ten
     first_B2 = (u_B2 * (image - side - pixels + 1)).long()
     both_B22 = torch.stack([first_B2, first_B2 + pixels], 1)
     return both_B22[..., 0], both_B22[..., 1]
+
+
+def patchify(x_BCHW: Tensor, side: int) -> Tensor:
+    """The image as a grid of patches in reading order, each as its pixels, ``[B, N, side * side * C]``."""
+    rows = x_BCHW.unflatten(3, (-1, side)).unflatten(2, (-1, side))
+    return rows.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+
+
+def unpatchify(patches_BNE: Tensor, side: int, across: int) -> Tensor:
+    """The image that ``patchify`` cut, ``[B, C, H, W]``, which is ``across`` patches wide."""
+    rows = patches_BNE.unflatten(2, (side, side, -1)).unflatten(1, (-1, across))
+    return rows.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)

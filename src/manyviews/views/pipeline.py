@@ -87,6 +87,26 @@ class Views:
             self._cropper(sense, draws, [number], black)(rows).clamp_(0, 1) for number in range(len(self))
         ]
 
+    def cropped_ids(self, ids: Tensor, draws: Draws, outside: int = 255) -> list[Tensor]:
+        """Where the views look, on a class of every pixel: uint8 ``[B, H, W]`` to, per view, uint8 ``[B, S, S]``.
+
+        The same boxes and flips; ids are taken from the nearest pixel, never mixed, and are ``outside`` in the padding.
+
+        Raises:
+            ValueError: where the ids are not uint8 ``[B, H, W]`` or the draws do not belong to them.
+        """
+        if ids.dtype != torch.uint8 or ids.ndim != 3 or 0 in ids.shape:
+            raise ValueError(f"Ids must be uint8 [B, H, W], not {ids.dtype} {list(ids.shape)}.")
+        self._check_draws(draws, len(ids))
+        height, width = ids.shape[1:]
+        cropped = []
+        for view, uniforms in zip(self.views, draws.uniforms, strict=True):
+            boxes = geometry.crop_boxes(view, uniforms, height, width, draws.focus).to(ids.device)
+            flips = (uniforms[:, FLIP] < view.flip).to(ids.device)
+            border = geometry.border_of(view, height, width)
+            cropped.append(geometry.crop_nearest(ids, boxes, flips, view.size, border, outside))
+        return cropped
+
     def crop(self, image: Tensor, draws: Draws, row: int) -> list[Tensor]:
         """Crop and flip one full-resolution image in a worker: uint8 ``[3, H, W]`` to V of uint8 ``[3, S, S]``."""
         _check_image(image, 3)

@@ -1,0 +1,21 @@
+"""What a run tells its method of the data."""
+
+from collections.abc import Mapping
+from functools import cache
+
+from manyviews.data import ImageSet, rgb_covariance
+from manyviews.method import Spec
+
+
+def spec_of(data: ImageSet, size: int, senses: Mapping[str, int], labels: bool) -> Spec:
+    """The ``Spec`` of a set whose views have ``size``; with ``labels`` of its items, which only the supervised may see."""
+    return Spec(
+        items=len(data),
+        size=size,
+        classes=None if data.classes is None else len(data.classes),
+        rgb=cache(lambda: rgb_covariance(data)),
+        senses=senses,
+        class_names=data.classes,
+        labels=data.labels if labels else None,
+        tokeniser=data.tokeniser,
+    )
