@@ -25,7 +25,7 @@ def test_senses_leave_the_world_as_it_was(seen):
     assert plain.senses == {} and plain.pixels is not None and seen.pixels is not None
     assert torch.equal(plain.pixels, seen.pixels)
     shapes = {name: (sense.dtype, tuple(sense.shape)) for name, sense in seen.senses.items()}
-    assert shapes == dict.fromkeys(("depth", "mask"), (torch.uint8, (ITEMS, 1, 32, 32)))
+    assert shapes == dict.fromkeys(("depth", "mask", "classes"), (torch.uint8, (ITEMS, 1, 32, 32)))
     assert torch.equal(seen.senses["mask"][:, 0], scene("test", range(ITEMS), 32).mask * 255)
 
 

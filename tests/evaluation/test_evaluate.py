@@ -18,8 +18,14 @@ QUICK = {
 
 def test_every_protocol_gives_figures_for_json(blobs, net):
     train, test = blobs(240, seed=0), blobs(60, seed=1)
-    # Those that judge a kept classifier or rebuild the net: test_crops.py, test_scratch.py.
-    names = [name for name, protocol in PROTOCOLS.items() if not protocol.classifier and name != "scratch"]
+    # Those that judge a kept classifier, rebuild the net or read every pixel: test_crops.py, test_scratch.py,
+    # test_segmentation.py.
+    kept = {
+        name
+        for name, protocol in PROTOCOLS.items()
+        if protocol.classifier or protocol.senses or name == "scratch"
+    }
+    names = [name for name in PROTOCOLS if name not in kept]
     figures = evaluate(net, train, test, protocols=names, options=QUICK)
     assert list(figures) == names
     assert json.loads(json.dumps(figures)).keys() == figures.keys()

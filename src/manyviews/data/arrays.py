@@ -47,12 +47,12 @@ def as_rgb(x: Tensor, channels_first: bool) -> Tensor:
     return x_NCHW.expand(-1, 3, -1, -1).contiguous()
 
 
-def as_labels(labels: Any, count: int) -> tuple[Tensor, tuple[str, ...]]:
+def as_labels(labels: Any, count: int, kind: str = "images") -> tuple[Tensor, tuple[str, ...]]:
     """Labels as int64 [N] and the names of the classes. Integers keep their values; strings are numbered in order."""
     values = labels.cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if values.shape != (count,):
         raise ManyviewsError(
-            f"There are {count} images, but the labels have the shape {list(values.shape)}: give one each."
+            f"There are {count} {kind}, but the labels have the shape {list(values.shape)}: give one each."
         )
     if values.dtype.kind in "US" or (
         values.dtype.kind == "O" and all(isinstance(value, str) for value in values)

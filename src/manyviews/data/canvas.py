@@ -25,15 +25,18 @@ PART = 128
 """Items that a process reads at a time."""
 
 
-def squares(x_BCHW: Tensor, size: int) -> Tensor:
-    """The centre square of each image, at most ``size`` pixels wide: uint8 [B, 3, S, S]; of sounds that many samples."""
+def squares(x_BCHW: Tensor, size: int, ids: bool = False) -> Tensor:
+    """The centre square of each image, at most ``size`` pixels wide: uint8 [B, 3, S, S]; of sounds that many samples.
+
+    Of ``ids`` the nearest is taken instead of a mean.
+    """
     if kind_of(x_BCHW) == "sounds":
         return centred(x_BCHW, size).contiguous()
     height, width = x_BCHW.shape[-2:]
     side = min(height, width)
     target = min(side, size)
     shape = (max(round(height * target / side), target), max(round(width * target / side), target))
-    x_BCHW = resized(x_BCHW, shape)
+    x_BCHW = F.interpolate(x_BCHW, shape, mode="nearest-exact") if ids else resized(x_BCHW, shape)
     top, left = (shape[0] - target) // 2, (shape[1] - target) // 2
     return x_BCHW[..., top : top + target, left : left + target].contiguous()
 

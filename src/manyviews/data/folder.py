@@ -55,7 +55,7 @@ def open_folder(path: str | os.PathLike[str], split: str = "train") -> ImageSet:
         raise ManyviewsError(f"{folder} is a file, not a folder of images.")
     if (folder / "labels.csv").is_file():
         return open_csv(folder / "labels.csv", split)
-    relative = sorted(_files(folder, SUFFIXES)) or sorted(_files(folder, SOUNDS))
+    relative = sorted(files_below(folder, SUFFIXES)) or sorted(files_below(folder, SOUNDS))
     if not relative:
         empty = not any(folder.iterdir())
         kinds, sounds = ", ".join(sorted(SUFFIXES)), ", ".join(sorted(SOUNDS))
@@ -64,18 +64,28 @@ def open_folder(path: str | os.PathLike[str], split: str = "train") -> ImageSet:
             if empty
             else f"The folder {folder} has no images: no file ends in {kinds}; nor sounds, which end in {sounds}."
         )
+    return _set_of_files(str(path), *arranged(folder, relative, split))
+
+
+def arranged(
+    folder: Path, relative: Sequence[str], split: str
+) -> tuple[list[str], Tensor | None, tuple[str, ...] | None]:
+    """The files of a split among those that lie in a folder, their labels and the classes, by the folders they lie in.
+
+    Raises ``ManyviewsError``: no such split.
+    """
     parts = [PurePosixPath(file).parts for file in relative]
     if _has_split_folders(parts):
         below = [file[1:] for file in parts]
-        rows = _rows_of_split([SPLITS[file[0].lower()] for file in parts], split, str(folder))
+        rows = rows_of_split([SPLITS[file[0].lower()] for file in parts], split, str(folder))
     else:
-        below, rows = parts, _rows_of_split(["train"] * len(parts), split, str(folder))
+        below, rows = parts, rows_of_split(["train"] * len(parts), split, str(folder))
     classes = _class_folders(below)
     labels = None
     if classes is not None:
         number = {name: i for i, name in enumerate(classes)}
         labels = torch.tensor([number[below[i][0]] for i in rows])
-    return _set_of_files(str(path), [str(folder / relative[i]) for i in rows], labels, classes)
+    return [str(folder / relative[i]) for i in rows], labels, classes
 
 
 def open_csv(path: str | os.PathLike[str], split: str = "train") -> ImageSet:
@@ -86,10 +96,14 @@ def open_csv(path: str | os.PathLike[str], split: str = "train") -> ImageSet:
 
     Raises ``ManyviewsError``: no such file, columns missing, files that are not there, a file listed twice.
     """
-    path = Path(path)
+    return _set_of_files(str(path), *listed(Path(path), split))
+
+
+def listed(path: Path, split: str) -> tuple[list[str], Tensor, tuple[str, ...]]:
+    """The files of a split that a CSV file lists, their labels and the classes. Raises as ``open_csv`` does."""
     rows = _csv_rows(path)
     if not rows:
-        raise ManyviewsError(f"{path} lists no images.")
+        raise ManyviewsError(f"{path} lists no files.")
     columns = {name.strip().lower(): name for name in rows[0]}
     file_column = _column(columns, PATH_COLUMNS, path)
     label_column = _column(columns, LABEL_COLUMNS, path)
@@ -98,20 +112,29 @@ def open_csv(path: str | os.PathLike[str], split: str = "train") -> ImageSet:
     values = [row[label_column].strip() for row in rows]
     if "" in values:
         raise ManyviewsError(f"{path}, line {values.index('') + 2}: the label is empty.")
+    labels, classes = numbered(values)
+    if "split" in columns:
+        splits = splits_of([row[columns["split"]] for row in rows], str(path))
+    else:
+        splits = ["train"] * len(rows)
+    chosen = rows_of_split(splits, split, str(path))
+    return [files[i] for i in chosen], labels[chosen], classes
+
+
+def numbered(values: Sequence[str]) -> tuple[Tensor, tuple[str, ...]]:
+    """Labels as int64 [N], and the classes: in order, by value where all are whole numbers."""
     numeric = all(value.isdecimal() for value in values)
     classes = tuple(sorted(set(values), key=int if numeric else None))
     number = {name: i for i, name in enumerate(classes)}
-    if "split" in columns:
-        given = [row[columns["split"]].strip().lower() for row in rows]
-        unknown = sorted(set(given) - set(SPLITS))
-        if unknown:
-            raise ManyviewsError(f"{path}: a split is train, val or test, not {unknown[0]!r}.")
-        splits = [SPLITS[name] for name in given]
-    else:
-        splits = ["train"] * len(rows)
-    chosen = _rows_of_split(splits, split, str(path))
-    labels = torch.tensor([number[values[i]] for i in chosen])
-    return _set_of_files(str(path), [files[i] for i in chosen], labels, classes)
+    return torch.tensor([number[value] for value in values], dtype=torch.long), classes
+
+
+def splits_of(given: Sequence[str], where: str) -> list[str]:
+    """What a column of splits says, in this package's words."""
+    given = [value.strip().lower() for value in given]
+    if unknown := sorted(set(given) - set(SPLITS)):
+        raise ManyviewsError(f"{where}: a split is train, val or test, not {unknown[0]!r}.")
+    return [SPLITS[name] for name in given]
 
 
 def open_files(paths: Sequence[str | os.PathLike[str]]) -> ImageSet:
@@ -137,7 +160,7 @@ def _set_of_files(
     return ImageSet(name, paths, labels, classes, None, files, files)
 
 
-def _files(folder: Path, suffixes: frozenset[str]) -> Iterator[str]:
+def files_below(folder: Path, suffixes: frozenset[str]) -> Iterator[str]:
     """Paths of files of such names relative to ``folder``, with forward slashes; hidden files and folders left out.
 
     Links to folders are followed, each folder once, so that a link to a folder above does not go round for ever.
@@ -168,7 +191,8 @@ def _class_folders(below: list[tuple[str, ...]]) -> tuple[str, ...] | None:
     return classes if len(classes) > 1 else None
 
 
-def _rows_of_split(splits: list[str], split: str, where: str) -> list[int]:
+def rows_of_split(splits: Sequence[str], split: str, where: str) -> list[int]:
+    """The rows that are of a split: all of them, or test in the place of val and the other way round."""
     if split == "all":
         return list(range(len(splits)))
     wanted = SPLITS.get(split)

@@ -3,6 +3,7 @@
     cifar10, cifar100       cifar-10-batches-py/, cifar-100-python/ (pickles), or the archive
     mnist, fashion_mnist    {train,t10k}-{images-idx3,labels-idx1}-ubyte, .gz or not, in a folder of that name
     stl10                   stl10_binary/*.bin, or the archive
+    camvid                  camvid/CamVid/, with a class of every pixel: to be put there by hand (`data.annotated`)
     fsdd                    fsdd/recordings/*.wav: spoken digits, to be put there by hand
     imagenette              imagenette2-160/, imagenette2-320/, imagenette2/ or another imagenette*/{train,val}/
 
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 
 from manyviews.data import unpickle
+from manyviews.data.annotated import open_camvid
 from manyviews.data.fetch import Remote, data_root, fetch, unpack
 from manyviews.data.folder import open_folder
 from manyviews.data.images import ImageSet, in_memory
@@ -258,5 +260,6 @@ NAMED: dict[str, tuple[tuple[str, ...], Callable[[str, str, Path], ImageSet]]] =
     "fashion_mnist": (("train", "test"), _idx),
     "stl10": (("train", "test", "unlabeled"), _stl10),
     "imagenette": (("train", "val", "test"), _imagenette),
+    "camvid": (("train", "val", "test"), open_camvid),
     "fsdd": (("train", "test"), open_fsdd),
 }

@@ -12,6 +12,7 @@ from manyviews.evaluation.labels import label_subset
 from manyviews.evaluation.linear import LinearProbe, SgdProbe, probe_lbfgs, probe_sgd
 from manyviews.evaluation.scores import MeanStd, Scores, mean_std, scores
 from manyviews.evaluation.scratch import FromScratch, scratch
+from manyviews.evaluation.segmentation import Segmented, segment
 from manyviews.evaluation.verdict import Verdict, verdict
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "NotFrozen",
     "RawPixels",
     "Scores",
+    "Segmented",
     "SgdProbe",
     "Verdict",
     "dense",
@@ -44,6 +46,7 @@ __all__ = [
     "probe_sgd",
     "scores",
     "scratch",
+    "segment",
     "single",
     "ten_crop",
     "verdict",

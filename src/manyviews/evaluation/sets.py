@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from manyviews.data import ImageSet, split_of
+from manyviews.data.images import CLASSES, VOID
 from manyviews.errors import ManyviewsError
 from manyviews.nets.classifier import Classifier
 
@@ -39,6 +40,55 @@ def labelled_sets(
             "give two sets with the same classes."
         )
     return train, test
+
+
+def dense_sets(
+    train: ImageSet | None, test: ImageSet | None, asked: Sequence[str], seed: int
+) -> tuple[ImageSet, ImageSet]:
+    """Sets to learn from and to judge by, both with a class of every pixel, of the same classes."""
+    names = ", ".join(f'"{name}"' for name in asked)
+    for data in (train, test):
+        if data is not None and CLASSES not in data.senses:
+            raise ManyviewsError(
+                f"{data.name} has no class of every pixel, which {names} needs; the world and camvid have one, and sets of "
+                f'your own bring it as ImageSet.senses["{CLASSES}"].'
+            )
+    if train is None:
+        raise ManyviewsError(f"{names} needs images to learn from, not only a test set.")
+    if test is None:
+        train, test = split_of(train, HELD_OUT, seed)
+    pixel_classes(train, test)
+    return train, test
+
+
+def pixel_classes(train: ImageSet, test: ImageSet) -> tuple[str, ...]:
+    """What the classes of pixels are called: their numbers, where the sets do not say. Every id but void has a name."""
+    if train.pixel_classes != test.pixel_classes:
+        raise ManyviewsError(
+            f"The classes of pixels of {train.name} and {test.name} differ: {train.pixel_classes} and {test.pixel_classes}; "
+            "give two sets with the same classes."
+        )
+    learned, judged = ({*data.senses[CLASSES].unique().tolist()} - {VOID} for data in (train, test))
+    found = sorted(learned | judged)
+    for data in (train, test):
+        channels = data.senses[CLASSES].shape[1]
+        if channels != 1:
+            raise ManyviewsError(
+                f"The classes of pixels of {data.name} are one id each, [N, 1, H, W], not {channels}."
+            )
+    names = train.pixel_classes or tuple(str(id) for id in range(max(found, default=-1) + 1))
+    if len(names) > VOID:
+        raise ManyviewsError(
+            f"{train.name} names {len(names)} classes of pixels, but an id is a byte and {VOID} means none: there can be {VOID}."
+        )
+    if found and found[-1] >= len(names):
+        raise ManyviewsError(
+            f"Pixels of {train.name} or {test.name} have the class {found[-1]}, but there are {len(names)} classes, "
+            f"numbered from 0; {VOID} means none."
+        )
+    if len(learned) < 2:
+        raise ManyviewsError(f"{train.name} has pixels of only one class, so there is nothing to tell apart.")
+    return names
 
 
 def number_of_classes(train: ImageSet, test: ImageSet, classes: int | None) -> int:

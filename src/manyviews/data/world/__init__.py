@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from manyviews.data.images import ImageSet, Rows
+from manyviews.data.images import CLASSES, ImageSet, Rows
 from manyviews.data.world.latents import (
     HABITATS,
     MARKINGS,
@@ -66,8 +66,9 @@ def world(
         size: side of the images in pixels, at least 8. The same items at any size.
         items: how many; the first ``items`` of a longer set are the same.
         seed: another seed is another set of individuals.
-        senses: also fill ``senses`` with what else can be seen of the same items: "depth" (0 near, 255 far) and
-            "mask" (255 where the creature is visible), each uint8 [N, 1, S, S].
+        senses: also fill ``senses`` with what else can be seen of the same items: "depth" (0 near, 255 far), "mask"
+            (255 where the creature is visible) and "classes" (its species' number + 1 there, 0 elsewhere), each uint8
+            [N, 1, S, S].
 
     Raises:
         ManyviewsError: for an unknown split, a side under 8 or less than one item.
@@ -86,11 +87,14 @@ def world(
         pixels=seen.image,
         read=Rows(seen.image),
         senses=_senses(seen, size) if senses else {},
+        pixel_classes=("background", *SPECIES) if senses else None,
     )
 
 
 def _senses(seen: Scene, size: int) -> dict[str, Tensor]:
-    return {"depth": depth(seen.latents, size), "mask": seen.mask[:, None].to(torch.uint8) * 255}
+    visible_N1SS = seen.mask[:, None].to(torch.uint8)
+    classes_N1SS = visible_N1SS * (seen.species[:, None, None, None] + 1).to(torch.uint8)
+    return {"depth": depth(seen.latents, size), "mask": visible_N1SS * 255, CLASSES: classes_N1SS}
 
 
 def scene(split: str, indices: Sequence[int] | Tensor, size: int, *, seed: int = 0) -> Scene:

@@ -39,10 +39,10 @@ def render(latents: Latents, size: int) -> tuple[Tensor, Tensor]:
 def _render_chunk(z: Latents, size: int) -> tuple[Tensor, Tensor]:
     pixel = 2 / size
     y_SS, x_SS = _axes(size)
-    u, v = _own_frame(z, x_SS, y_SS)
+    u, v = own_frame(z, x_SS, y_SS)
     distance = silhouette(z.species, u, v) * _wide(z.size)
     cover = _step(-distance, pixel)
-    front = _blade(z, x_SS, y_SS, pixel)
+    front = blade(z, x_SS, y_SS, pixel)
 
     image = _ground(z, x_SS, y_SS, pixel)
     # a soft shadow where the creature touches the ground
@@ -79,12 +79,12 @@ def _depth_chunk(z: Latents, size: int) -> Tensor:
         px, py, radius, _ = (_wide(t) for t in pebble.unbind(1))
         high = (radius**2 - (x_SS - px) ** 2 - (y_SS - py) ** 2).clamp_min(0)
         ground = ground - 0.5 * high.sqrt()
-    u, v = _own_frame(z, x_SS, y_SS)
+    u, v = own_frame(z, x_SS, y_SS)
     distance = silhouette(z.species, u, v)
     inward = (1 + distance / 0.5).clamp(0, 1)  # 1 on the outline, 0 where it is half a body away
     body = ground - 0.08 - 0.3 * _wide(z.size) * (1 - inward**2).sqrt()
     far = torch.lerp(ground, body, _step(-distance * _wide(z.size), pixel))
-    far = torch.lerp(far, 0.1 - 0.04 * y_SS, _blade(z, x_SS, y_SS, pixel))
+    far = torch.lerp(far, 0.1 - 0.04 * y_SS, blade(z, x_SS, y_SS, pixel))
     return far.clamp_(0, 1).mul_(255).round_().to(torch.uint8)
 
 
@@ -95,7 +95,7 @@ def _axes(size: int) -> tuple[Tensor, Tensor]:
     return y_SS, x_SS
 
 
-def _own_frame(z: Latents, x_SS: Tensor, y_SS: Tensor) -> tuple[Tensor, Tensor]:
+def own_frame(z: Latents, x_SS: Tensor, y_SS: Tensor) -> tuple[Tensor, Tensor]:
     """The frame's coordinates seen from every creature: two [N, S, S]."""
     dx = (x_SS - _wide(z.place[:, 0])) / _wide(z.size)
     dy = (y_SS - _wide(z.place[:, 1])) / _wide(z.size)
@@ -172,7 +172,7 @@ def _ground(z: Latents, x_SS: Tensor, y_SS: Tensor, pixel: float) -> Tensor:
     return image
 
 
-def _blade(z: Latents, x_SS: Tensor, y_SS: Tensor, pixel: float) -> Tensor:
+def blade(z: Latents, x_SS: Tensor, y_SS: Tensor, pixel: float) -> Tensor:
     """How much of a pixel the stem in front covers: [N, S, S] in [0, 1]."""
     turn, offset, width, curve = (_wide(t) for t in z.blade.unbind(1))
     across = x_SS - offset - turn * y_SS - curve * y_SS * y_SS
