@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from torch import nn
 
 from manyviews import nets
 from manyviews.data import ImageSet, in_memory
+from manyviews.data.images import Rows
 from manyviews.data.sounds import from_waves
+from manyviews.data.tokeniser import Tokeniser
 from manyviews.method import find
 from manyviews.nets.classifier import save_classifier
 from manyviews.nets.interop import save_encoder
@@ -36,11 +39,19 @@ FEWER: dict[str, Any] = {
     "local_crops": 1,
     "prototypes": 12,
     "clusters": 12,
+    "codes": 12,
+    "tokens": "chars",
+    "vocabulary": 64,
 }
 
 
-SIDE = {"images": 16, "sounds": 2240}  # pixels of a view's side, samples of a window: 14 latents
-SMALL = {"images": "cifar_resnet8", "sounds": "small_waveform"}  # a net for tests
+SIDE = {
+    "images": 16,
+    "sounds": 2240,
+    "texts": 12,
+}  # pixels of a side, samples of a window (14 latents), tokens
+SMALL = {"images": "cifar_resnet8", "sounds": "small_waveform"}  # nets for tests
+LETTERS = "abcdefghijklmnop"  # the vocabulary of texts
 
 
 def sees(name: str) -> Kind:
@@ -48,19 +59,61 @@ def sees(name: str) -> Kind:
     return find(name).method.sees
 
 
+def small_net(name: str) -> str:
+    """A net for tests: of a method whose own for the world reads patches, just that one; of texts too, undisturbed."""
+    own = find(name).recipes["world"][1].net
+    if sees(name) == "texts":
+        return f"{own}/nodrop"
+    return own if own.startswith("small_vit") else SMALL[sees(name)]
+
+
+def sentences(items: int) -> list[str]:
+    """Texts of a few letters, each a little longer than a view."""
+    source = generator("sentences")
+    picks = torch.randint(0, len(LETTERS), (items, SIDE["texts"] + 3), generator=source)
+    return ["".join(LETTERS[i] for i in row) for row in picks.tolist()]
+
+
+def words() -> Tokeniser:
+    """A tokeniser of a few letters."""
+    return Tokeniser.train("chars", [LETTERS], 5 + len(LETTERS))
+
+
 def noise(kind: Kind, items: int, *parts: str) -> ImageSet:
     """Noise of that kind with labels of four classes: of images as large as a view, of sounds twice as long."""
     source, side, labels = generator(*parts), SIDE[kind], torch.arange(items) % 4
+    if kind == "texts":
+        tokens = torch.randint(5, 5 + len(LETTERS), (items, side), generator=source, dtype=torch.int32)
+        part = torch.ones_like(tokens)
+        part[1::3, side // 2 :] = 2  # some of two documents, or sentences
+        part[2::3, -3:] = 0  # some shorter
+        x = torch.stack([tokens * (part > 0), part], 1)
+        names = [f"noise/{i}" for i in range(items)]
+        return ImageSet("noise", names, labels, tuple("abcd"), x, Rows(x), kind="texts", tokeniser=words())
     if kind == "sounds":
         return from_waves(torch.randint(-9999, 9999, (items, 2 * side), generator=source).short(), labels)
     pixels = torch.randint(0, 256, (items, 3, side, side), generator=source, dtype=torch.uint8)
     return in_memory("noise", pixels, labels, tuple("abcd"))
 
 
+def suited(name: str, items: int, *parts: str) -> ImageSet:
+    """Noise that the method can learn from."""
+    made, reading = (
+        noise(sees(name), items, *parts),
+        find(name).method.reading(find(name).recipes["world"][0]),
+    )
+    if reading is None or reading.texts == 1:
+        return made
+    other = noise("texts", items, *parts, "other").pixels
+    assert made.pixels is not None and other is not None
+    both = torch.cat([made.pixels, other], 1)
+    return replace(made, pixels=both, read=Rows(both))
+
+
 def shrunk(config: Any, **also: Any) -> Any:
     """``config`` with every setting of ``FEWER`` that it has, and then those of ``also`` that it has.
 
-    Where it asks for a teacher, it gets one.
+    Where it asks for a teacher, it gets one, and where it asks for a tokeniser, the control.
     """
     known = {field.name for field in dataclasses.fields(config)}
     fewer = FEWER | taught(config) | also
@@ -68,9 +121,10 @@ def shrunk(config: Any, **also: Any) -> Any:
 
 
 def taught(config: Any, classes: Sequence[str] = "abcd") -> dict[str, str]:
-    """The settings that a method with a teacher cannot do without; none for all others."""
-    asks = any(field.name == "teacher" for field in dataclasses.fields(config))
-    return {"teacher": teacher(classes)} if asks else {}
+    """The settings that a method with a teacher or a tokeniser cannot do without; none for all others."""
+    asks = {field.name for field in dataclasses.fields(config)}
+    settings = {"teacher": teacher(classes)} if "teacher" in asks else {}
+    return settings | ({"tokeniser": "random"} if "tokeniser" in asks else {})
 
 
 TEACHERS = "MANYVIEWS_TEST_TEACHERS"  # the folder of all teachers, which processes started from here inherit

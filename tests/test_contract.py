@@ -19,14 +19,14 @@ from manyviews.recipe import Budget, Recipe, record
 from manyviews.runs import net_factory
 from manyviews.training import checkpoint
 from manyviews.training.loop import Loop
-from shrink import SIDE, noise, sees, shrunk, small_net
+from shrink import SIDE, sees, shrunk, small_net, suited
 
 ITEMS, CLASSES = 48, 4
 EVERY = pytest.mark.parametrize("name", names())
 
 
 def images(name: str) -> ImageSet:
-    return noise(sees(name), ITEMS, "pixels")
+    return suited(name, ITEMS, "pixels")
 
 
 def small(name: str, **changes: object) -> tuple[object, Recipe]:
@@ -44,7 +44,8 @@ def build(name: str, **changes: object) -> tuple[Method, Recipe]:
     config, recipe = small(name, **changes)
     torch.manual_seed(0)
     labels = images(name).labels if find(name).method.supervised else None
-    spec = Spec(items=ITEMS, size=recipe.size, classes=CLASSES, labels=labels)
+    tokeniser = images(name).tokeniser
+    spec = Spec(items=ITEMS, size=recipe.size, classes=CLASSES, labels=labels, tokeniser=tokeniser)
     return find(name).method(config, net_factory(small_net(name), recipe.size), spec), recipe
 
 

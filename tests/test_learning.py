@@ -62,6 +62,8 @@ def test_it_learns(name: str, tmp_path: Path, request: pytest.FixtureRequest) ->
         others = world("test", size=recipe.size, items=TEST)
     taught = {"teacher": request.getfixturevalue("teacher")} if hasattr(config, "teacher") else {}
 
+    if hasattr(config, "tokeniser"):
+        taught["tokeniser"] = "random"
     run = begun(name, train, tmp_path / "run", 1 if name in QUICK else 4, **taught)
     before = told(EncoderEmbedder(run.build(train).encoder, recipe.size), some, others)
     assert run.train(train, quiet=True) == "finished"

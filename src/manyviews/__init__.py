@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 __all__ = [
     "anatomy",
+    "bleu_of",
     "compare",
     "embed",
     "evaluate",
@@ -24,11 +25,14 @@ __all__ = [
     "pretrain",
     "resume",
     "search",
+    "translate",
+    "write",
 ]
 
 if TYPE_CHECKING:
     from manyviews.api import (
         anatomy,
+        bleu_of,
         compare,
         embed,
         evaluate,
@@ -40,6 +44,8 @@ if TYPE_CHECKING:
         pretrain,
         resume,
         search,
+        translate,
+        write,
     )
 
 

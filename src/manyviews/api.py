@@ -6,9 +6,11 @@ from manyviews.method import Anatomy, find, names
 from manyviews.nets.counting import network, networks
 from manyviews.tuning import optimisers
 from manyviews.use import embed, evaluate, export, load, search
+from manyviews.writing import bleu_of, translate, write
 
 __all__ = [
     "anatomy",
+    "bleu_of",
     "compare",
     "embed",
     "evaluate",
@@ -20,6 +22,8 @@ __all__ = [
     "pretrain",
     "resume",
     "search",
+    "translate",
+    "write",
 ]
 
 

@@ -13,7 +13,7 @@ rank r then holds the gradient of ``sum_s L_s`` by its own rows, and the averagi
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -220,9 +220,19 @@ def rand(rows: int, *shape: int) -> Tensor:
 
     Rank 0's global generator decides; ``rows`` is the same on every rank.
     """
+    return rands(rows, *shape)()
+
+
+def rands(rows: int, *shape: int) -> Callable[[], Tensor]:
+    """What gives such numbers anew at every call, of which a rank may make more than another."""
     seed = int(from_main(float(torch.randint(2**52, ()))))  # a float holds it exactly
-    everyone = torch.rand(world_size() * rows, *shape, generator=torch.Generator().manual_seed(seed))
-    return everyone[local_rows(len(everyone))]
+    source = torch.Generator().manual_seed(seed)
+
+    def draw() -> Tensor:
+        everyone = torch.rand(world_size() * rows, *shape, generator=source)
+        return everyone[local_rows(len(everyone))]
+
+    return draw
 
 
 def barrier() -> None:

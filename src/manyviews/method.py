@@ -48,6 +48,14 @@ class Spec:
     tokeniser: "Tokeniser | None" = None  # of texts: what their tokens mean, and how many there are
 
 
+    @property
+    def vocabulary(self) -> "Tokeniser":
+        """What tokens mean, where the data is texts."""
+        if self.tokeniser is None:
+            raise ManyviewsError("This data has no tokens: give texts.")
+        return self.tokeniser
+
+
 @dataclass
 class Batch:
     """One step's items. ``label`` is present only for methods that declare ``supervised``."""

@@ -60,7 +60,10 @@ def changed(paper: Paper, config: Any, recipe: Recipe, changes: dict[str, Any]) 
     changes = dict(changes)
     if (epochs := changes.pop("epochs", None)) is not None:
         changes["budget"] = f"{epochs}ep"
-    for name in ("teacher", "tokeniser"):  # a folder, which a run has to find again from wherever it is resumed
+    for name in (
+        "teacher",
+        "tokeniser",
+    ):  # a folder, which a run has to find again from wherever it is resumed
         if (given := changes.get(name)) and given != "random":
             folder = Path(given).expanduser()
             changes[name] = str(folder.resolve() if folder.is_dir() else given)
@@ -109,6 +112,10 @@ def check(recipe: Recipe) -> None:
         )
     if not 0 <= recipe.warmup < 1:
         raise ManyviewsError(f"--warmup is {recipe.warmup}; it is a share of the run, from 0 to below 1")
+    if recipe.schedule == "rsqrt" and not recipe.warmup:
+        raise ManyviewsError(
+            "--schedule rsqrt falls from the end of the warm-up on: say --warmup, such as 0.05"
+        )
     if recipe.batch % recipe.accumulate:
         raise ManyviewsError(
             f"A batch of {recipe.batch} does not split into {recipe.accumulate} pieces (--accumulate)"

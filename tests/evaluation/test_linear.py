@@ -113,6 +113,29 @@ def test_sgd_learns_what_the_features_hold(blobs, net):
     assert probe.labels == 240 and len(probe.history) == 8
 
 
+def test_batch_norm_makes_the_scale_of_features_no_matter(blobs, net):
+    class Scaled(torch.nn.Module):
+        def __init__(self, scale):
+            super().__init__()
+            self.net, self.scale = net, scale
+
+        def forward(self, x):
+            return self.scale * self.net(x)
+
+    train, test = blobs(240, seed=0), blobs(90, seed=1)
+    settings = {"classes": 3, "size": 16, "epochs": 8, "batch": 20, "lr": 1.0}
+    normed = [probe_sgd(Scaled(s), train, test, **settings, batch_norm=True) for s in (0.2, 5.0)]
+    assert [probe.scores.top1 for probe in normed] == pytest.approx([0.95, 0.95], abs=0.06)
+    assert probe_sgd(Scaled(0.2), train, test, **settings).scores.top1 < 0.7  # too small to be learned from
+
+
+def test_batch_norm_judges_by_what_it_has_seen_and_not_by_the_test_set(blobs, net):
+    train, settings = blobs(120, seed=0), {"classes": 3, "size": 16, "epochs": 6, "batch": 60, "lr": 4.0}
+    whole, first = blobs(90, seed=1), blobs(90, seed=1).subset(range(0, 90, 3))  # one class of three alone
+    both = [probe_sgd(net, train, test, **settings, batch_norm=True).scores for test in (whole, first)]
+    assert both[0].per_class[0] == both[1].per_class[0] == both[1].top1
+
+
 def test_sgd_reports_the_last_epoch_and_not_the_best(blobs, net):
     train, test = blobs(120, seed=0, noise=90.0), blobs(90, seed=1, noise=90.0)
     probe = probe_sgd(

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from manyviews.errors import ManyviewsError
 from manyviews.nets import build, small_resnet
 from manyviews.nets.attention import Attention, Cache
+from manyviews.nets.transformer import NormPlace, Transformer
 from manyviews.nets.vit import ViT, resnet50_stage
 from manyviews.nets.watching import (
     ReadsPatches,
     attention_distance,
+    cross_attention,
     filters,
     position_similarity,
     rollout,
@@ -188,3 +190,29 @@ def test_similarity_of_positions_is_the_cosine():
 def test_what_can_be_watched_is_told_by_what_it_can_do():
     assert isinstance(build("small_vit"), ReadsPatches)
     assert not isinstance(small_resnet(), ReadsPatches)
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_what_a_translation_looks_at_is_what_its_decoder_mixes(norm: NormPlace):
+    torch.manual_seed(0)
+    net = Transformer(20, 16, 3, 4, 32, norm=norm).train()
+    source, target = torch.randint(1, 20, (6,)), torch.randint(1, 20, (4,))
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def watch_values(module: nn.Module, args: tuple[Tensor, Tensor], options: object, out: Tensor) -> None:
+        assert isinstance(module, Attention)
+        _, _, v = module.project(*args, None)
+        seen.append((v, out))
+
+    crosses = [block.cross for block in net.decoder]
+    hooks = [cross.register_forward_hook(watch_values, with_kwargs=True) for cross in crosses]
+    looks = cross_attention(net, source, target)
+    assert looks.shape == (3, 4, 4, 6) and net.training and not looks.requires_grad
+    torch.testing.assert_close(looks.sum(3), torch.ones(3, 4, 4))
+    for cross, look, (v, out) in zip(crosses, looks, seen, strict=True):
+        mixed = (look @ v[0]).transpose(0, 1).flatten(1)  # [T, H d]
+        torch.testing.assert_close(cross.out(mixed), out[0], rtol=1e-4, atol=1e-5)
+    for hook in hooks:
+        hook.remove()
+    shorter = cross_attention(net, source, target[:2])
+    torch.testing.assert_close(shorter, looks[:, :, :2])  # a row knows nothing of what is written later

@@ -4,8 +4,21 @@ import re
 import xml.etree.ElementTree as ET
 
 import pytest
+from PIL import ImageChops, ImageFont
 
-from manyviews.report.drawing import Area, Dots, Drawing, Stroke, Words, colours, painted, palette, svg
+from manyviews.report import drawing
+from manyviews.report.drawing import (
+    Anchor,
+    Area,
+    Dots,
+    Drawing,
+    Stroke,
+    Words,
+    colours,
+    painted,
+    palette,
+    svg,
+)
 from manyviews.report.race import Race, Runner, curves, paths, picture, race_page
 
 NS = "{http://www.w3.org/2000/svg}"
@@ -47,6 +60,37 @@ def test_marks_are_painted_where_they_are() -> None:
         ((35, 20), "paper"),
     ):
         assert image.getpixel((2 * at[0], 2 * at[1])) == rgb(colours(tone)[0]), tone
+
+
+def ink(words: Words) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of what is painted, of 80 by 80 pixels."""
+    painted_ = painted(Drawing(80, 80, [words]), scale=1)
+    found = ImageChops.difference(painted_, painted(Drawing(80, 80), scale=1)).getbbox()
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("anchor", ["start", "end"])
+def test_turned_words_rise_from_their_baseline(anchor: Anchor) -> None:
+    left, top, right, bottom = ink(Words((40, 40), "Eyg", size=16, anchor=anchor))
+    turned = ink(Words((40, 40), "Eyg", size=16, anchor=anchor, turned=True))
+    # To the right becomes upwards, downwards becomes to the right.
+    expected = (top, 80 - right, bottom, 80 - left)
+    assert all(abs(a - b) <= 1 for a, b in zip(turned, expected, strict=True))
+    assert 'transform="rotate(-90 40.0 40.0)"' in svg(Drawing(80, 80, [Words((40, 40), "Eyg", turned=True)]))
+
+
+def test_letters_that_the_font_lacks_are_the_systems(monkeypatch: pytest.MonkeyPatch) -> None:
+    def shown(letter: str) -> bytes:
+        return painted(Drawing(30, 30, [Words((5, 20), letter)]), scale=1).tobytes()
+
+    try:
+        ImageFont.truetype("DejaVuSans.ttf", 13)
+    except OSError:
+        pytest.skip("this machine has no DejaVu Sans")
+    assert shown("ä") != shown("ß")
+    monkeypatch.setattr(drawing, "SYSTEM_FONTS", ("no such font.ttf",))
+    assert shown("ä") == shown("ß")  # a box, rather than an error
 
 
 def test_an_inset_is_cut_off_at_its_edge() -> None:

@@ -16,7 +16,7 @@ from manyviews import learn, plan
 from manyviews.learn import pretrain, resume
 from manyviews.method import find, names
 from manyviews.runs import Run
-from shrink import SIDE, SMALL, noise, sees, shrunk, taught
+from shrink import SIDE, noise, sees, sentences, shrunk, small_net, taught
 
 STEPS = 30
 SETTINGS: dict[str, Any] = {
@@ -25,7 +25,11 @@ SETTINGS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def data(name: str) -> tuple[np.ndarray, np.ndarray]:
+def data(name: str) -> Any:
+    """What the method learns from, as it is given in Python: arrays and labels, or texts, or pairs of them."""
+    if (reading := find(name).method.reading(plan.base(find(name), "world")[0])) is not None:
+        texts = sentences(48)
+        return texts if reading.texts == 1 else list(zip(texts, texts[::-1], strict=True))
     pixels = noise(sees(name), 48, "kill").pixels
     assert pixels is not None
     return (pixels if sees(name) == "images" else pixels[:, 0]).numpy(), np.arange(48) % 4
@@ -49,7 +53,7 @@ def test_killed_and_resumed_equals_unbroken(
 ) -> None:
     monkeypatch.setattr(learn, "judge", lambda run, images, source: None)  # what matters here is the training
     config, _ = plan.base(find(name), "world")
-    small = {"net": SMALL[sees(name)], "size": SIDE[sees(name)]}
+    small = {"net": small_net(name), "size": SIDE[sees(name)]}
     settings = SETTINGS | small | vars(shrunk(config)) | taught(config, classes="0123")
     pretrain(name, data(name), out=tmp_path / "unbroken", **settings)
 

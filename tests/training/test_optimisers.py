@@ -360,7 +360,7 @@ def test_in_adam_decay_as_l2_spares_weights_with_large_gradients() -> None:
 # -- schedules, groups, checkpoints ------------------------------------------------------------------------------------
 
 
-@given(st.floats(0, 1), st.sampled_from(["cosine", "step", "constant"]), st.floats(0, 0.9))
+@given(st.floats(0, 1), st.sampled_from(["cosine", "step", "rsqrt", "constant"]), st.floats(0.01, 0.9))
 def test_rates_stay_between_nothing_and_the_peak(progress: float, schedule: str, warmup: float) -> None:
     assert 0 <= rate(Recipe(schedule=schedule, warmup=warmup), progress) <= 1  # pyright: ignore[reportArgumentType]
 
@@ -370,6 +370,8 @@ def test_schedules_have_their_shapes() -> None:
     assert [rate(cosine, p) for p in (0.0, 0.05, 0.1, 0.55, 1.0)] == pytest.approx([0, 0.5, 1, 0.5, 0])
     step = Recipe(schedule="step", milestones=(0.6, 0.8))
     assert [rate(step, p) for p in (0.0, 0.59, 0.6, 0.8)] == pytest.approx([1, 1, 0.1, 0.01])
+    noam = Recipe(schedule="rsqrt", warmup=0.04)
+    assert [rate(noam, p) for p in (0.0, 0.02, 0.04, 0.16, 1.0)] == pytest.approx([0, 0.5, 1, 0.5, 0.2])
     assert rate(Recipe(schedule="cosine"), 0.25) == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
 
 

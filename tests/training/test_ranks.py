@@ -18,7 +18,7 @@ from manyviews.rng import generator
 from manyviews.runs import net_factory
 from manyviews.training.loop import Loop
 from manyviews.views import nothing
-from shrink import SIDE, SMALL, noise, sees, shrunk, teacher
+from shrink import SIDE, SMALL, sees, shrunk, small_net, suited, teacher
 
 ITEMS, BATCH, RANKS = 32, 16, 2
 OPTIMISERS = ("nesterov", "adagrad", "rmsprop", "adamw", "lars", "lamb")
@@ -26,7 +26,7 @@ NETS = ("cifar_resnet8+group", "cifar_resnet8")  # without batch statistics, and
 
 
 def data(name: str) -> ImageSet:
-    return noise(sees(name), ITEMS, "ranks")
+    return suited(name, ITEMS, "ranks")
 
 
 def build(name: str, net: str) -> tuple[Method, Recipe]:
@@ -41,10 +41,10 @@ def build(name: str, net: str) -> tuple[Method, Recipe]:
         "channels_last": False,
     }
     config, recipe = plan.changed(find(name), config, recipe, changes)
-    net = net if sees(name) == "images" else SMALL[sees(name)]
+    net = net if small_net(name) == SMALL["images"] else small_net(name)
     torch.manual_seed(0)
     labels = data(name).labels if find(name).method.supervised else None
-    spec = Spec(items=ITEMS, size=recipe.size, classes=4, labels=labels)
+    spec = Spec(items=ITEMS, size=recipe.size, classes=4, labels=labels, tokeniser=data(name).tokeniser)
     return find(name).method(config, net_factory(net, recipe.size), spec), recipe
 
 
@@ -63,6 +63,8 @@ def exact(name: str, net: str) -> dict[str, Tensor]:
         )[rows]
         for v, view in enumerate(method.views().views)
     ]
+    if (pixels := data(name).pixels) is not None and sees(name) == "texts":
+        views = method.views()(pixels[:BATCH][rows], method.views().draw(BATCH, "view"))
     label = (torch.arange(BATCH) % 4)[rows] if method.supervised else None
     out = method.loss(Batch(views, torch.arange(BATCH)[rows], label), 0.5)
     out.loss.backward()

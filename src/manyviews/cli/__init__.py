@@ -64,12 +64,14 @@ def _overview() -> str:
 
 COMMANDS = (
     Command(
-        "pretrain", "learn an encoder from images without labels; judge it and write a report", "learning"
+        "pretrain", "learn an encoder from images, sounds or texts; judge it and write a report", "learning"
     ),
     Command("resume", "continue a run after Ctrl-C, kill -9 or a power cut", "learning"),
     Command("evaluate", "what an encoder is worth: with labels, with few, or with none", "using"),
-    Command("embed", "turn images into vectors", "using"),
-    Command("search", "find the images nearest to one", "using"),
+    Command("embed", "turn images, sounds or texts into vectors", "using"),
+    Command("search", "find what is nearest to one image, sound or text", "using"),
+    Command("translate", "translate texts, or a corpus of pairs and say its BLEU", "writing"),
+    Command("write", "go on with a text, by a run that learned to tell the next token", "writing"),
     Command(
         "export", "hand the encoder over to timm, torchvision, transformers, ONNX or safetensors", "using"
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,8 @@ def as_set(corpus: Corpus, reading: Reading, length: int) -> ImageSet:
             f"give {'pairs, such as two files joined by +' if reading.texts > 1 else 'single texts'}."
         )
     tokeniser = tokeniser_of(corpus, reading)
-    return packed(corpus, tokeniser, length) if reading.packed else apart(corpus, tokeniser, length)
+    whole = len(corpus) == 1 and reading.texts == 1  # a single document is used window by window too
+    return packed(corpus, tokeniser, length) if reading.packed or whole else apart(corpus, tokeniser, length)
 
 
 def tokeniser_of(corpus: Corpus, reading: Reading) -> Tokeniser:
@@ -57,17 +59,24 @@ def packed(corpus: Corpus, tokeniser: Tokeniser, length: int) -> ImageSet:
     """Windows of ``length`` tokens; labels are of documents, so windows have none."""
     from manyviews.data.packing import windows
 
-    x_N2T = windows(tokeniser.encode([text for (text,) in corpus.texts]), length, tokeniser)
+    ids = tokeniser.encode([text for (text,) in corpus.texts])
+    x_N2T = windows(ids, length, tokeniser, start=tokeniser.start is not None)
     names = [f"{corpus.name}/window {number:,}" for number in range(len(x_N2T))]
     return ImageSet(corpus.name, names, None, None, x_N2T, Rows(x_N2T), kind="texts", tokeniser=tokeniser)
 
 
 def apart(corpus: Corpus, tokeniser: Tokeniser, length: int) -> ImageSet:
     """An item a text, cut at ``length`` tokens or filled up; its labels are those of the corpus."""
-    from manyviews.data.packing import rows
+    from manyviews.data.packing import rows, too_long
 
     by_text = [tokeniser.encode(list(texts)) for texts in zip(*corpus.texts, strict=True)]
-    x_NRT = rows(list(zip(*by_text, strict=True)), length, tokeniser)
+    items = list(zip(*by_text, strict=True))
+    x_NRT = rows(items, length, tokeniser)
+    if cut := sum(too_long(items, length)):
+        print(
+            f"manyviews: {cut:,} texts of {corpus.name} are longer than {length} tokens and are cut there.",
+            file=sys.stderr,
+        )
     x_NRT = with_parts(x_NRT, tokeniser.padding)
     return ImageSet(
         corpus.name, corpus.names, corpus.labels, corpus.classes, x_NRT, Rows(x_NRT), kind="texts", tokeniser=tokeniser,

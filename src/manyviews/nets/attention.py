@@ -208,7 +208,22 @@ class Cache:
         self._lengths[attention] = self.length = end
         return self[attention]
 
-    def take(self, rows_B: Tensor) -> None:
-        """Keep these sequences, in this order, a sequence as often as it is named: what a beam search needs."""
+    def take(self, rows_B: Tensor, memory: bool = True) -> None:
+        """Keep these sequences, in this order, a sequence as often as it is named: what a beam search needs.
+
+        Without `memory`, what cross attention keeps stays as it is: they change places with those of the same memory.
+        """
         for attention, kept in self._kept.items():
-            self._kept[attention] = [tensor[rows_B] for tensor in kept]
+            if not attention.cross:
+                self._kept[attention] = [_chosen(x, rows_B, self._lengths[attention]) for x in kept]
+            elif memory:
+                self._kept[attention] = [x[rows_B] for x in kept]
+
+
+def _chosen(kept: Tensor, rows_B: Tensor, length: int) -> Tensor:
+    """`kept[rows_B]`, of which only the first `length` places hold anything; in place where it has the room."""
+    chosen = kept.narrow(2, 0, length)[rows_B]
+    if len(rows_B) != len(kept):
+        kept = kept.new_empty(len(rows_B), *kept.shape[1:])
+    kept.narrow(2, 0, length).copy_(chosen)
+    return kept

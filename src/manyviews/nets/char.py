@@ -76,6 +76,10 @@ class CharModel(nn.Module):
         """The last layer's states `[B, T, H]`, of one text that every window is (see `Reader`)."""
         return self.follow(tokens_BT)[0]
 
+    def last(self) -> tuple[Tensor, Tensor | None]:
+        """The last matrix `[V, H]` and its bias."""
+        return self.out.weight, self.out.bias
+
     @torch.no_grad()
     def sample(
         self,
@@ -101,7 +105,7 @@ class CharModel(nn.Module):
         return torch.cat(drawn, dim=1) if drawn else prompt_BT[:, :0]
 
 
-_LARGE = {"3x512": {"width": 512, "depth": 3}}
+_LARGE = {"3x512": {"width": 512, "depth": 3}, "nodrop": {"dropout": 0.0}}
 _PAPER = "Karpathy 2015, char-rnn"
 NETS = {
     "char_rnn": Net(

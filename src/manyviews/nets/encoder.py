@@ -34,6 +34,7 @@ class Encoder(nn.Module):
         self.width = width  # D, the length of an embedding
         self.in_channels = in_channels  # C of the images that go in
         self.built: Built | None = None  # set by `nets.build`
+        self.started = False  # it has the weights of another: methods that draw their own leave it alone
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Embeddings `[B, width]` of normalised images `[B, in_channels, H, W]`."""
@@ -47,12 +48,14 @@ class Encoder(nn.Module):
 def compile_encoders(module: nn.Module) -> None:
     """Have torch compile every encoder inside, those of twins and those that an encoder is made of too, in place.
 
-    Whole and as feature maps: a method may ask for either.
+    Whole, as feature maps and, of those that read patches, from some of them: a method may ask for any.
     """
     for encoder in module.modules():
         if isinstance(encoder, Encoder):
             encoder.compile()
             encoder.grid = torch.compile(encoder.grid)
+            if (encode := getattr(encoder, "encode", None)) is not None:
+                setattr(encoder, "encode", torch.compile(encode))  # noqa: B010  not every encoder has it
 
 
 def start_from(encoder: Encoder, other: Encoder) -> None:
@@ -61,6 +64,7 @@ def start_from(encoder: Encoder, other: Encoder) -> None:
     Nets with the same tensors share all of them. An encoder that can begin as a different one says so by a method
     `warm_start_from(other)` (a deep net from a shallow one). Raises `ManyviewsError` where neither is possible.
     """
+    encoder.started = True
     own, given = encoder.state_dict(), other.state_dict()
     shapes = [{name: tensor.shape for name, tensor in state.items()} for state in (own, given)]
     if shapes[0] == shapes[1]:

@@ -103,6 +103,10 @@ class GPT(nn.Module):
             x_BTD = block(x_BTD, causal=True, mask=second if number % 2 else mask, **look)
         return self.norm(x_BTD)
 
+    def last(self) -> tuple[Tensor, Tensor | None]:
+        """The last matrix `[V, D]` and its bias."""
+        return self.tokens.weight, None
+
     def words(self, x: Tensor) -> Tensor:
         """Logits `[..., V]` of states `[..., D]`."""
         return linear(x, self.tokens.weight)

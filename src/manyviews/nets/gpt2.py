@@ -43,6 +43,7 @@ gpt2 = partial(
     GPT, vocabulary=50_257, length=1024, norm="pre", scaled=True
 )  # 256 bytes, 50,000 merges, end of text
 
+NODROP = {"nodrop": {"dropout": 0.0}}
 # depth, width, millions of parameters
 SIZES = {"": (12, 768, 124), "_medium": (24, 1024, 355), "_large": (36, 1280, 774), "_xl": (48, 1600, 1558)}
 NETS = {
@@ -52,4 +53,13 @@ NETS = {
         known_as={"transformers": f"openai-community/gpt2{size.replace('_', '-')}"},
     )
     for size, (depth, width, millions) in SIZES.items()
+} | {
+    "small_gpt": Net(
+        make=partial(gpt2, width=128, depth=4, heads=4), paper="ours, for the embedded world", sees="tokens", size=128,
+        variants=NODROP,
+    ),
+    "char_gpt": Net(
+        make=partial(gpt2, width=384, depth=6, heads=6), paper="ours, for characters", sees="tokens", size=256,
+        variants=NODROP | {"4x256": {"depth": 4, "width": 256, "heads": 4}, "dropout20": {"dropout": 0.2}},
+    ),
 }  # fmt: skip

@@ -196,9 +196,19 @@ class Transformer(nn.Module):
         cache: Cache | None = None,
     ) -> Tensor:
         """Logits `[B, T, V]`; with a `cache`, `target_BT` are the tokens after those that it holds."""
+        return linear(self.answer(target_BT, memory_BSD, source_padding_BS, cache), self.tokens.weight)
+
+    def answer(
+        self,
+        target_BT: Tensor,
+        memory_BSD: Tensor,
+        source_padding_BS: Tensor | None = None,
+        cache: Cache | None = None,
+    ) -> Tensor:
+        """What `decode` makes its logits of, `[B, T, D]`."""
         x_BTD = self.embed(target_BT, cache.length if cache else 0)
         x_BTD = self.decoder(x_BTD, memory_BSD, memory_padding_BS=source_padding_BS, causal=True, cache=cache)
-        return linear(self.decoder_norm(x_BTD), self.tokens.weight)
+        return self.decoder_norm(x_BTD)
 
     def embed(self, tokens_BT: Tensor, start: int = 0) -> Tensor:
         """Tokens scaled by the root of D (3.4), with their places (3.5): `[B, T, D]`."""
@@ -217,6 +227,11 @@ NETS = {
     "transformer_big": Net(
         make=partial(Transformer, width=1024, heads=16, hidden=4096, dropout=0.3),
         paper="Vaswani et al. 2017, table 3", sees="two sequences", size=64, parameters=213,
+    ),
+    "small_transformer": Net(
+        make=partial(Transformer, width=128, depth=2, heads=4, hidden=512), paper="ours, for the embedded world",
+        sees="two sequences", size=48,
+        variants={"nodrop": {"dropout": 0.0}, "3x256": {"depth": 3, "width": 256, "hidden": 1024}, "pre": {"norm": "pre"}},
     ),
 }  # fmt: skip
 

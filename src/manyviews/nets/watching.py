@@ -3,7 +3,9 @@
 Papers   Attention distance, filters, similarity of positions: ViT (Dosovitskiy et al. 2021, arXiv:2010.11929), figures 7
          and 11. Roll-out: Abnar, Zuidema, ACL 2020 (arXiv:2005.00928), section 3, with the mean over heads. What each
          head of the class token looks at: DINO (Caron et al., ICCV 2021, arXiv:2104.14294), figures 1 and 3.
-Shapes   B images, L layers, H heads, T tokens, N = h * w patches of P pixels, K components.
+         What a translation looks at: Vaswani et al. 2017 (arXiv:1706.03762), section 3.2.3; Bahdanau et al., ICLR 2015
+         (arXiv:1409.0473), figure 3.
+Shapes   B images, L layers, H heads, T tokens, N = h * w patches of P pixels, K components; S tokens of a source.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from torch import Tensor, nn
 from manyviews.errors import ManyviewsError
 from manyviews.nets.attention import Attention
 from manyviews.nets.encoder import judging
+from manyviews.nets.transformer import Transformer
 
 
 @runtime_checkable
@@ -73,6 +76,19 @@ def watch(net: nn.Module, x_BCHW: Tensor) -> list[Tensor]:
     with judging(net), watching(net) as seen:
         net(x_BCHW)
     return seen
+
+
+def cross_attention(net: Transformer, source_S: Tensor, target_T: Tensor) -> Tensor:
+    """What a translation looks at while it is written, `[L, H, T, S]`, each row a distribution over the source.
+
+    Row t is what the net looks at to tell the token after `target_T[t]`: the target begins with its start token.
+    """
+    crosses = nn.ModuleList(
+        module for module in net.decoder.modules() if isinstance(module, Attention) and module.cross
+    )
+    with judging(net), watching(crosses) as seen:
+        net(source_S[None], target_T[None])
+    return torch.stack(seen)[:, 0]
 
 
 def attention_distance(looks_BHTT: Tensor, cells: tuple[int, int], patch: int, first: int = 1) -> Tensor:

@@ -17,6 +17,13 @@ from manyviews.report.markup import Markup, el
 Point = tuple[float, float]
 Anchor = Literal["start", "middle", "end"]
 SANS = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Liberation Sans", Arial, sans-serif'
+SYSTEM_FONTS = (
+    "DejaVuSans.ttf",
+    "LiberationSans-Regular.ttf",
+    "NotoSans-Regular.ttf",
+    "Arial.ttf",
+    "arial.ttf",
+)
 SERIF = 'Charter, "Palatino Linotype", Palatino, Georgia, "Liberation Serif", serif'
 
 
@@ -50,7 +57,7 @@ class Dots:
 
 @dataclass(frozen=True)
 class Words:
-    """Text on a baseline at (x, y)."""
+    """Text on a baseline at (x, y); ``turned``: the baseline rises upwards from there."""
 
     at: Point
     words: str
@@ -59,6 +66,7 @@ class Words:
     anchor: Anchor = "start"
     bold: bool = False
     serif: bool = False
+    turned: bool = False
 
 
 Mark = Area | Stroke | Dots | Words
@@ -163,6 +171,7 @@ def _mark(mark: Mark) -> Markup:
                 "text", mark.words, x=f"{mark.at[0]:.1f}", y=f"{mark.at[1]:.1f}", fill=light, class_=f"f-{slug}",
                 font_size=f"{mark.size:g}", text_anchor=mark.anchor, font_weight=600 if mark.bold else None,
                 font_family=SERIF if mark.serif else None,
+                transform=f"rotate(-90 {mark.at[0]:.1f} {mark.at[1]:.1f})" if mark.turned else None,
             )  # fmt: skip
 
 
@@ -224,11 +233,34 @@ def _paint(brush: ImageDraw.ImageDraw, mark: Mark, fine: int) -> None:
             for x, y in mark.points:
                 brush.circle((x * fine, y * fine), mark.radius * fine, fill=light)
         case Words():
-            font = ImageFont.load_default(mark.size * fine)
+            font = _font(mark.words, mark.size * fine)
             anchor = {"start": "ls", "middle": "ms", "end": "rs"}[mark.anchor]
-            x, y = mark.at
+            x, y = mark.at[0] * fine, mark.at[1] * fine
             bold = mark.size * fine / 45 if mark.bold else 0
-            brush.text((x * fine, y * fine), mark.words, light, font, anchor=anchor, stroke_width=bold)
+            if not mark.turned:
+                brush.text((x, y), mark.words, light, font, anchor=anchor, stroke_width=bold)
+                return
+            left, top, right, bottom = map(round, font.getbbox(mark.words, anchor=anchor, stroke_width=bold))
+            ink = Image.new("L", (right - left + 2, bottom - top + 2))
+            ImageDraw.Draw(ink).text(
+                (1 - left, 1 - top), mark.words, 255, font, anchor=anchor, stroke_width=bold
+            )
+            # What was right of the anchor is above it now, and what was below it is right of it.
+            brush.bitmap((x + top - 1, y - right - 1), ink.transpose(Image.Transpose.ROTATE_90), light)
+
+
+def _font(words: str, size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own letters, which are the same everywhere; where they lack one, such as ä, those of the machine."""
+    own = ImageFont.load_default(size)
+    missing = bytes(own.getmask("\uffff"))  # the box that stands for what is not there
+    if all(letter.isascii() or bytes(own.getmask(letter)) != missing for letter in words):
+        return own
+    for name in SYSTEM_FONTS:
+        try:
+            return ImageFont.truetype(name, size)
+        except OSError:  # it is not there
+            continue
+    return own
 
 
 def _dashes(points: Sequence[Point], on: float, off: float) -> Iterator[list[Point]]:

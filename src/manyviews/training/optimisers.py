@@ -29,7 +29,6 @@ from manyviews.training.layerwise import LAMB, LARS
 
 __all__ = ["LAMB", "LARS", "groups", "optimiser", "over", "rate", "set_rate"]
 
-BETA2 = 0.999  # share of the past in the mean of squares: adam, adamw, lamb
 LAYERWISE = ("lars", "lamb")
 
 
@@ -41,6 +40,8 @@ def rate(recipe: Recipe, progress: float) -> float:
         return 1.0
     if recipe.schedule == "step":
         return 0.1 ** sum(progress >= milestone for milestone in recipe.milestones)
+    if recipe.schedule == "rsqrt":
+        return (recipe.warmup / progress) ** 0.5
     past = (progress - recipe.warmup) / max(1e-12, 1.0 - recipe.warmup)
     return 0.5 * (1.0 + math.cos(math.pi * min(1.0, past)))
 
@@ -82,13 +83,17 @@ def over(parts: Iterable[Any], recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimiser over tensors or groups of them; what a group does not say, the recipe does.
 
     Raises:
-        ManyviewsError: an inertia outside [0, 1), or one that the optimiser cannot have.
+        ManyviewsError: an inertia or beta2 outside [0, 1), or an inertia that the optimiser cannot have.
     """
     name, inertia = recipe.optimiser, recipe.inertia
     common: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
     if not 0 <= inertia < 1:
         raise ManyviewsError(
             f"An inertia of {inertia} is not in [0, 1): say how much of the past stays, as 0.9"
+        )
+    if not 0 <= recipe.beta2 < 1:
+        raise ManyviewsError(
+            f"A beta2 of {recipe.beta2} is not in [0, 1): say how much of the past stays, as 0.999"
         )
     if name in ("gd", "adagrad") and inertia not in (0.0, Recipe.inertia):
         raise ManyviewsError(f"The optimiser {name} has no inertia: leave out --inertia {inertia}")
@@ -108,13 +113,13 @@ def over(parts: Iterable[Any], recipe: Recipe) -> torch.optim.Optimizer:
         case "rmsprop":
             return torch.optim.RMSprop(parts, **common, alpha=inertia)
         case "adam":
-            return torch.optim.Adam(parts, **common, betas=(inertia, BETA2), fused=True)
+            return torch.optim.Adam(parts, **common, betas=(inertia, recipe.beta2), fused=True)
         case "adamw":
-            return torch.optim.AdamW(parts, **common, betas=(inertia, BETA2), fused=True)
+            return torch.optim.AdamW(parts, **common, betas=(inertia, recipe.beta2), fused=True)
         case "lars":
             return LARS(parts, **common, momentum=inertia, trust=recipe.trust)
         case "lamb":
-            return LAMB(parts, **common, betas=(inertia, BETA2))
+            return LAMB(parts, **common, betas=(inertia, recipe.beta2))
 
 
 def set_rate(optimiser: torch.optim.Optimizer, recipe: Recipe, progress: float) -> float:

@@ -1,0 +1,85 @@
+"""From a name or a path to its texts."""
+
+import difflib
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+
+from manyviews.data.corpus import Corpus
+from manyviews.data.corpus_files import (
+    SUFFIXES,
+    TABLES,
+    open_parallel,
+    open_text,
+    open_text_folder,
+    suffix_of,
+)
+from manyviews.data.corpus_named import NAMED, open_named_corpus
+from manyviews.data.corpus_tables import open_table
+from manyviews.data.fetch import data_root
+from manyviews.errors import ManyviewsError
+
+WORLD = ("world-captions", "world-captions-de", "world-translation")
+
+
+def by_name(
+    source: str, split: str, root: str | os.PathLike[str] | None, columns: Sequence[str] | None
+) -> Corpus:
+    """What ``source`` names, as `corpus.open_corpus` says."""
+    path = os.path.expanduser(source)
+    if columns is None and not os.path.exists(path) and "#" in source:
+        path, _, chosen = path.rpartition("#")
+        columns = [name.strip() for name in chosen.split(",")]
+    if path.startswith("hf:"):
+        from manyviews.data.hub import texts_of_hub
+
+        return texts_of_hub(path.removeprefix("hf:"), split, columns)
+    if os.path.isfile(path) and suffix_of(path) in TABLES:
+        return open_table(path, split, columns)
+    if columns is not None:
+        raise ManyviewsError(
+            f"Columns are chosen of a CSV, TSV or JSON lines file or of a set of the hub; {path} is none, or not there."
+        )
+    name = source.replace("_", "-").lower()
+    if name in WORLD or name == "world":
+        return _of_the_world(name, split)
+    if name in NAMED:
+        return open_named_corpus(name, split, data_root(root))
+    return _by_path(source, path, split, root)
+
+
+def _by_path(source: str, path: str, split: str, root: str | os.PathLike[str] | None) -> Corpus:
+    if os.path.isdir(path):
+        return open_text_folder(path, split)
+    if os.path.isfile(path):
+        if suffix_of(path) in SUFFIXES | {""}:
+            return open_text(path, split)
+        raise ManyviewsError(
+            f"{path} is no kind of text that is known: texts end in {', '.join(sorted(SUFFIXES))} or have no suffix, "
+            f"tables end in {', '.join(sorted(TABLES))}, and two parallel files are joined by +."
+        )
+    files = path.split("+")
+    if len(files) == 2 and all(files):
+        return open_parallel(*files, split)
+    if len(files) > 2:
+        raise ManyviewsError(f"Two parallel files are joined by +, not {len(files)}: {source:.200}.")
+    if os.path.dirname(source) == "" and os.path.isdir(data_root(root) / source):
+        return replace(open_text_folder(data_root(root) / source, split), name=f"{source}/{split}")
+    if os.sep in source or suffix_of(path) in SUFFIXES | TABLES:
+        raise ManyviewsError(f"There is no file or folder {source:.200}.")
+    raise ManyviewsError(_unknown(source))
+
+
+def _of_the_world(name: str, split: str) -> Corpus:
+    from manyviews.data.world.captions import world_captions, world_pairs
+
+    if name == "world-translation":
+        return world_pairs(split)
+    return world_captions(split, language="de" if name.endswith("-de") else "en")
+
+
+def _unknown(source: str) -> str:
+    near = difflib.get_close_matches(source.lower().replace("_", "-"), [*WORLD, *NAMED], n=3, cutoff=0.5)
+    some = [*WORLD, *(name for name in NAMED if name.count("-") != 2), "multi30k-en-de and the like"]
+    guess = f"Did you mean {' or '.join(near)}?" if near else f"Sets known by name: {', '.join(some)}."
+    return f"There are no texts called {source!r:.200}, and no file or folder. {guess}"

@@ -1,0 +1,1 @@
+"""Learning a language: the next token, a hidden one, the same sentence in another language."""

@@ -1,0 +1,150 @@
+"""What a run that learned a language can do with it: write, and translate."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from manyviews.data.corpus import open_corpus
+from manyviews.data.packing import rows
+from manyviews.data.tokeniser import Tokeniser
+from manyviews.errors import ManyviewsError
+from manyviews.evaluation.bleu import Bleu, bleu
+from manyviews.nets.beam import translate as beam_search
+from manyviews.nets.reader import Reader
+from manyviews.nets.transformer import Transformer
+from manyviews.nets.writer import require_writer
+from manyviews.nets.writer import write as continue_text
+from manyviews.rng import seed_of
+from manyviews.runs import Run
+
+
+def write(
+    run: str | Path | Run,
+    prompt: str = "",
+    *,
+    tokens: int = 200,
+    samples: int = 1,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int = 0,
+) -> list[str]:
+    """What a run that learned to tell the next token makes of a beginning: what follows it, a text a sample.
+
+    Args:
+        run: a run or its folder.
+        prompt: the beginning; empty: that of a new text.
+        tokens: at most so many; a net with a longest text stops there.
+        samples: how many texts.
+        temperature: divides the logits; at 0 the likeliest token is taken.
+        top_k, top_p: draw only from the likeliest tokens (`generate`).
+        seed: what is drawn is a function of it and of the sample's number.
+
+    Raises:
+        ManyviewsError: the run learned from no texts, or its net also looks ahead; a prompt without room; settings out
+            of their ranges.
+    """
+    run = run if isinstance(run, Run) else Run.open(run)
+    if samples < 1 or tokens < 1:
+        raise ManyviewsError(f"{samples} texts of {tokens} tokens cannot be written; ask for one at least.")
+    net, words = require_writer(run.encoder), vocabulary_of(run)
+    device = next(net.parameters()).device
+    how = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+    return [
+        continue_text(
+            net, words, prompt, tokens,
+            generator=torch.Generator(device).manual_seed(seed_of(seed, "write", number)), **how,
+        )
+        for number in range(samples)
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Translated:
+    """The translations of a corpus, and how near they come to its own."""
+
+    source: Sequence[str]
+    reference: Sequence[str]
+    translation: Sequence[str]
+    bleu: Bleu
+
+
+def translate(
+    run: str | Path | Run, texts: Sequence[str], *, beam: int = 4, alpha: float = 0.6, batch: int = 64
+) -> list[str]:
+    """Each text in the other language, by beam search.
+
+    Args:
+        run: a run of `translation`, or its folder.
+        texts: in the language that it learned to translate from; longer ones are cut at its longest text.
+        beam: hypotheses that go on at each step; 1 is greedy.
+        alpha: of the length penalty: larger favours longer translations.
+        batch: texts that are translated at a time, those of like length together.
+
+    Raises:
+        ManyviewsError: the run learned no translation; there is an empty text; a beam below 1.
+    """
+    run = run if isinstance(run, Run) else Run.open(run)
+    net, words = _translator(run), vocabulary_of(run)
+    assert words.start is not None and words.end is not None
+    if empty := [number for number, text in enumerate(texts, 1) if not text.strip()]:
+        raise ManyviewsError(f"Text {empty[0]} of {len(texts)} is empty, so there is nothing to translate.")
+    ids = rows([(one,) for one in words.encode(texts)], run.size, words)[:, 0].long()
+    length_N = (ids != words.padding).sum(1)
+    order = length_N.argsort(descending=True, stable=True)
+    found: list[str] = [""] * len(texts)
+    for some in order.split(batch):
+        source_BS = ids[some][:, : int(length_N[some].max())].to(next(net.parameters()).device)
+        told = beam_search(net, source_BS, start=words.start, end=words.end, beam=beam, alpha=alpha)
+        for number, row in zip(some.tolist(), told.tokens_BT, strict=True):
+            found[number] = words.decode(row)
+    return found
+
+
+def bleu_of(
+    run: str | Path | Run,
+    data: Any = None,
+    *,
+    split: str = "test",
+    data_root: str | Path | None = None,
+    beam: int = 4,
+    alpha: float = 0.6,
+) -> Translated:
+    """Translate the sources of a corpus of pairs, and score the translations against its targets; also entered in
+    ``results.json``.
+
+    Raises:
+        ManyviewsError: as ``translate``; or the corpus has no pairs, or no such split.
+    """
+    run = run if isinstance(run, Run) else Run.open(run)
+    root = data_root if data_root is not None else run.settings["data"]["root"]
+    corpus = open_corpus(data if data is not None else run.recipe.data, split=split, root=root)
+    if len(corpus.texts[0]) != 2:
+        raise ManyviewsError(
+            f"{corpus.name} has no pairs of texts, so there is nothing to compare a translation with."
+        )
+    source, reference = ([item[side] for item in corpus.texts] for side in (0, 1))
+    told = translate(run, source, beam=beam, alpha=alpha)
+    score = bleu(told, reference)
+    entered = run.results().get("bleu", {})
+    run.add_results(bleu=entered | {corpus.name: asdict(score) | {"beam": beam, "alpha": alpha}})
+    return Translated(source, reference, told, score)
+
+
+def _translator(run: Run) -> Transformer:
+    if isinstance(run.encoder, Reader) and isinstance(run.encoder.net, Transformer):
+        return run.encoder.net
+    raise ManyviewsError(
+        f"{run.path} learned by {run.paper.name}, which writes nothing in another language; "
+        "`manyviews pretrain translation` learns to."
+    )
+
+
+def vocabulary_of(run: Run) -> Tokeniser:
+    """The tokeniser in a run's folder. Raises ``ManyviewsError`` where the run learned from no texts."""
+    if run.reading is None:
+        raise ManyviewsError(f"{run.path} learned from {run.paper.method.sees}, so it has no words.")
+    return Tokeniser.load(run.path / "tokeniser.json")
