@@ -62,7 +62,17 @@ def packed(corpus: Corpus, tokeniser: Tokeniser, length: int) -> ImageSet:
     ids = tokeniser.encode([text for (text,) in corpus.texts])
     x_N2T = windows(ids, length, tokeniser, start=tokeniser.start is not None)
     names = [f"{corpus.name}/window {number:,}" for number in range(len(x_N2T))]
-    return ImageSet(corpus.name, names, None, None, x_N2T, Rows(x_N2T), kind="texts", tokeniser=tokeniser)
+    return ImageSet(
+        corpus.name,
+        names,
+        None,
+        None,
+        x_N2T,
+        Rows(x_N2T),
+        kind="texts",
+        tokeniser=tokeniser,
+        skipped=corpus.skipped,
+    )
 
 
 def apart(corpus: Corpus, tokeniser: Tokeniser, length: int) -> ImageSet:
@@ -79,7 +89,7 @@ def apart(corpus: Corpus, tokeniser: Tokeniser, length: int) -> ImageSet:
         )
     x_NRT = with_parts(x_NRT, tokeniser.padding)
     return ImageSet(
-        corpus.name, corpus.names, corpus.labels, corpus.classes, x_NRT, Rows(x_NRT), kind="texts", tokeniser=tokeniser,
+        corpus.name, corpus.names, corpus.labels, corpus.classes, x_NRT, Rows(x_NRT), kind="texts", tokeniser=tokeniser, skipped=corpus.skipped,
     )  # fmt: skip
 
 
