@@ -49,7 +49,7 @@ EXTENDS = {
     ("densecl", "mocov2"),
     ("simclrv2", "simclr"),
 }  # the first says itself that it is the second with changes
-NOT_A_PAPER = {"supervised"}  # an ordinary word as well as a method
+NOT_A_PAPER = {"supervised", "translation"}  # ordinary words as well as methods
 
 
 def dotted(path: Path) -> str:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from manyviews.data.images import set_aside
+from manyviews.data.marked import Mark
 from manyviews.data.skipped import Skipped
 from manyviews.errors import ManyviewsError
 
@@ -34,6 +35,10 @@ class Corpus:
     classes: tuple[str, ...] | None
     skipped: Skipped = field(default_factory=lambda: Skipped(kind="texts"))
     """What was left out because it is empty or cannot be read."""
+    marks: Sequence[Sequence[Mark]] | None = None
+    """Of each item, what is marked in its texts, where anything is."""
+    marked: tuple[str, ...] = ()
+    """The names of marks."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -48,6 +53,7 @@ class Corpus:
             texts=[self.texts[i] for i in items],
             labels=None if self.labels is None else self.labels[chosen],
             skipped=Skipped(kind="texts"),
+            marks=None if self.marks is None else [self.marks[i] for i in items],
         )
 
 
@@ -129,10 +135,10 @@ def open_corpus(
     """The texts of ``source``.
 
     Args:
-        source: ``"world-captions"`` (or ``"world"``), ``"world-captions-de"``, ``"world-translation"``; a named set
-            (tinyshakespeare, wikitext2, sst2, multi30k-en, multi30k-en-de, ...); the path of a file, of a folder, or of
-            two parallel files joined by ``+``; ``"hf:name"``; a list of texts, a list of pairs, or either as a tuple
-            with labels; or a ``Corpus``, which is returned as it is.
+        source: ``"world-captions"`` (or ``"world"``), ``"world-riddles"``, either with ``-de`` behind it,
+            ``"world-translation"``; a named set (tinyshakespeare, wikitext2, sst2, multi30k-en, multi30k-en-de, ...);
+            the path of a file, of a folder, or of two parallel files joined by ``+``; ``"hf:name"``; a list of texts, a
+            list of pairs, or either as a tuple with labels; or a ``Corpus``, which is returned as it is.
         split: train, val or test, as far as the source has them; all for files. Lists have none: it is ignored.
         root: the folder where named sets lie; unless told, ``MANYVIEWS_DATA`` or the user's cache folder.
         columns: of a table, as after ``#`` in its name: one or two columns of texts, of which one that is called label

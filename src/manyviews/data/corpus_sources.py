@@ -17,9 +17,12 @@ from manyviews.data.corpus_files import (
 from manyviews.data.corpus_named import NAMED, open_named_corpus
 from manyviews.data.corpus_tables import open_table
 from manyviews.data.fetch import data_root
+from manyviews.data.marked import SUFFIXES as MARKED
+from manyviews.data.marked import open_marked
 from manyviews.errors import ManyviewsError
 
-WORLD = ("world-captions", "world-captions-de", "world-translation")
+ASKED = ("world-tags", "world-questions")
+WORLD = ("world-captions", "world-captions-de", "world-riddles", "world-riddles-de", "world-translation", *ASKED)
 
 
 def by_name(
@@ -54,6 +57,8 @@ def _by_path(source: str, path: str, split: str, root: str | os.PathLike[str] | 
     if os.path.isfile(path):
         if suffix_of(path) in SUFFIXES | {""}:
             return open_text(path, split)
+        if suffix_of(path) in MARKED:
+            return open_marked(path, split)
         raise ManyviewsError(
             f"{path} is no kind of text that is known: texts end in {', '.join(sorted(SUFFIXES))} or have no suffix, "
             f"tables end in {', '.join(sorted(TABLES))}, and two parallel files are joined by +."
@@ -73,9 +78,14 @@ def _by_path(source: str, path: str, split: str, root: str | os.PathLike[str] | 
 def _of_the_world(name: str, split: str) -> Corpus:
     from manyviews.data.world.captions import world_captions, world_pairs
 
+    if name in ASKED:
+        from manyviews.data.world.asked import world_questions, world_tags
+
+        return world_tags(split) if name == "world-tags" else world_questions(split)
     if name == "world-translation":
         return world_pairs(split)
-    return world_captions(split, language="de" if name.endswith("-de") else "en")
+    language, named = "de" if name.endswith("-de") else "en", "riddles" not in name
+    return world_captions(split, language=language, named=named)
 
 
 def _unknown(source: str) -> str:
