@@ -144,6 +144,22 @@ class ViT(Encoder):
             x_BTD = block(x_BTD)
         return self.norm(x_BTD)
 
+    def by_layer(self, x_BCHW: Tensor) -> Tensor:
+        """What `forward` takes of the tokens, after each block: `[L, B, D]`; the last is the embedding."""
+        states: list[Tensor] = []
+        hooks = [block.register_forward_hook(lambda _, __, y: states.append(y)) for block in self.blocks]
+        try:
+            states[-1:] = [self.tokens(x_BCHW)]
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return torch.stack([y[:, 0] if self.pool == "class" else y.mean(dim=1) for y in states])
+
+    def layers(self) -> list[nn.Module]:
+        """What learns at one rate where rates decay with depth: patches with positions and class token, then the blocks."""
+        *blocks, last = self.blocks
+        return [self.patch, *blocks, nn.ModuleList([last, self.norm])]
+
     def resized(self, size: int) -> ViT:
         """This net with its positions interpolated for good, to images of `size` pixels a side; this one stays."""
         net = copy.deepcopy(self)
