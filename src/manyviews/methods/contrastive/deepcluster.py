@@ -125,7 +125,7 @@ RECIPES = {
         ),
     ),
     "world": (
-        Config(clusters=500, pca=64, sobel=False, min_area=0.2, strength=0.5),
-        Recipe(data="world", batch=64, budget="16ep", optimiser="adamw", lr=1e-3, weight_decay=1e-2, warmup=0.05),
+        Config(clusters=50, pca=64, sobel=False, min_area=0.2, strength=0.5),
+        Recipe(data="world", batch=32, budget="16ep", optimiser="adamw", lr=2e-3, weight_decay=1e-2, warmup=0.05),
     ),
 }  # fmt: skip
