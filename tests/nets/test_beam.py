@@ -172,12 +172,13 @@ def test_longer_texts_win_where_the_penalty_is_larger():
         p = {1: [0.0, 0.0, 0.55, 0.45], 2: [0.0, 0.0, 0.2, 0.8]}.get(cache.length, [0.0, 0.0, 0.9, 0.1])
         return torch.tensor(p).log().expand(len(new_NT), -1)
 
-    def found(alpha: float) -> list[int]:
+    def found(alpha: float, beam: int = 2) -> list[int]:
         first, longest = torch.ones(1, 1, dtype=torch.long), torch.tensor([6])
-        return search(step, first, longest, end=2, beam=2, alpha=alpha).tokens_BT[0].tolist()
+        return search(step, first, longest, end=2, beam=beam, alpha=alpha).tokens_BT[0].tolist()
 
     # log .55 = -0.60 against log(.45 * .8 * .9) = -1.13, which (8 / 6)^alpha divides: alike at alpha 2.2.
     assert [t for t in found(2.0) if t] == [2] and [t for t in found(2.4) if t] == [3, 3, 2]
+    assert [t for t in found(2.4, beam=1) if t] == [2], "greedy looks no further"
 
 
 def theirs(net: GPT) -> Any:

@@ -48,31 +48,34 @@ def translate(
     beam: int = 4,
     alpha: float = 0.6,
     more: int = 50,
+    padding: int | None = None,
 ) -> Written:
-    """What `net` makes of the sources, which are filled up with its `padding`; so are the translations.
+    """What `net` makes of the sources, which are filled up with `padding`; so are the translations.
 
     Args:
         start, end: the tokens that begin and end a text of the target.
         beam, alpha: as of `search`.
         more: tokens that a translation may have beyond its source, as far as the net has positions.
+        padding: unless told, the net's own.
 
     Raises `ManyviewsError` for settings out of their ranges and a source of padding alone.
     """
-    padding_BS = source_BS != net.padding
+    padding = net.padding if padding is None else padding
+    padding_BS = source_BS != padding
     if source_BS.ndim != 2 or not padding_BS.any(1).all() or not len(source_BS):
         raise ManyviewsError(
             f"Sources of shape {list(source_BS.shape)} hold a sentence without tokens; leave it out."
         )
     longest_B = (padding_BS.sum(1) + more).clamp(max=len(net.get_buffer("waves")))
     with judging(net):
-        memory_BSD = net.encode(source_BS)
+        memory_BSD = net.encode(source_BS, padding_BS)
 
         def step(new_NT: Tensor, sentence_N: Tensor, cache: Cache) -> Tensor:
             # From the second step on, what is read of the memory is in the cache.
             return net.decode(new_NT, memory_BSD, padding_BS[sentence_N], cache)[:, -1]
 
         first_B1 = source_BS.new_full((len(source_BS), 1), start)
-        return search(step, first_B1, longest_B, end=end, beam=beam, alpha=alpha, fill=net.padding)
+        return search(step, first_B1, longest_B, end=end, beam=beam, alpha=alpha, fill=padding)
 
 
 def answer(

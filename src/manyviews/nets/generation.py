@@ -105,7 +105,11 @@ def _check(
         )
     if tokens < 0:
         raise ManyviewsError(f"{tokens} tokens cannot be written; ask for 0 or more.")
-    if temperature < 0 or (top_k is not None and top_k < 1) or (top_p is not None and not 0 < top_p <= 1):
+    if (
+        not temperature >= 0
+        or (top_k is not None and top_k < 1)
+        or (top_p is not None and not 0 < top_p <= 1)
+    ):
         raise ManyviewsError(
             f"Nothing can be drawn at temperature {temperature}, top_k {top_k} and top_p {top_p}; "
             "they are at least 0, at least 1, and above 0 up to 1."

@@ -81,13 +81,15 @@ def watch(net: nn.Module, x_BCHW: Tensor) -> list[Tensor]:
 def cross_attention(net: Transformer, source_S: Tensor, target_T: Tensor) -> Tensor:
     """What a translation looks at while it is written, `[L, H, T, S]`, each row a distribution over the source.
 
-    Row t is what the net looks at to tell the token after `target_T[t]`: the target begins with its start token.
+    Row t is what the net looks at to tell the token after `target_T[t]`: the target begins with its start token. Neither
+    is filled up.
     """
     crosses = nn.ModuleList(
         module for module in net.decoder.modules() if isinstance(module, Attention) and module.cross
     )
+    here_1S = torch.ones_like(source_S, dtype=torch.bool)[None]
     with judging(net), watching(crosses) as seen:
-        net(source_S[None], target_T[None])
+        net.decode(target_T[None], net.encode(source_S[None], here_1S), here_1S)
     return torch.stack(seen)[:, 0]
 
 

@@ -13,6 +13,7 @@ from manyviews.report.story import (
     Figure,
     Gaze,
     Neighbours,
+    Quotes,
     Story,
 )
 
@@ -25,6 +26,7 @@ __all__ = [
     "Figure",
     "Gaze",
     "Neighbours",
+    "Quotes",
     "Story",
     "compare_page",
     "contact_sheet",

@@ -16,8 +16,9 @@ from manyviews.report.images import TINY, inline, picture
 from manyviews.report.markup import Markup, capital, el
 from manyviews.report.numbers import DASH, finite, is_share, number, with_margin
 from manyviews.report.shell import document, repeat, section
-from manyviews.report.story import Atlas, Comparison, Confusion, Figure, Gaze, Neighbours, Story
+from manyviews.report.story import Atlas, Comparison, Confusion, Figure, Gaze, Neighbours, Quotes, Story
 
+ALIKE = "What it finds alike"
 STATES = {"healthy": "good", "collapsing": "bad", "collapsed": "bad", "plateaued": "fair"}
 
 
@@ -28,6 +29,7 @@ def page(story: Story) -> str:
         _curves(story),
         _sheet(story.sheet),
         _neighbours(story.neighbours),
+        _quotes(story.quotes),
         _atlas(story.atlas),
         _gaze(story.gaze),
         _shown(story),
@@ -160,23 +162,25 @@ def _neighbours(near: Neighbours | None) -> Markup | None:
     lead = "On the left a query, then what lies nearest to it, nearest first."
     if near.similarity is not None:
         lead += " Below, the cosine similarity."
-    share = ""
-    if near.same_class is not None and near.same_class.numel():
-        right, count = int(near.same_class.sum()), near.same_class.numel()
-        share = f" {right:,} of these {count:,} neighbours are of their query's class (✓)."
-    return section("What it finds alike", lead + share, el("div", rows, class_="nears"))
+    return section(ALIKE, lead + _share(near.same_class), el("div", rows, class_="nears"))
+
+
+def _share(same_class: Tensor | None) -> str:
+    if same_class is None or not same_class.numel():
+        return ""
+    right, count = int(same_class.sum()), same_class.numel()
+    return f" {right:,} of these {count:,} neighbours are of their query's class (✓)."
 
 
 def _found(near: Neighbours, q: int, k: int) -> Markup:
     words = [f"Neighbour {k + 1}"]
     under: list[Markup] = []
-    same = None if near.same_class is None else bool(near.same_class[q, k])
-    if same is not None:
+    if near.same_class is not None:
+        same = bool(near.same_class[q, k])
         words.append("same class" if same else "another class")
-        under.append(el("b", "✓" if same else "✗", class_="yes" if same else "no"))
+        under.append(_mark(same))
     if near.similarity is not None:
-        cosine = float(near.similarity[q, k])
-        said = f"{cosine:.2f}".replace("-", "\u2212") if finite(cosine) else DASH
+        said = _cosine(near.similarity[q, k])
         under.append(el("span", said))
         words.append(f"similarity {said}")
     caption = near.captions[q][k] if near.captions else None
@@ -186,6 +190,34 @@ def _found(near: Neighbours, q: int, k: int) -> Markup:
         el("span", *under, class_="under") if under else None,
         el("span", caption, class_="caption", title=caption) if caption else None,
     )
+
+
+def _mark(same: bool) -> Markup:
+    return el("b", "✓" if same else "✗", class_="yes" if same else "no")
+
+
+def _cosine(similarity: Tensor) -> str:
+    return f"{float(similarity):.2f}".replace("-", "\u2212") if finite(float(similarity)) else DASH
+
+
+def _quotes(quotes: Quotes | None) -> Markup | None:
+    if quotes is None or len(quotes.query) == 0:
+        return None
+    rows = []
+    for q, query in enumerate(quotes.query):
+        found = [
+            el(
+                "li",
+                None if quotes.same_class is None else _mark(bool(quotes.same_class[q, k])),
+                el("span", _cosine(quotes.similarity[q, k])),
+                " ",
+                text,
+            )
+            for k, text in enumerate(quotes.neighbours[q])
+        ]
+        rows.append(el("div", el("blockquote", query), el("ol", found), class_="quote"))
+    lead = "A text, then what lies nearest to it, nearest first, with the cosine similarity."
+    return section(ALIKE, lead + _share(quotes.same_class), el("div", rows, class_="nears"))
 
 
 def _atlas(atlas: Atlas | None) -> Markup | None:

@@ -24,7 +24,7 @@ from manyviews.nets.watching import (
 from manyviews.report.gaze import as_pictures
 from manyviews.report.map import MOST, flat
 from manyviews.report.page import write
-from manyviews.report.story import Atlas, Confusion, Curve, Figure, Gaze, Neighbours, Story
+from manyviews.report.story import Atlas, Confusion, Curve, Figure, Gaze, Neighbours, Quotes, Story
 from manyviews.rng import generator
 from manyviews.runs import Run
 from manyviews.views import picture, pictures, plain, view_pictures
@@ -32,6 +32,7 @@ from manyviews.views import picture, pictures, plain, view_pictures
 SHEET = 8  # items whose views are shown
 POINTS = 1_000  # of the map
 QUERIES, NEAREST = 6, 6
+QUOTED = 240  # characters of a text
 THUMBNAIL = 32
 WATCHED = 128  # images over which attention distances are averaged, as in ViT's paper
 AT_ONCE = 16  # of them, whose attention is held at a time
@@ -48,6 +49,7 @@ def tell(run: Run, train: ImageSet, test: ImageSet | None) -> Story:
     """The story of a finished run. Neighbours and map are of ``test``, or of ``train`` where there is no test set."""
     shown = _some(test if test is not None else train, POINTS, run.size)
     h_ND = embed_all(run.embedder, shown).h_ND
+    quotes = _quotes(shown, h_ND)
     shown = _to_look_at(shown)
     figures = run.results().get("figures", {})
     rows = run.metrics()
@@ -64,6 +66,7 @@ def tell(run: Run, train: ImageSet, test: ImageSet | None) -> Story:
         curves=_curves(rows, figures),
         sheet=_sheet(run, train),
         neighbours=_neighbours(shown, h_ND),
+        quotes=quotes,
         atlas=_atlas(shown, h_ND),
         gaze=gaze(run.encoder, shown.pixels, run.size) if shown.pixels is not None else None,
         pictures=_pictures(run.path / "pictures"),
@@ -130,6 +133,12 @@ def _curves(rows: Sequence[Mapping[str, Any]], figures: Mapping[str, Any]) -> li
         online = (seen, [row.get("knn") for row in looks])
         note = "Among training images, while learning: a trend. The table has the result."
         curves.append(Curve("Online kNN", "minutes", {"online kNN": online}, at, percent=True, note=note))
+    probed = {name: row["layers"]["by_layer"] for name, row in figures.items() if "layers" in row}
+    if probed:
+        found = {name: (range(len(top1)), top1) for name, top1 in probed.items()}
+        at = {name: row["linear"]["top1"] for name, row in figures.items() if "linear" in row and name not in probed}
+        note = "What a linear probe tells of the test set, layer by layer, from the image up."
+        curves.append(Curve("Linear top-1 by layer", "layer", found, at, percent=True, note=note))
     for name, title in {
         "rank": "Directions in use",
         "spread": "Spread",
@@ -148,15 +157,19 @@ def _some(data: ImageSet, count: int, size: int) -> ImageSet:
 
 
 def _to_look_at(data: ImageSet) -> ImageSet:
-    """The set with pictures in the place of what cannot be seen: sounds as their spectrograms."""
+    """The set with pictures in the place of what cannot be seen: sounds as their spectrograms, texts as none."""
     if data.kind == "images":
         return data
+    if data.kind == "texts":
+        return replace(data, pixels=None)
     assert data.pixels is not None
     return replace(data, pixels=pictures(data.pixels), kind="images", rate=None)
 
 
-def _sheet(run: Run, train: ImageSet) -> Tensor:
+def _sheet(run: Run, train: ImageSet) -> Tensor | None:
     """Items as they are, each beside the views that the method learned from: uint8 ``[R, 1 + V, 3, S, S]``."""
+    if train.kind == "texts":
+        return None
     some = _some(train, SHEET, run.size)
     assert some.pixels is not None
     views = run.build(train).views()
@@ -174,6 +187,26 @@ def _square(image_B3HW: Tensor, side: int) -> Tensor:
 def _neighbours(data: ImageSet, h_ND: Tensor) -> Neighbours | None:
     if len(data) <= NEAREST or data.pixels is None:
         return None
+    queries, index, similarity, same = _nearest(data, h_ND)
+    return Neighbours(data.pixels[queries], data.pixels[index], similarity, same)
+
+
+def _quotes(data: ImageSet, h_ND: Tensor) -> Quotes | None:
+    if len(data) <= NEAREST or data.kind != "texts":
+        return None
+    queries, index, similarity, same = _nearest(data, h_ND)
+    said = [_quoted(data, row) for row in queries.tolist()]
+    return Quotes(said, [[_quoted(data, row) for row in rows] for rows in index.tolist()], similarity, same)
+
+
+def _quoted(data: ImageSet, item: int) -> str:
+    """The beginning of a text, in one line."""
+    text = " ".join((data.text(item) or "").split())
+    return text if len(text) <= QUOTED else f"{text[:QUOTED]} …"
+
+
+def _nearest(data: ImageSet, h_ND: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Some items, those that lie nearest to each of them, how near, and whether they are of its class."""
     queries = torch.linspace(0, len(data) - 1, QUERIES).long().unique()
     if data.labels is not None:  # one query a class, as far as they go
         firsts = [
@@ -183,7 +216,7 @@ def _neighbours(data: ImageSet, h_ND: Tensor) -> Neighbours | None:
     similarity, index = neighbours(h_ND, h_ND[queries], NEAREST + 1)
     similarity, index = similarity[:, 1:], index[:, 1:]  # the nearest to itself is the query
     same = None if data.labels is None else data.labels[index] == data.labels[queries][:, None]
-    return Neighbours(data.pixels[queries], data.pixels[index], similarity, same)
+    return queries, index, similarity, same
 
 
 def _atlas(data: ImageSet, h_ND: Tensor) -> Atlas | None:

@@ -90,6 +90,30 @@ class Neighbours:
 
 
 @dataclass(frozen=True, eq=False)
+class Quotes:
+    """Texts, and those that lie nearest to them, nearest first."""
+
+    query: Sequence[str]
+    neighbours: Sequence[Sequence[str]]
+    """``[Q][K]``"""
+    similarity: Tensor
+    """float ``[Q, K]``, cosine"""
+    same_class: Tensor | None = None
+    """bool ``[Q, K]``"""
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.similarity.shape)
+        if [len(row) for row in self.neighbours] != [shape[1]] * len(self.query) or shape[0] != len(
+            self.query
+        ):
+            raise ValueError(
+                f"quotes: {len(self.query)} queries, neighbours for {len(self.neighbours)}, similarity {list(shape)}."
+            )
+        if self.same_class is not None and tuple(self.same_class.shape) != shape:
+            raise ValueError(f"quotes.same_class is {list(self.same_class.shape)} and must be {list(shape)}.")
+
+
+@dataclass(frozen=True, eq=False)
 class Atlas:
     """A flat map of the embeddings (``report.flat`` makes one), with a small picture of every point."""
 
@@ -185,6 +209,7 @@ class Story:
     sheet: Tensor | None = None
     """uint8 ``[R, 1 + V, 3, S, S]``: items, each followed by its views"""
     neighbours: Neighbours | None = None
+    quotes: Quotes | None = None
     atlas: Atlas | None = None
     gaze: Gaze | None = None
     pictures: Mapping[str, Image] = field(default_factory=dict)
