@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,33 @@ class Encoder(nn.Module):
     def grid(self, x_BCHW: Tensor) -> Tensor:
         """The feature map `[B, C, h, w]` before pooling; C is `width` wherever `forward` is its mean."""
         raise NotImplementedError(f"{type(self).__name__} has no grid")
+
+
+@runtime_checkable
+class Layered(Protocol):
+    """An encoder that says what it knows at every depth."""
+
+    def by_layer(self, x_BCHW: Tensor) -> Tensor:
+        """An embedding a layer, from the image up: `[L, B, D]`."""
+        ...
+
+
+@runtime_checkable
+class Midway(Layered, Protocol):
+    """One whose embedding may be what it knows on the way."""
+
+    def embed_at(self, layer: int | None) -> None:
+        """From now on the embedding is this row of `by_layer`; None: the last."""
+        ...
+
+
+@runtime_checkable
+class Generative(Protocol):
+    """An encoder that can be learned from images alone, and goes on with that while it is fine-tuned."""
+
+    def with_loss(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """What its last layer embeds, `[B, D]`, and its own loss on the same images, a scalar."""
+        ...
 
 
 def compile_encoders(module: nn.Module) -> None:
