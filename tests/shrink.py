@@ -5,16 +5,17 @@ import dataclasses
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from manyviews import nets
-from manyviews.data import ImageSet, in_memory
+from manyviews.data import ImageSet, colour_sample, in_memory
 from manyviews.data.images import Rows
 from manyviews.data.sounds import from_waves
 from manyviews.data.tokeniser import Tokeniser
@@ -40,8 +41,11 @@ FEWER: dict[str, Any] = {
     "prototypes": 12,
     "clusters": 12,
     "codes": 12,
+    "colours": 12,
     "tokens": "chars",
     "vocabulary": 64,
+    "positive": "delete",  # so that what is walked draws nothing rank by rank
+    "dropout": 0.0,
 }
 
 
@@ -64,6 +68,8 @@ def small_net(name: str) -> str:
     own = find(name).recipes["world"][1].net
     if sees(name) == "texts":
         return f"{own}/nodrop"
+    if own.startswith("small_igpt"):
+        return "small_igpt/8px/2x32"
     return own if own.startswith("small_vit") else SMALL[sees(name)]
 
 
@@ -72,6 +78,11 @@ def sentences(items: int) -> list[str]:
     source = generator("sentences")
     picks = torch.randint(0, len(LETTERS), (items, SIDE["texts"] + 3), generator=source)
     return ["".join(LETTERS[i] for i in row) for row in picks.tolist()]
+
+
+def colours(data: ImageSet) -> Callable[[], Tensor] | None:
+    """What ``Spec.colours`` is of this data."""
+    return partial(colour_sample, data) if data.kind == "images" else None
 
 
 def words() -> Tokeniser:
@@ -102,7 +113,7 @@ def suited(name: str, items: int, *parts: str) -> ImageSet:
         noise(sees(name), items, *parts),
         find(name).method.reading(find(name).recipes["world"][0]),
     )
-    if reading is None or reading.texts == 1:
+    if reading is None or (reading.texts == 1 and not reading.pairs):
         return made
     other = noise("texts", items, *parts, "other").pixels
     assert made.pixels is not None and other is not None

@@ -19,7 +19,7 @@ from manyviews.recipe import Budget, Recipe, record
 from manyviews.runs import net_factory
 from manyviews.training import checkpoint
 from manyviews.training.loop import Loop
-from shrink import SIDE, sees, shrunk, small_net, suited
+from shrink import SIDE, colours, sees, shrunk, small_net, suited
 
 ITEMS, CLASSES = 48, 4
 EVERY = pytest.mark.parametrize("name", names())
@@ -45,7 +45,14 @@ def build(name: str, **changes: object) -> tuple[Method, Recipe]:
     torch.manual_seed(0)
     labels = images(name).labels if find(name).method.supervised else None
     tokeniser = images(name).tokeniser
-    spec = Spec(items=ITEMS, size=recipe.size, classes=CLASSES, labels=labels, tokeniser=tokeniser)
+    spec = Spec(
+        items=ITEMS,
+        size=recipe.size,
+        classes=CLASSES,
+        colours=colours(images(name)),
+        labels=labels,
+        tokeniser=tokeniser,
+    )
     return find(name).method(config, net_factory(small_net(name), recipe.size), spec), recipe
 
 

@@ -8,12 +8,14 @@ from typing import Any
 
 from manyviews import distributed, plan
 from manyviews.data import ImageSet, Reading, open_data, summary
+from manyviews.data.tokeniser import Tokeniser, require_size
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import EncoderEmbedder, evaluate
 from manyviews.evaluation.baselines import raw
 from manyviews.machine import about_machine
 from manyviews.method import find
 from manyviews.nets import interop
+from manyviews.nets.encoder import Midway
 from manyviews.report.run_page import write_report
 from manyviews.runs import Run
 
@@ -54,7 +56,7 @@ def pretrain(
         quiet: no progress bar.
         save_every: seconds between checkpoints.
         init_from: a run, or an ``encoder.safetensors``, whose encoder this run's begins as. The net is that encoder's,
-            unless another is named that can start from it (a deeper VGG).
+            unless another is named that can start from it (a deeper VGG); of texts, the tokens are those of its tokeniser.
         command: what the user typed, for the record.
         **changes: any field of the method's ``Config`` or of ``Recipe``, and ``epochs``.
 
@@ -66,6 +68,9 @@ def pretrain(
     data = plan.default_data(paper, recipe) if data is None else data
     if init_from is not None and "net" not in changes:
         changes = {"net": _net_of(init_from), **changes}
+    words = _words_of(init_from) if init_from is not None and paper.method.sees == "texts" else None
+    if words is not None:
+        changes = {"tokens": str(words), **changes}
     config, settings = plan.changed(paper, *plan.base(paper, data, recipe), changes)
     data = settings.data if isinstance(data, str) else data
     if unknown := set(baselines) - set(BASELINES):
@@ -76,6 +81,8 @@ def pretrain(
         )
     reading = paper.method.reading(config)
     images = _training_set(data, settings.size, data_root, paper.method.senses(config), reading)
+    if words is not None and images.tokeniser is not None:
+        _same_words(words, images.tokeniser)
     if out is None and distributed.launched():
         raise ManyviewsError("Under torchrun all processes must agree on the folder: say --out.")
     path = Path(out) if out is not None else free_folder(method, images.name)
@@ -96,7 +103,7 @@ def pretrain(
         raise ManyviewsError(
             f"The supervised baseline learns from {due}; {images.name} holds {images.kind}: leave it out of --baselines."
         )
-    run.build(seen, run.start())  # what this method cannot use is said before anything is written
+    run.build(seen, run.start(seen))  # what this method cannot use is said before anything is written
     how = {"workers": workers, "quiet": quiet, "save_every": save_every}
     return _train(lambda: Run.create(path, about, overwrite), run, images, data, devices, how)
 
@@ -129,6 +136,8 @@ def resume(
         )
     images = _training_set(source, run.size, run.settings["data"]["root"], run.senses, run.reading)
     was, now = run.settings["data"], summary(images)
+    if images.tokeniser is not None:
+        require_size(images.tokeniser, was["vocabulary"], f"the run {path}")
     if (was["items"], was["digest"]) != (now["items"], now["digest"]):
         raise ManyviewsError(
             f"The data is not what the run began with: {was['items']} items then, {now['items']} now "
@@ -177,10 +186,15 @@ def judge(run: Run, images: ImageSet, data: Any) -> None:
     test = held_out(data, run.size, root, run.rate, run.apart)
     labelled = images.labels is not None
     protocols = PROTOCOLS if labelled else ("labelfree",)
+    by_layer = ("layers",) if labelled and isinstance(run.encoder, Midway) else ()
     given = {"this encoder": run.embedder, **_baselines(run, images, data)}
     figures = {
         name: evaluate(
-            embedder, images, test if labelled else None, protocols=protocols, seed=run.recipe.seed
+            embedder,
+            images,
+            test if labelled else None,
+            protocols=protocols + (by_layer if name == "this encoder" else ()),
+            seed=run.recipe.seed,
         )
         for name, embedder in given.items()
     }
@@ -226,6 +240,18 @@ def _net_of(path: str | Path) -> str:
     encoder, _ = interop.load_encoder(path)
     assert encoder.built is not None
     return encoder.built.name
+
+
+def _words_of(path: str | Path) -> Path:
+    """The tokeniser beside the weights of a run, or of a weights' file."""
+    return (Path(path) if Path(path).is_dir() else Path(path).parent).resolve() / "tokeniser.json"
+
+
+def _same_words(words: Path, tokeniser: Tokeniser) -> None:
+    if Tokeniser.load(words).to_json() != tokeniser.to_json():
+        raise ManyviewsError(
+            f"The vocabulary does not match the weights, which learned with {words}: leave out --tokens, or --init-from."
+        )
 
 
 # -- data ----------------------------------------------------------------------------------------------------------

@@ -42,11 +42,13 @@ class Spec:
     rgb: Callable[[], Matrix] | None = (
         None  # covariance [3, 3] of the colours in [0, 1], computed when first asked
     )
+    colours: Callable[[], Tensor] | None = (
+        None  # a sample of the set's pixels, uint8 [M, 3], read when first asked
+    )
     senses: Mapping[str, int] = field(default_factory=dict)  # what comes beside the images -> its channels
     class_names: tuple[str, ...] | None = None
     labels: Tensor | None = None  # [N] int64, -1 where hidden; only for methods that declare ``supervised``
     tokeniser: "Tokeniser | None" = None  # of texts: what their tokens mean, and how many there are
-
 
     @property
     def vocabulary(self) -> "Tokeniser":

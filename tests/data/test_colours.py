@@ -1,4 +1,4 @@
-"""The covariance of a set's colours, against NumPy's over every pixel."""
+"""The covariance of a set's colours, against NumPy's over every pixel, and samples of them."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from manyviews.data import Skipped, Unreadable, in_memory, rgb_covariance
+from manyviews.data import Skipped, Unreadable, colour_sample, in_memory, rgb_covariance
 from manyviews.errors import ManyviewsError
 from manyviews.rng import generator
 
@@ -49,3 +49,31 @@ def test_images_on_disk_count_alike_and_what_cannot_be_read_is_passed_over() -> 
     np.testing.assert_allclose(rgb_covariance(streamed), rgb_covariance(rest), atol=1e-12)
     with pytest.raises(ManyviewsError, match="no image that can be read"):
         rgb_covariance(streamed.subset([5]))
+
+
+def test_a_sample_has_as_many_colours_of_every_image() -> None:
+    shades = torch.arange(8, dtype=torch.uint8)[:, None, None, None].expand(8, 3, 9, 7)
+    found = colour_sample(in_memory("shades", shades.clone(), None, None), pixels=80)
+    assert found.shape == (80, 3) and found.dtype == torch.uint8
+    assert found[:, 0].long().bincount().tolist() == [10] * 8
+
+
+def test_sampled_colours_are_pixels_drawn_by_the_seed_without_repeats() -> None:
+    data = photos(3)
+    assert data.pixels is not None
+    every = data.pixels.movedim(1, 3).reshape(-1, 3)
+    found = colour_sample(data)
+    assert sorted(found.tolist()) == sorted(every.tolist())  # there are fewer than asked for: each once
+    some = colour_sample(data, pixels=30)
+    torch.rand(3)
+    assert torch.equal(some, colour_sample(data, pixels=30))
+    assert not torch.equal(some, colour_sample(data, pixels=30, seed=1))
+
+
+def test_colours_of_what_cannot_be_read() -> None:
+    def read(item: int) -> torch.Tensor:
+        raise Unreadable(f"{item} is broken")
+
+    streamed = replace(photos(3), pixels=None, read=read, skipped=Skipped())
+    with pytest.raises(ManyviewsError, match="no image that can be read"):
+        colour_sample(streamed)

@@ -57,7 +57,7 @@ def test_the_layer_is_chosen_by_what_was_held_out_of_the_training_set(blobs: Cal
 
 
 def test_an_encoder_that_has_no_layers_to_show(blobs: Callable[..., ImageSet]) -> None:
-    with pytest.raises(ManyviewsError, match='"layers" looks into an encoder layer by layer.*take "linear"'):
+    with pytest.raises(ManyviewsError, match=r'"layers" looks into an encoder layer by layer.*take "linear"'):
         evaluate(build("cifar_resnet8"), blobs(30, seed=0), None, protocols=("layers",), size=16)
 
 

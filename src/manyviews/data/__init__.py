@@ -1,6 +1,6 @@
 """Where images and sounds come from: folders, named sets, arrays, the hub, and the embedded world; and batches of them."""
 
-from manyviews.data.colours import rgb_covariance
+from manyviews.data.colours import colour_sample, rgb_covariance
 from manyviews.data.decode import Unreadable, read
 from manyviews.data.images import ImageSet, fits, in_memory, require, split_of, summary
 from manyviews.data.loader import Drawn, batches, steps_per_epoch
@@ -16,6 +16,7 @@ __all__ = [
     "Skipped",
     "Unreadable",
     "batches",
+    "colour_sample",
     "fits",
     "in_memory",
     "open_data",

@@ -9,6 +9,7 @@ from manyviews.evaluation.frozen import NotFrozen, frozen
 from manyviews.evaluation.knn import knn, neighbours
 from manyviews.evaluation.labelfree import LabelFree, labelfree
 from manyviews.evaluation.labels import label_subset
+from manyviews.evaluation.layers import LayerProbes, probe_layers
 from manyviews.evaluation.linear import LinearProbe, SgdProbe, probe_lbfgs, probe_sgd
 from manyviews.evaluation.scores import MeanStd, Scores, mean_std, scores
 from manyviews.evaluation.scratch import FromScratch, scratch
@@ -23,6 +24,7 @@ __all__ = [
     "FineTuned",
     "FromScratch",
     "LabelFree",
+    "LayerProbes",
     "LinearProbe",
     "MeanStd",
     "NotFrozen",
@@ -42,6 +44,7 @@ __all__ = [
     "mean_std",
     "multi_scale",
     "neighbours",
+    "probe_layers",
     "probe_lbfgs",
     "probe_sgd",
     "scores",

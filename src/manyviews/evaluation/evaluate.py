@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from manyviews import rng
 from manyviews.data import ImageSet
 from manyviews.data.images import CLASSES
-from manyviews.errors import ManyviewsError
+from manyviews.errors import Diverged, ManyviewsError
 from manyviews.evaluation.crops import dense, multi_scale, single, ten_crop
 from manyviews.evaluation.features import (
     Embedder,
@@ -30,15 +30,17 @@ from manyviews.evaluation.finetune import finetune
 from manyviews.evaluation.frozen import frozen
 from manyviews.evaluation.knn import knn
 from manyviews.evaluation.labelfree import labelfree
+from manyviews.evaluation.layers import probe_last, probe_layers
 from manyviews.evaluation.linear import probe_lbfgs, probe_sgd
 from manyviews.evaluation.options import check_options
 from manyviews.evaluation.scores import scores
 from manyviews.evaluation.scratch import scratch
 from manyviews.evaluation.segmentation import segment
-from manyviews.evaluation.sets import dense_sets, knows, labelled_sets, number_of_classes
+from manyviews.evaluation.sets import MARKED, dense_sets, knows, labelled_sets, marked_sets, number_of_classes
+from manyviews.evaluation.tokens import span, tag
 from manyviews.evaluation.verdict import verdict
 from manyviews.nets.classifier import Classifier
-from manyviews.nets.encoder import judging
+from manyviews.nets.encoder import Layered, judging
 from manyviews.views import View, Wave, views_of
 
 LOOKED_AT = 512  # images for the label-free figures: as many as during a run, for the rank depends on it
@@ -92,8 +94,9 @@ def evaluate(
     if with_labels:
         train, test = labelled_sets(train, test, with_labels, seed)
         classes = number_of_classes(train, test, classes)
-    if with_pixels := [name for name in protocols if PROTOCOLS[name].senses]:
-        train, test = dense_sets(train, test, with_pixels, seed)
+    for senses, sets_with in ((DENSE, dense_sets), (MARKED, marked_sets)):
+        if asked := [name for name in protocols if PROTOCOLS[name].senses == senses]:
+            train, test = sets_with(train, test, asked, seed)
     if classifier is not None and train is not None and not knows(classifier, train, classes):
         odd, classifier = classifier, None
         if judged := [name for name in protocols if PROTOCOLS[name].classifier]:
@@ -106,6 +109,11 @@ def evaluate(
             raise ManyviewsError(
                 f'"{name}" trains or augments through the encoder itself, which {type(model).__name__} does not have; '
                 'take "knn" or "linear".'
+            )
+        if PROTOCOLS[name].layered and not isinstance(getattr(embedder, "encoder", None), Layered):
+            raise ManyviewsError(
+                f'"{name}" looks into an encoder layer by layer, which only one with a by_layer() allows, such as a '
+                'ViT or a net that reads pixels; take "linear".'
             )
         if PROTOCOLS[name].classifier and classifier is None:
             raise ManyviewsError(
@@ -152,9 +160,10 @@ class Protocol:
     run: Callable[..., dict[str, Any]]
     behind: Callable[..., Any]  # the function whose keyword arguments are the options
     labels: bool = True
-    senses: tuple[str, ...] = ()  # what it reads of every pixel
+    senses: tuple[str, ...] = ()  # what it reads of every pixel, or token
     encoder: bool = False
     classifier: bool = False
+    layered: bool = False
 
 
 def _knn(task: Task, **options: Any) -> dict[str, Any]:
@@ -177,6 +186,11 @@ def _trained(train_it: Callable[..., Any], task: Task, **options: Any) -> dict[s
 def _finetuned(task: Task, **options: Any) -> dict[str, Any]:
     head = None if task.classifier is None else task.classifier.head
     return _trained(partial(finetune, head=head), task, **options)
+
+
+def _told(tell: Callable[..., Any], task: Task, **options: Any) -> dict[str, Any]:
+    how = {"size": task.embedder.size, "seed": task.seed} | options
+    return tell(task.encoder, task.train, task.test, **how).as_dict()
 
 
 def _asked(look: Callable[..., Any], task: Task, **options: Any) -> dict[str, Any]:
@@ -233,6 +247,10 @@ PROTOCOLS = {
     "finetune": Protocol(_finetuned, finetune, encoder=True),
     "finetune-1%": Protocol(partial(_finetuned, label_fraction=0.01), finetune, encoder=True),
     "finetune-10%": Protocol(partial(_finetuned, label_fraction=0.1), finetune, encoder=True),
+    "layers": Protocol(partial(_trained, probe_layers), probe_layers, encoder=True, layered=True),
+    "last-layers": Protocol(partial(_trained, probe_last), probe_last, encoder=True),
+    "tag": Protocol(partial(_told, tag), tag, labels=False, senses=MARKED, encoder=True),
+    "span": Protocol(partial(_told, span), span, labels=False, senses=MARKED, encoder=True),
     "scratch": Protocol(partial(_trained, scratch), scratch, encoder=True),
     "single": Protocol(partial(_asked, single), single, encoder=True, classifier=True),
     "ten-crop": Protocol(partial(_asked, ten_crop), ten_crop, encoder=True, classifier=True),
@@ -267,7 +285,7 @@ def _embedder(model: Embedder | nn.Module, size: int | None, data: ImageSet) -> 
 
 def _finite(features: Features, data: ImageSet) -> Features:
     if not torch.isfinite(features.h_ND).all():
-        raise ManyviewsError(
+        raise Diverged(
             f"The encoder's embeddings of {data.name} are not finite numbers, so it cannot be judged: its weights are broken."
         )
     return features

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from manyviews import rng
@@ -25,6 +25,8 @@ from manyviews.evaluation.frozen import frozen
 from manyviews.evaluation.linear import linear_head
 from manyviews.evaluation.schedules import Schedule, share_of_peak
 from manyviews.evaluation.scores import Scores, scores
+from manyviews.nets.encoder import Generative, Midway
+from manyviews.nets.reader import By, by_first_token
 from manyviews.views import Text, View, Wave, nothing
 
 
@@ -64,7 +66,9 @@ def finetune(
     batch: int = 256,
     label_fraction: float = 1.0,
     view: View | Wave | Text | None = None,
+    embedding: By = "mean",
     watch: bool = False,
+    joint: float = 0.0,
     head: nn.Linear | None = None,
     seed: int = 0,
 ) -> FineTuned:
@@ -79,11 +83,14 @@ def finetune(
         weight_decay: of matrices and kernels; biases and norms have none.
         warmup: share of the steps over which the rate rises.
         view: how training images are seen; None: random resized crop of 8% to 100% and flip.
+        embedding: of texts, what the head reads: the mean over the tokens, or "pooled", what [CLS] makes of all of them.
         watch: also judge after each epoch, for a curve; costs a pass over the test set each.
+        joint: weight of the encoder's own loss on the same images beside that of the labels (iGPT, section 2.3), of an
+            encoder that has one.
         head: of a classifier of the same classes, which the new one begins as; None: a random one.
 
     Raises:
-        ManyviewsError: a rate that cannot be, or a loss that is not finite.
+        ManyviewsError: a rate that cannot be, a joint loss that the encoder does not have, or a loss that is not finite.
     """
     if test.labels is None:
         raise ValueError("Fine-tuning is judged on labels; the test set has none.")
@@ -91,11 +98,20 @@ def finetune(
         raise ManyviewsError(
             f"A learning rate is positive and a layer's share of it not negative, not {lr}, {layer_decay}."
         )
+    if joint < 0 or (joint and not isinstance(encoder, Generative)):
+        raise ManyviewsError(
+            f"joint is {joint}: it weighs, by 0 or more, a loss of the encoder's own, which only one that generates has "
+            f"(with_loss()), and this is {type(encoder).__name__}; leave it at 0."
+        )
     train = labelled_part(train, label_fraction, seed)
     device = device_of(encoder)
     with frozen(encoder), torch.enable_grad():
         network = copy.deepcopy(encoder).requires_grad_()
+        if isinstance(network, Midway):
+            network.embed_at(None)  # it learns as a whole (iGPT, section 2.3)
         network.train()
+        if embedding == "pooled":
+            by_first_token(network)
         blank = nothing(train.kind, size)
         width = EncoderEmbedder(network, size).embed(blank).shape[1]
         own = linear_head(width, classes, seed) if head is None else copy.deepcopy(head).requires_grad_()
@@ -116,7 +132,7 @@ def finetune(
                 group["lr"] = group["peak"] * share_of_peak((now.step + 1) / (total + 1), schedule, warmup)
             with same_randomness(device):
                 torch.manual_seed(rng.seed_of(seed, "dropout", now.step))
-                loss = F.cross_entropy(classifier(now.x_BCHW), now.labels_B)
+                loss = _loss(classifier, now.x_BCHW, now.labels_B, joint)
             _stop_unless_finite(loss, now.step)
             optimise.zero_grad()
             loss.backward()
@@ -129,6 +145,14 @@ def finetune(
         seconds = time.perf_counter() - started
     figures = _judge(classifier, test, size, classes)
     return FineTuned(figures, len(train), loss, tuple(history), classifier, items, seconds, head is not None)
+
+
+def _loss(classifier: nn.Sequential, x_BCHW: Tensor, labels_B: Tensor, joint: float) -> Tensor:
+    """Of the labels, and beside it the encoder's own."""
+    if not joint:
+        return F.cross_entropy(classifier(x_BCHW), labels_B)
+    h_BD, own = cast(Generative, classifier[0]).with_loss(x_BCHW)
+    return F.cross_entropy(classifier[1](h_BD), labels_B) + joint * own  # L_CLF + L_GEN
 
 
 def _judge(classifier: nn.Module, test: ImageSet, size: int, classes: int) -> Scores:

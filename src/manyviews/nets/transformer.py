@@ -12,6 +12,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -23,9 +24,20 @@ from manyviews.nets.net import Net
 from manyviews.nets.positions import Learned, fits, sinusoidal
 
 NormPlace = Literal["pre", "post"]
-Activation = Literal["relu", "gelu", "gelu_tanh"]
+Activation = Literal["relu", "gelu", "gelu_tanh", "gelu_sigmoid"]
 
-ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu, "gelu_tanh": partial(F.gelu, approximate="tanh")}
+
+def gelu_sigmoid(x: Tensor) -> Tensor:
+    """GELU's other approximation (Hendrycks & Gimpel 2016, arXiv:1606.08415, section 2)."""
+    return x * torch.sigmoid(1.702 * x)
+
+
+ACTIVATIONS = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "gelu_sigmoid": gelu_sigmoid,
+}
 
 
 class FeedForward(nn.Module):
@@ -38,10 +50,11 @@ class FeedForward(nn.Module):
         *,
         activation: Activation = "relu",
         inner_dropout: float = 0.0,
+        bias: bool = True,
     ):
         super().__init__()
-        self.up = Linear(width, hidden)
-        self.down = Linear(hidden, width)
+        self.up = Linear(width, hidden, bias=bias)
+        self.down = Linear(hidden, width, bias=bias)
         self.activation = ACTIVATIONS[activation]
         self.inner_dropout = inner_dropout
 
@@ -58,7 +71,9 @@ class Block(nn.Module):
     Args:
         hidden: width inside the feed-forward layer; 4 * `width` where it is not given.
         dropout: of each sub-layer's output. `attention_dropout` is of the attention weights.
-        eps: of the layer norms.
+        eps: of the norms.
+        bias: of all dense layers.
+        rms: norms only scale, by the root of the mean square (Zhang & Sennrich 2019, arXiv:1910.07467).
         head_width, relative: see `Attention`.
     """
 
@@ -75,22 +90,26 @@ class Block(nn.Module):
         inner_dropout: float = 0.0,
         cross: bool = False,
         eps: float = 1e-5,
+        bias: bool = True,
+        rms: bool = False,
         head_width: int | None = None,
         relative: nn.Module | None = None,
     ):
         super().__init__()
         self.pre, self.dropout = norm == "pre", dropout
         self.drop_path = 0.0  # chance that a sample goes around a sub-layer: `stochastic_depth` sets it
-        self.norm1 = nn.LayerNorm(width, eps)
-        self.attention = Attention(
-            width, heads, head_width=head_width, dropout=attention_dropout, relative=relative
-        )
+        norm_of = nn.RMSNorm if rms else nn.LayerNorm
+        look: dict[str, Any] = {"head_width": head_width, "dropout": attention_dropout, "bias": bias}
+        self.norm1 = norm_of(width, eps)
+        self.attention = Attention(width, heads, relative=relative, **look)
         self.cross: Attention | None = None
         if cross:
-            self.norm_cross = nn.LayerNorm(width, eps)
-            self.cross = Attention(width, heads, head_width=head_width, dropout=attention_dropout, cross=True)
-        self.norm2 = nn.LayerNorm(width, eps)
-        self.mlp = FeedForward(width, hidden or 4 * width, activation=activation, inner_dropout=inner_dropout)
+            self.norm_cross = norm_of(width, eps)
+            self.cross = Attention(width, heads, cross=True, **look)
+        self.norm2 = norm_of(width, eps)
+        self.mlp = FeedForward(
+            width, hidden or 4 * width, activation=activation, inner_dropout=inner_dropout, bias=bias
+        )
 
     def forward(
         self,
@@ -180,13 +199,14 @@ class Transformer(nn.Module):
         """Logits `[B, T, V]` of the token after each target token; the target begins with its start token."""
         return self.decode(target_BT, self.encode(source_BS), source_BS != self.padding)
 
-    def encode(self, source_BS: Tensor) -> Tensor:
-        """The memory `[B, S, D]`."""
-        return self.encoder_norm(self.encoder(self.embed(source_BS), padding_BS=source_BS != self.padding))
+    def encode(self, source_BS: Tensor, padding_BS: Tensor | None = None) -> Tensor:
+        """The memory `[B, S, D]`; `padding_BS` is True where there is a token, unless told where none is `padding`."""
+        padding_BS = source_BS != self.padding if padding_BS is None else padding_BS
+        return self.encoder_norm(self.encoder(self.embed(source_BS), padding_BS=padding_BS))
 
     def hidden(self, tokens_BT: Tensor, part_BT: Tensor) -> Tensor:
         """The memory of texts (see `Reader`), `[B, T, D]`."""
-        return self.encode(tokens_BT.masked_fill(part_BT == 0, self.padding))
+        return self.encode(tokens_BT, part_BT > 0)
 
     def decode(
         self,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import cache
 
-from manyviews.data import ImageSet, rgb_covariance
+from manyviews.data import ImageSet, colour_sample, rgb_covariance
 from manyviews.method import Spec
 
 
@@ -14,6 +14,7 @@ def spec_of(data: ImageSet, size: int, senses: Mapping[str, int], labels: bool) 
         size=size,
         classes=None if data.classes is None else len(data.classes),
         rgb=cache(lambda: rgb_covariance(data)),
+        colours=cache(lambda: colour_sample(data)),
         senses=senses,
         class_names=data.classes,
         labels=data.labels if labels else None,

@@ -1,0 +1,100 @@
+"""A linear probe at every layer: how deep in an encoder lies what the labels ask for.
+
+Paper    Chen et al., "Generative Pretraining from Pixels", ICML 2020, section 4.1 and figure 2: of a net that learned to
+         generate, the middle tells most.
+Shapes   N images, L layers, D embedding.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from manyviews.data import ImageSet
+from manyviews.evaluation.features import EncoderEmbedder, Features, embed_all
+from manyviews.evaluation.linear import DECAYS, LinearProbe, probe_lbfgs
+from manyviews.nets.encoder import Layered
+from manyviews.nets.reader import LastLayers
+
+
+@dataclass(frozen=True)
+class LayerProbes:
+    """A linear classifier a layer, from the image up."""
+
+    probes: tuple[LinearProbe, ...]
+
+    @property
+    def layer(self) -> int:
+        """The layer that told most of the labels that were held out of the training set; the middle where none were."""
+        held = [-1.0 if probe.validation is None else probe.validation for probe in self.probes]
+        return held.index(max(held)) if max(held) >= 0 else len(held) // 2
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: top-1 on the test set by layer, and all figures of the best layer, which the test set did not choose."""
+        by_layer = [probe.scores.top1 for probe in self.probes]
+        return self.probes[self.layer].as_dict() | {"layer": self.layer, "by_layer": by_layer}
+
+
+def probe_layers(
+    encoder: nn.Module,
+    train: ImageSet,
+    test: ImageSet,
+    *,
+    classes: int,
+    size: int,
+    weight_decays: Sequence[float] = DECAYS,
+    label_fraction: float = 1.0,
+    seed: int = 0,
+) -> LayerProbes:
+    """``probe_lbfgs`` on what each layer of a ``Layered`` encoder embeds; all layers of a set are held at once.
+
+    Args:
+        size: side of the square that the encoder sees, in pixels.
+    """
+    embedder = EncoderEmbedder(_AllLayers(encoder), size)
+    pairs = zip(*(_parted(embed_all(embedder, data)) for data in (train, test)), strict=True)
+    how: dict[str, Any] = {"classes": classes, "label_fraction": label_fraction, "seed": seed}
+    return LayerProbes(tuple(probe_lbfgs(*pair, weight_decays=weight_decays, **how) for pair in pairs))
+
+
+class _AllLayers(nn.Module):
+    """Every layer's embedding: ``[B, L, D]``."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return cast(Layered, self.encoder).by_layer(x_BCHW).movedim(0, 1)
+
+
+def _parted(all_layers: Features) -> list[Features]:
+    """The features of each layer by itself."""
+    return [replace(all_layers, h_ND=h_ND) for h_ND in all_layers.h_ND.unbind(1)]
+
+
+def probe_last(
+    encoder: nn.Module,
+    train: ImageSet,
+    test: ImageSet,
+    *,
+    classes: int,
+    size: int,
+    layers: int = 4,
+    weight_decays: Sequence[float] = DECAYS,
+    label_fraction: float = 1.0,
+    seed: int = 0,
+) -> LinearProbe:
+    """``probe_lbfgs`` on the last layers of a net that reads texts, beside each other.
+
+    BERT as features (arXiv:1810.04805, section 5.3), of whole texts; of single tokens it is "tag" with ``frozen``.
+
+    Args:
+        size: tokens of a text that are read.
+        layers: how many of the last ones.
+    """
+    embedder = EncoderEmbedder(LastLayers(encoder, layers), size)
+    seen, asked = (embed_all(embedder, data) for data in (train, test))
+    how: dict[str, Any] = {"classes": classes, "label_fraction": label_fraction, "seed": seed}
+    return probe_lbfgs(seen, asked, weight_decays=weight_decays, **how)
