@@ -200,7 +200,7 @@ RECIPES = {
     "world": (
         Config(decoder_depth=2, decoder_width=64, decoder_heads=4),
         Recipe(
-            data="world", net="small_vit/sincos2d", batch=64, budget="16ep",
+            data="world", net="small_vit/sincos2d/average", batch=64, budget="16ep",
             optimiser="adamw", lr=1e-3, beta2=0.95, weight_decay=0.05, warmup=0.05,
         ),
     ),
