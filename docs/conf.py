@@ -1,4 +1,4 @@
-"""Sphinx's settings. The pages of the methods and networks are made by ``method_pages`` and ``net_pages``."""
+"""Sphinx's settings. The pages of methods, networks and claims are made by ``method_pages``, ``net_pages`` and ``claim_pages``."""
 
 import importlib.metadata
 import sys
@@ -11,7 +11,7 @@ author = "The Manyviews authors"
 copyright = author
 version = release = importlib.metadata.version("manyviews")
 
-extensions = ["myst_parser", "method_pages", "net_pages"]
+extensions = ["myst_parser", "method_pages", "net_pages", "claim_pages"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]

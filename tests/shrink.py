@@ -74,10 +74,11 @@ def small_net(name: str) -> str:
 
 
 def sentences(items: int) -> list[str]:
-    """Texts of a few letters, each a little longer than a view."""
+    """Texts of a few letters in two lines, each text a little longer than a view."""
     source = generator("sentences")
     picks = torch.randint(0, len(LETTERS), (items, SIDE["texts"] + 3), generator=source)
-    return ["".join(LETTERS[i] for i in row) for row in picks.tolist()]
+    texts = ["".join(LETTERS[i] for i in row) for row in picks.tolist()]
+    return [f"{text[: SIDE['texts'] // 2]}\n{text[SIDE['texts'] // 2 :]}" for text in texts]
 
 
 def colours(data: ImageSet) -> Callable[[], Tensor] | None:

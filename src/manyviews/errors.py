@@ -1,4 +1,4 @@
-"""The one exception that is meant for the person at the keyboard."""
+"""The exceptions that are meant for the person at the keyboard."""
 
 
 class ManyviewsError(ValueError):
@@ -6,3 +6,7 @@ class ManyviewsError(ValueError):
 
     The command line prints the sentence without a traceback and exits with status 2.
     """
+
+
+class Diverged(ManyviewsError):
+    """A run whose loss or embeddings became no numbers: for whoever compares runs, that is a result."""

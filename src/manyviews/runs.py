@@ -23,7 +23,9 @@ import torch
 from torch import Tensor
 
 from manyviews import distributed, nets
-from manyviews.data import ImageSet, Reading, open_data
+from manyviews.data import ImageSet, Reading
+from manyviews.data.reading import laid_out
+from manyviews.data.tokeniser import Tokeniser, require_size
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import EncoderEmbedder, LabelFree
 from manyviews.evaluation.labels import label_subset
@@ -122,20 +124,25 @@ class Run:
 
     @property
     def reading(self) -> Reading | None:
-        """How its texts become tokens: by the tokeniser that lies in its folder, once there is one."""
+        """How its texts become tokens: by the tokeniser in its folder, which a finished run cannot do without."""
         reading = self.paper.method.reading(record(self.paper.config, self.settings["config"]))
-        file = self.path / "tokeniser.json"
-        return dataclasses.replace(reading, tokeniser=str(file)) if reading and file.exists() else reading
+        kept = self.finished or self.words.exists()
+        return dataclasses.replace(reading, tokeniser=str(self.words)) if reading and kept else reading
+
+    @property
+    def words(self) -> Path:
+        """Where its tokeniser lies, of a run that learned from texts."""
+        return self.path / "tokeniser.json"
 
     @property
     def apart(self) -> Reading | None:
         """The same, a text an item: what is used and judged, however it was learned from."""
-        return self.reading and dataclasses.replace(self.reading, packed=False)
+        return self.reading and dataclasses.replace(self.reading, packed=False, joined=True)
 
-    def keep(self, tokeniser: Any) -> None:
+    def keep(self, tokeniser: Tokeniser | None) -> None:
         """Write ``tokeniser.json``, where there is a tokeniser and it does not lie there yet."""
-        if tokeniser is not None and not (self.path / "tokeniser.json").exists():
-            tokeniser.save(self.path / "tokeniser.json")
+        if tokeniser is not None and not self.words.exists():
+            tokeniser.save(self.words)
 
     @property
     def finished(self) -> bool:
@@ -171,13 +178,15 @@ class Run:
         """The encoder, in eval mode, on this machine's device.
 
         Raises:
-            ManyviewsError: the run has not finished a sitting yet, or the file is damaged.
+            ManyviewsError: the run has not finished yet, the file is damaged, or the tokeniser beside it is of other weights.
         """
         if not self.finished:
             raise ManyviewsError(
                 f"{self.path} has no encoder yet; finish it with `manyviews resume {self.path}`"
             )
         encoder, _ = interop.load_encoder(self.path)
+        if self.reading is not None:
+            require_size(Tokeniser.load(self.words), encoder.in_channels, f"the encoder of {self.path}")
         return encoder.to(device()).eval()
 
     @cached_property
@@ -193,22 +202,21 @@ class Run:
     def embed(self, image_BCHW: Tensor | list[str]) -> Tensor:
         """Embeddings ``[B, width]`` of uint8 images ``[B, 3, H, W]`` of any size, int16 sounds ``[B, 1, T]``, or texts."""
         if isinstance(image_BCHW, list):
-            texts = open_data(image_BCHW, size=self.size, reading=self.apart).pixels
-            assert texts is not None
-            return self.embedder.embed(texts)
+            image_BCHW = laid_out(image_BCHW, Tokeniser.load(self.words), self.size)
         return self.embedder.embed(image_BCHW)
 
     # -- training ------------------------------------------------------------------------------------------------
 
-    def start(self) -> nets.Encoder | None:
-        """The encoder that every encoder of this run begins as; None: they are drawn from the seed."""
+    def start(self, data: ImageSet | None = None) -> nets.Encoder | None:
+        """The encoder that every encoder of this run begins as; None: they are drawn from the seed. Texts say their tokens."""
         found, library = self.settings.get("init_from"), self.recipe.pretrained
         if found is not None and library is not None:
             raise ManyviewsError(
                 f"This run would start from {found} and from {library}'s weights; leave out --init-from or --pretrained."
             )
         if library is not None:
-            return nets.build(self.recipe.net, size=self.size, pretrained=library)
+            words = len(data.tokeniser) if data is not None and data.tokeniser is not None else None
+            return nets.build(self.recipe.net, in_channels=words, size=self.size, pretrained=library)
         return None if found is None else interop.load_encoder(found)[0]
 
     def seen(self, data: ImageSet) -> ImageSet:
@@ -228,9 +236,7 @@ class Run:
         recipe, paper = self.recipe, self.paper
         paper.suits(data.kind, data.name, recipe.net)
         torch.manual_seed(seed_of(recipe.seed, "weights"))
-        senses = self.settings["data"].get(
-            "senses", {}
-        )  # of what is learned from, whatever is asked about now
+        senses = self.settings["data"].get("senses", {})  # of what is learned from, whatever is asked about
         spec = spec_of(data, recipe.size, senses, labels=paper.method.supervised)
         config = record(paper.config, self.settings["config"])
         method = paper.method(config, net_factory(recipe.net, recipe.size, start), spec)  # pyright: ignore[reportCallIssue]
@@ -252,17 +258,12 @@ class Run:
         for sentence in refused:
             print(f"manyviews: {sentence}; the one before it is used", file=sys.stderr)
         step = 0 if state is None else state["step"]
-        method = self.build(seen, self.start() if state is None else None)
+        method = self.build(seen, self.start(seen) if state is None else None)
         bar = Bar(self.settings["method"], quiet)
         with Interrupt() as interrupt:
             loop = Loop(method, seen, self.recipe, workers=workers, interrupted=interrupt)
-            log = Log(self.path, step)
-            loop.hooks = (
-                Monitor(method, data, self.looks()),
-                log,
-                bar,
-                Saver(self.path / "checkpoints", save_every),
-            )
+            log, saver = Log(self.path, step), Saver(self.path / "checkpoints", save_every)
+            loop.hooks = (Monitor(method, data, self.looks()), log, bar, saver)
             if state is not None:
                 loop.restore(state)
             try:

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from manyviews import learn
 from manyviews.data import ImageSet, open_data, read, read_sound, summary
+from manyviews.data.reading import laid_out
+from manyviews.data.tokeniser import Tokeniser
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import PROTOCOLS, Features, embed_all, neighbours
 from manyviews.evaluation import evaluate as judge
@@ -49,7 +51,7 @@ def evaluate(
     Args:
         run: a run or its folder.
         data: labelled images; None: the run's own data, and without labels the label-free figures.
-        protocol: knn, linear, linear-sgd, finetune, linear-1%, finetune-10%, scratch, labelfree ...; segment and
+        protocol: knn, linear, linear-sgd, finetune, linear-1%, finetune-10%, scratch, layers, labelfree ...; segment and
             segment-linear where the data has a class of every pixel, which also write into the run's ``pictures/``; and
             where the run learned a classifier, single, ten-crop, dense, multi-scale.
         data_root: where named sets are; None: where they were when the run began.
@@ -218,6 +220,7 @@ class Found:
 
     path: str
     distance: float  # 1 - cosine, in [0, 2]
+    text: str | None = None  # of texts: what it says, as far as the encoder reads
 
 
 def search(
@@ -252,7 +255,7 @@ def search(
     similarity, index = neighbours(bank.h_ND, run.embedder.embed(asked[None]).cpu(), k)
     rows = index[0] if bank.index is None else bank.index[index[0]]
     found = [
-        Found(str(images.names[row]), 1.0 - score)
+        Found(str(images.names[row]), 1.0 - score, images.text(row))
         for row, score in zip(rows.tolist(), similarity[0].tolist(), strict=True)
     ]
     if sheet is not None and images.kind != "texts":
@@ -264,7 +267,7 @@ def search(
 def _asked(run: Run, query: str | Path) -> Tensor:
     """What is searched for, as one item."""
     if run.apart is not None:
-        return open_data([str(query)], size=run.size, reading=run.apart).read(0)
+        return laid_out([str(query)], Tokeniser.load(run.words), run.size)[0]
     return read_sound(query, run.rate) if run.paper.method.sees == "sounds" else read(Path(query))
 
 
@@ -289,4 +292,7 @@ def export(run: str | Path | Run, *, to: str, out: str | Path | None = None) -> 
     """
     run = run if isinstance(run, Run) else load(run)
     default = run.path / f"encoder-{to}{SUFFIX.get(to, '.safetensors')}"
-    return write_for(run.encoder, Path(out) if out is not None else default, to, size=run.size)  # pyright: ignore[reportArgumentType]
+    made = write_for(run.encoder, Path(out) if out is not None else default, to, size=run.size)  # pyright: ignore[reportArgumentType]
+    if run.reading is not None and made.path.is_dir():  # transformers' folder, which holds the tokens too
+        Tokeniser.load(run.words).save(made.path)
+    return made

@@ -280,8 +280,8 @@ def test_a_translation_alone_has_no_labels(tmp_path: Path):
         ("text,body\na,b\n", "#xyz", "has no column 'xyz'. It has text, body."),
         ("text,body\na,b\n", "#body,label=labl", "has no column 'labl'"),
         ("text,text\na,b\n", "#text", "has 2 columns that are called 'text'"),
-        ("a,b,c\na,b,c\n", "#a,b,c", "Choose one or two columns of texts of .*, not 3"),
-        ("a,b,c\na,b,c\n", "#label=a", "Choose one or two columns of texts of .*, not 0"),
+        ("a,b,c,d\na,b,c,d\n", "#a,b,c,d", "Choose one to three columns of texts of .*, not 4"),
+        ("a,b,c\na,b,c\n", "#label=a", "Choose one to three columns of texts of .*, not 0"),
         ("id,body\n1,b\n", "", r"has the columns id, body: none is called text, .* as in a\.csv#id\."),
         (
             "text,label\na,x\nb,\nc, \n",
@@ -423,9 +423,9 @@ def test_texts_with_labels(given_labels: object):
     [
         ([], "The list of texts is empty"),
         ([""], "texts/000000 is empty"),
-        (["a", 3], "Item 1 of the list is neither a text nor a pair of texts: 3"),
-        (["a", ("b", "c")], "single texts and pairs; give those of one kind"),
-        ([("a", "b", "c")], "Item 0 of the list is neither"),
+        (["a", 3], "Item 1 of the list is neither a text nor two or three texts: 3"),
+        (["a", ("b", "c")], "items of 1 and 2 texts; give those of one kind"),
+        ([("a", "b", "c", "d")], "Item 0 of the list is neither"),
         (["a\ud800"], "lone surrogate"),
         (("a", "b"), "or a tuple .texts, labels., not a tuple"),
         (3, "not a int"),

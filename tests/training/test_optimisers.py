@@ -484,3 +484,12 @@ def test_gradient_descent_wants_the_whole_data() -> None:
 def test_an_inertia_that_cannot_be_is_refused(name: str, inertia: float, sentence: str) -> None:
     with pytest.raises(ManyviewsError, match=sentence):
         over([nn.Parameter(torch.ones(1))], recipe(name, inertia=inertia))
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "lamb"])
+def test_the_second_beta_is_the_recipes(name: str) -> None:
+    (group,) = over([nn.Parameter(torch.ones(1))], recipe(name, beta2=0.95)).param_groups
+    assert group["betas"] == (MU, 0.95)
+    for beta2 in (-0.1, 1.0):
+        with pytest.raises(ManyviewsError, match=f"A beta2 of {beta2} is not in"):
+            over([nn.Parameter(torch.ones(1))], recipe(name, beta2=beta2))

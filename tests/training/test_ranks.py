@@ -18,7 +18,7 @@ from manyviews.rng import generator
 from manyviews.runs import net_factory
 from manyviews.training.loop import Loop
 from manyviews.views import nothing
-from shrink import SIDE, SMALL, sees, shrunk, small_net, suited, teacher
+from shrink import SIDE, SMALL, colours, sees, shrunk, small_net, suited, teacher
 
 ITEMS, BATCH, RANKS = 32, 16, 2
 OPTIMISERS = ("nesterov", "adagrad", "rmsprop", "adamw", "lars", "lamb")
@@ -44,7 +44,8 @@ def build(name: str, net: str) -> tuple[Method, Recipe]:
     net = net if small_net(name) == SMALL["images"] else small_net(name)
     torch.manual_seed(0)
     labels = data(name).labels if find(name).method.supervised else None
-    spec = Spec(items=ITEMS, size=recipe.size, classes=4, labels=labels, tokeniser=data(name).tokeniser)
+    about = {"labels": labels, "colours": colours(data(name)), "tokeniser": data(name).tokeniser}
+    spec = Spec(items=ITEMS, size=recipe.size, classes=4, **about)
     return find(name).method(config, net_factory(net, recipe.size), spec), recipe
 
 
@@ -64,7 +65,8 @@ def exact(name: str, net: str) -> dict[str, Tensor]:
         for v, view in enumerate(method.views().views)
     ]
     if (pixels := data(name).pixels) is not None and sees(name) == "texts":
-        views = method.views()(pixels[:BATCH][rows], method.views().draw(BATCH, "view"))
+        draws = method.views().draw(BATCH, "view").rows(rows.start, rows.stop)
+        views = method.views()(pixels[:BATCH][rows], draws)
     label = (torch.arange(BATCH) % 4)[rows] if method.supervised else None
     out = method.loss(Batch(views, torch.arange(BATCH)[rows], label), 0.5)
     out.loss.backward()

@@ -29,7 +29,7 @@ class Corpus:
     names: Sequence[str]
     """A path or id per item; path:line of those that are lines."""
     texts: Sequence[tuple[str, ...]]
-    """An item a row: (document,), (source, target) or (first sentence, second sentence)."""
+    """An item a row: (document,), (source, target), (first sentence, second sentence) or (sentence, like it, unlike it)."""
     labels: Tensor | None
     """int64 [N], indices into ``classes``."""
     classes: tuple[str, ...] | None
@@ -136,6 +136,7 @@ def open_corpus(
 
     Args:
         source: ``"world-captions"`` (or ``"world"``), ``"world-riddles"``, either with ``-de`` behind it,
+            ``"world-tags"``, ``"world-questions"``,
             ``"world-translation"``; a named set (tinyshakespeare, wikitext2, sst2, multi30k-en, multi30k-en-de, ...);
             the path of a file, of a folder, or of two parallel files joined by ``+``; ``"hf:name"``; a list of texts, a
             list of pairs, or either as a tuple with labels; or a ``Corpus``, which is returned as it is.
@@ -177,7 +178,8 @@ def from_texts(source: Any, *, name: str = "texts") -> Corpus:
     texts = [_row(item, number) for number, item in enumerate(source)]
     counts = {len(row) for row in texts}
     if len(counts) > 1:
-        raise ManyviewsError("The list holds single texts and pairs; give those of one kind.")
+        told = " and ".join(map(str, sorted(counts)))
+        raise ManyviewsError(f"The list holds items of {told} texts; give those of one kind.")
     indices, classes = None, None
     if labels is not None:
         from manyviews.data.arrays import as_labels
@@ -189,6 +191,6 @@ def from_texts(source: Any, *, name: str = "texts") -> Corpus:
 def _row(item: object, number: int) -> tuple[str, ...]:
     if isinstance(item, str):
         return (item,)
-    if isinstance(item, tuple | list) and len(item) == 2 and all(isinstance(text, str) for text in item):
+    if isinstance(item, tuple | list) and len(item) in (2, 3) and all(isinstance(text, str) for text in item):
         return tuple(item)
-    raise ManyviewsError(f"Item {number} of the list is neither a text nor a pair of texts: {item!r:.60}.")
+    raise ManyviewsError(f"Item {number} of the list is neither a text nor two or three texts: {item!r:.60}.")

@@ -22,8 +22,14 @@ from manyviews.errors import ManyviewsError
 TEXTS = ("text", "sentence", "caption", "review")
 """Names of a column of texts, the first that is there."""
 
-PAIRS = (("source", "target"), ("sentence1", "sentence2"), ("premise", "hypothesis"))
-"""Names of two columns of texts that belong together, where there is none of ``TEXTS``."""
+PAIRS = (
+    ("sent0", "sent1", "hard_neg"),
+    ("anchor", "positive", "negative"),
+    ("source", "target"),
+    ("sentence1", "sentence2"),
+    ("premise", "hypothesis"),
+)
+"""Names of columns of texts that belong together, two or three, where there is none of ``TEXTS``."""
 
 LABELS = ("label", "class", "category", "target")
 """Names of the column of labels, where it is not one of the texts."""
@@ -97,8 +103,8 @@ def choose(where: str, header: Sequence[str], wanted: Sequence[str] | None = Non
     else:
         named = [name for name in wanted if not name.startswith("label=") and name.strip().lower() != "label"]
         texts = tuple(_find(where, header, name) for name in named)
-    if len(texts) not in (1, 2):
-        raise ManyviewsError(f"Choose one or two columns of texts of {where}, not {len(texts)}.")
+    if len(texts) not in (1, 2, 3):
+        raise ManyviewsError(f"Choose one to three columns of texts of {where}, not {len(texts)}.")
     told = [name.removeprefix("label=") for name in wanted or () if name.startswith("label=")]
     told += [name for name in wanted or () if name.strip().lower() == "label"]
     if told:
@@ -118,7 +124,7 @@ def _known(where: str, header: Sequence[str], lowered: list[str]) -> tuple[int, 
             return tuple(_find(where, header, name) for name in names)
     if not header:
         raise ManyviewsError(f"{where} has no columns.")
-    pairs = ", or ".join(" and ".join(pair) for pair in PAIRS)
+    pairs = ", or ".join(" and ".join(pair) for pair in PAIRS if len(pair) == 2)
     raise ManyviewsError(
         f"{where} has the columns {_listed(header)}: none is called {', '.join(TEXTS)}, nor are two called {pairs}. "
         f"Choose the texts, as in {where.rpartition('/')[2]}#{header[0]:.30}."

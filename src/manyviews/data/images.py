@@ -89,6 +89,13 @@ class ImageSet:
         """Item as uint8 [3, H, W], decoded as small as its shorter side's staying at least ``side`` allows."""
         return self.read(item) if self.read_near is None else self.read_near(item, side)
 
+    def text(self, item: int) -> str | None:
+        """What a text says; None of items that are no texts."""
+        if self.tokeniser is None:
+            return None
+        tokens_T, part_T = self.read(item)[:2]
+        return self.tokeniser.decode(tokens_T[part_T > 0])
+
     def subset(self, indices: Sequence[int] | Tensor) -> "ImageSet":
         """The chosen items, in the order given."""
         chosen = torch.as_tensor(indices, dtype=torch.long).cpu()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from manyviews.data.images import ImageSet, Rows
+from manyviews.data.marked import with_marks
 from manyviews.errors import ManyviewsError
 
 if TYPE_CHECKING:
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from manyviews.data.tokeniser import Tokeniser
 
 TRAINED = ("chars", "bpe", "wordpiece")  # tokenisers that are made from the texts themselves
+GIVE = {  # texts of an item -> what to learn from
+    1: "single texts",
+    2: "pairs, such as two files joined by +",
+    3: "texts in threes, such as three columns of a table",
+}
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,12 @@ class Reading:
     tokeniser: str = "bpe"  # one that is made from the texts (chars, bpe, wordpiece), or a tokenizer.json
     vocabulary: int = 4_000  # tokens of one that is made
     packed: bool = False  # windows that hold whole documents after each other; False: an item a text
-    texts: int = 1  # of an item: 1, or 2 where it is a text and its translation, or a pair of sentences
+    texts: int = 1  # of an item: 1, 2 where it is a text and its translation, or 3
+    sentences: bool = False  # items are the sentences of the documents, which have no labels
+    pairs: bool = False  # items are spans A and B of a document, and A beside a B of another (`data.pairs`)
+    joined: bool = (
+        False  # for use, not for learning: single texts too, and two that are no translation as one
+    )
 
 
 def as_set(corpus: Corpus, reading: Reading, length: int) -> ImageSet:
@@ -36,14 +47,22 @@ def as_set(corpus: Corpus, reading: Reading, length: int) -> ImageSet:
         ManyviewsError: its items have another number of texts than the method learns from; or as ``Tokeniser`` has it.
     """
     count = len(corpus.texts[0])
-    if count != reading.texts:
+    both = reading.joined and count > reading.texts
+    if count != reading.texts and not (reading.joined and count < 3):
         raise ManyviewsError(
             f"{corpus.name} has {count} text(s) an item, and this method learns from {reading.texts}: "
-            f"give {'pairs, such as two files joined by +' if reading.texts > 1 else 'single texts'}."
+            f"give {GIVE[reading.texts]}."
         )
+    if reading.sentences and not reading.joined:
+        corpus = by_sentence(corpus)
     tokeniser = tokeniser_of(corpus, reading)
-    whole = len(corpus) == 1 and reading.texts == 1  # a single document is used window by window too
-    return packed(corpus, tokeniser, length) if reading.packed or whole else apart(corpus, tokeniser, length)
+    if reading.pairs and not reading.joined:
+        return following(corpus, tokeniser, length)
+    whole = len(corpus) == count == 1  # a single document is used window by window too
+    if reading.packed or whole:
+        return packed(corpus, tokeniser, length)
+    data = joined(corpus, tokeniser, length, reading.pairs) if both else apart(corpus, tokeniser, length)
+    return data if corpus.marks is None or not reading.joined else with_marks(data, corpus)
 
 
 def tokeniser_of(corpus: Corpus, reading: Reading) -> Tokeniser:
@@ -63,16 +82,8 @@ def packed(corpus: Corpus, tokeniser: Tokeniser, length: int) -> ImageSet:
     x_N2T = windows(ids, length, tokeniser, start=tokeniser.start is not None)
     names = [f"{corpus.name}/window {number:,}" for number in range(len(x_N2T))]
     return ImageSet(
-        corpus.name,
-        names,
-        None,
-        None,
-        x_N2T,
-        Rows(x_N2T),
-        kind="texts",
-        tokeniser=tokeniser,
-        skipped=corpus.skipped,
-    )
+        corpus.name, names, None, None, x_N2T, Rows(x_N2T), kind="texts", tokeniser=tokeniser, skipped=corpus.skipped,
+    )  # fmt: skip
 
 
 def apart(corpus: Corpus, tokeniser: Tokeniser, length: int) -> ImageSet:
@@ -81,19 +92,84 @@ def apart(corpus: Corpus, tokeniser: Tokeniser, length: int) -> ImageSet:
 
     by_text = [tokeniser.encode(list(texts)) for texts in zip(*corpus.texts, strict=True)]
     items = list(zip(*by_text, strict=True))
-    x_NRT = rows(items, length, tokeniser)
-    if cut := sum(too_long(items, length)):
-        print(
-            f"manyviews: {cut:,} texts of {corpus.name} are longer than {length} tokens and are cut there.",
-            file=sys.stderr,
-        )
+    starts = len(by_text) > 1 or tokeniser.start is not None  # a translation is told from its start on
+    x_NRT = rows(items, length, tokeniser, starts=starts)
+    _say_cut(corpus, sum(too_long(items, length, starts=starts)), length)
     x_NRT = with_parts(x_NRT, tokeniser.padding)
     return ImageSet(
         corpus.name, corpus.names, corpus.labels, corpus.classes, x_NRT, Rows(x_NRT), kind="texts", tokeniser=tokeniser, skipped=corpus.skipped,
     )  # fmt: skip
 
 
+def laid_out(texts: list[str], tokeniser: Tokeniser, length: int) -> Tensor:
+    """Texts as items, ``[N, 2, T]``, a row each; raises ``ManyviewsError`` for one that is empty."""
+    from manyviews.data.corpus import from_texts
+
+    corpus = from_texts(texts)
+    if corpus.skipped.files:
+        raise ManyviewsError(next(iter(corpus.skipped.files.values())))
+    pixels = apart(corpus, tokeniser, length).pixels
+    assert pixels is not None
+    return pixels
+
+
+def joined(corpus: Corpus, tokeniser: Tokeniser, length: int, segments: bool) -> ImageSet:
+    """An item two texts in one row, [CLS] A [SEP] B [SEP], cut at ``length`` tokens, the longer text first, or filled up.
+
+    Without ``segments`` they are one part: a net that learned from documents would not let B look at A.
+    """
+    from manyviews.data.packing import pair
+
+    firsts, seconds = (tokeniser.encode(list(texts)) for texts in zip(*corpus.texts, strict=True))
+    x_N2T = torch.stack([pair(a, b, length, tokeniser) for a, b in zip(firsts, seconds, strict=True)])
+    if not segments:
+        x_N2T[:, 1].clamp_(max=1)
+    _say_cut(corpus, sum(len(a) + len(b) + 3 > length for a, b in zip(firsts, seconds, strict=True)), length)
+    return ImageSet(
+        corpus.name, corpus.names, corpus.labels, corpus.classes, x_N2T, Rows(x_N2T), kind="texts", tokeniser=tokeniser,
+        skipped=corpus.skipped,
+    )  # fmt: skip
+
+
+def following(corpus: Corpus, tokeniser: Tokeniser, length: int) -> ImageSet:
+    """Spans that follow each other, and spans that do not; labels are of documents, so they have none."""
+    from manyviews.data.pairs import pairs, sentences
+
+    by_document = [sentences(text) for (text,) in corpus.texts]
+    ids = iter(tokeniser.encode([sentence for document in by_document for sentence in document]))
+    x_N4T = pairs([[next(ids) for _ in document] for document in by_document], length, tokeniser)
+    names = [f"{corpus.name}/pair {number:,}" for number in range(len(x_N4T))]
+    return ImageSet(
+        corpus.name,
+        names,
+        None,
+        None,
+        x_N4T,
+        Rows(x_N4T),
+        skipped=corpus.skipped,
+        kind="texts",
+        tokeniser=tokeniser,
+    )
+
+
+def by_sentence(corpus: Corpus) -> Corpus:
+    """A corpus whose items are sentences; labels are of documents, so they have none."""
+    from manyviews.data.pairs import sentences
+
+    texts = [(sentence,) for (document,) in corpus.texts for sentence in sentences(document)]
+    names = [f"{corpus.name}/sentence {number:,}" for number in range(len(texts))]
+    return replace(corpus, names=names, texts=texts, labels=None, classes=None)
+
+
 def with_parts(x_NRT: Tensor, padding: int) -> Tensor:
     """Below each row of tokens, the row that says where there are any: ``[N, 2 R, T]``."""
     there_NRT = (x_NRT != padding).to(x_NRT.dtype)
     return torch.stack([x_NRT, there_NRT], dim=2).flatten(1, 2)
+
+
+def _say_cut(corpus: Corpus, cut: int, length: int) -> None:
+    if cut:
+        print(
+            f"manyviews: {cut:,} text(s) of {corpus.name} longer than {length} tokens are cut there.",
+            file=sys.stderr,
+        )

@@ -100,6 +100,15 @@ class Tokeniser:
             ids += [found.ids for found in self._tokenizer.encode_batch_fast(some, add_special_tokens=False)]
         return ids
 
+    def places(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        """Where in its text each token of ``encode`` stands: its first character, and the one behind its last."""
+        self._tokenizer.encode_special_tokens = True
+        found: list[list[tuple[int, int]]] = []
+        for first in range(0, len(texts), AT_ONCE):
+            some = list(texts[first : first + AT_ONCE])
+            found += [one.offsets for one in self._tokenizer.encode_batch(some, add_special_tokens=False)]
+        return found
+
     def decode(self, ids: Sequence[int] | Tensor) -> str:
         """The text of some tokens; special ones are left out."""
         return self._tokenizer.decode(

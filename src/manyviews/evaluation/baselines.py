@@ -9,6 +9,7 @@ from manyviews.views import centred, kind_of, plain, spectrogram
 from manyviews.views.waves import HEARD
 
 SIDE = 32  # of a sound's spectrogram
+MOST_COUNTS = 4096  # numbers of a text's counts: 100,000 texts then take 1.6 GB
 
 
 class RawPixels:
@@ -27,15 +28,18 @@ class RawPixels:
 
 
 class WordCounts:
-    """No encoder at all: how often each token stands in a text, as square roots, ``[B, vocabulary]``."""
+    """No encoder at all: how often each token stands in a text, as square roots, ``[B, vocabulary]``.
+
+    Of a vocabulary beyond ``MOST_COUNTS`` tokens share a count, by their number modulo it.
+    """
 
     def __init__(self, vocabulary: int, size: int):
-        self.vocabulary, self.size = vocabulary, size
+        self.width, self.size = min(vocabulary, MOST_COUNTS), size
 
     def embed(self, image_BCHW_uint8: Tensor) -> Tensor:
         tokens_BT, part_BT = plain(image_BCHW_uint8, self.size)[:, :2].unbind(1)
-        counts_BV = torch.zeros(len(tokens_BT), self.vocabulary, device=tokens_BT.device)
-        return counts_BV.scatter_add_(1, tokens_BT, (part_BT > 0).float()).sqrt()
+        counts_BV = torch.zeros(len(tokens_BT), self.width, device=tokens_BT.device)
+        return counts_BV.scatter_add_(1, tokens_BT % self.width, (part_BT > 0).float()).sqrt()
 
 
 def raw(data: ImageSet, size: int) -> dict[str, Embedder]:

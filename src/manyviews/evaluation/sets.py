@@ -6,9 +6,11 @@ import torch
 
 from manyviews.data import ImageSet, split_of
 from manyviews.data.images import CLASSES, VOID
+from manyviews.data.marked import MARKS, WORDS
 from manyviews.errors import ManyviewsError
 from manyviews.nets.classifier import Classifier
 
+MARKED = (MARKS, WORDS)  # what is told of every token
 HELD_OUT = 0.2  # share of the labelled images that is held out where there is no test set
 
 
@@ -58,6 +60,36 @@ def dense_sets(
     if test is None:
         train, test = split_of(train, HELD_OUT, seed)
     pixel_classes(train, test)
+    return train, test
+
+
+def marked_sets(
+    train: ImageSet | None, test: ImageSet | None, asked: Sequence[str], seed: int
+) -> tuple[ImageSet, ImageSet]:
+    """Sets to learn from and to judge by, both of texts with marks of the same names; for spans of one name."""
+    names = ", ".join(f'"{name}"' for name in asked)
+    for data in (train, test):
+        if data is not None and MARKS not in data.senses:
+            raise ManyviewsError(
+                f"{data.name} has no marked words, which {names} needs: world-tags and world-questions have, and .conll files "
+                "(a word and its tag a line) and SQuAD's .json files."
+            )
+    if train is None:
+        raise ManyviewsError(f"{names} needs texts to learn from, not only a test set.")
+    if test is None:
+        train, test = split_of(train, HELD_OUT, seed)
+    kinds = train.pixel_classes or ()
+    if kinds != test.pixel_classes:
+        raise ManyviewsError(
+            f"The marks of {train.name} and {test.name} differ: {kinds[1:]} and {(test.pixel_classes or ())[1:]}; give two "
+            "sets with the same ones."
+        )
+    if "span" in asked and len(kinds) != 2:
+        raise ManyviewsError(
+            f'{train.name} has {len(kinds) - 1} kinds of marks, and the answers that "span" learns are of one; take "tag".'
+        )
+    if not (train.senses[WORDS] == 1).any():
+        raise ManyviewsError(f"{train.name} has no words that are read, so there is nothing to tell.")
     return train, test
 
 

@@ -102,15 +102,29 @@ def build(
             f'"{name}" may have pretrained weights in several libraries; say which: torchvision, timm or transformers.'
         )
     elif kind == "texts":
-        long = {} if pretrained or find(name).net.any_length else {"length": size}
-        encoder = Reader(
-            make(name, pretrained=pretrained or None, vocabulary=in_channels, **long), in_channels
-        )
+        encoder = reader(name, in_channels, size, pretrained or None)
     else:
         encoder = make(name, pretrained=pretrained or None, in_channels=in_channels, size=size)
         assert isinstance(encoder, Encoder)
     encoder.built = Built(name, in_channels, size)
     return encoder
+
+
+def reader(name: str, vocabulary: int, size: int, pretrained: str | None) -> Reader:
+    """A net of texts as an encoder. Pretrained ones have the vocabulary and the length that they were learned with."""
+    if pretrained is None:
+        long = {} if find(name).net.any_length else {"length": size}
+        return Reader(make(name, vocabulary=vocabulary, **long), vocabulary)
+    net = make(name, pretrained=pretrained)
+    table = net.get_submodule("tokens")
+    assert isinstance(table, nn.Embedding)
+    words = table.num_embeddings
+    if words != vocabulary:
+        raise ManyviewsError(
+            f'"{name}" knows {words:,} tokens as {pretrained} has it, and these texts have {vocabulary:,}: give the '
+            "tokenizer.json that lies beside its weights (--tokens)."
+        )
+    return Reader(net, vocabulary)
 
 
 def net_factory(name: str, size: int, start: Encoder | None = None) -> Any:

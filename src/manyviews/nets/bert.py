@@ -127,7 +127,11 @@ class Pretraining(nn.Module):
 
     def words(self, x: Tensor) -> Tensor:
         """Logits `[..., V]` of tokens `[..., D]`; the embedding is the last matrix too."""
-        return F.linear(self.transform_norm(F.gelu(self.transform(x))), self.encoder.tokens.weight, self.bias)
+        return F.linear(self.transformed(x), self.encoder.tokens.weight, self.bias)
+
+    def transformed(self, x: Tensor) -> Tensor:
+        """What the logits of the words are made of, `[..., D]`."""
+        return self.transform_norm(F.gelu(self.transform(x)))
 
 
 def initialise(module: nn.Module) -> None:
@@ -158,6 +162,11 @@ NETS = {
         sees="tokens", size=512, parameters=millions, known_as={"transformers": name},
     )
     for size, (depth, width, heads, millions, name) in SIZES.items()
+} | {
+    "small_bert": Net(
+        make=partial(BERT, width=128, depth=4, heads=4), paper="ours, for the embedded world", sees="tokens", size=128,
+        variants={"nodrop": {"dropout": 0.0}},
+    )
 }  # fmt: skip
 
 _BERT = {

@@ -90,7 +90,7 @@ class CharModel(nn.Module):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """`[B, length]` tokens that follow the prompt, drawn from softmax(logits / temperature); 0 takes the likeliest."""
-        if temperature < 0:
+        if not temperature >= 0:
             raise ManyviewsError(f"A temperature of {temperature} cannot be; it starts at 0.")
         logits, state = self.read(prompt_BT)
         drawn = []

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 STEPS = 2**16  # that an element's 16 bits tell apart
 
@@ -36,6 +36,15 @@ def drop_path(y_BTD: Tensor, p: float, training: bool = True) -> Tensor:
         return y_BTD
     kept = torch.rand(len(y_BTD), *[1] * (y_BTD.ndim - 1), device=y_BTD.device) >= p
     return y_BTD * (kept / (1 - p)).to(y_BTD.dtype)
+
+
+def set_dropout(net: nn.Module, p: float) -> None:
+    """From now on every layer of `net` that has a chance to drop elements while it trains drops them with probability `p`."""
+    for module in net.modules():
+        if isinstance(getattr(module, "dropout", None), int | float):
+            module.dropout = p  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
+        elif isinstance(module, nn.Dropout):
+            module.p = p
 
 
 def draws_itself(x: Tensor) -> bool:

@@ -5,13 +5,16 @@ Shapes   B texts, R rows of which the first two are tokens and their parts (see 
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from manyviews.errors import ManyviewsError
-from manyviews.nets.encoder import Encoder
+from manyviews.nets.encoder import Encoder, called
+from manyviews.nets.positions import Learned
+
+By = Literal["mean", "pooled"]
 
 
 @runtime_checkable
@@ -36,23 +39,93 @@ class Reader(Encoder):
             raise ManyviewsError(f"{type(net).__name__} reads no texts.")
         super().__init__(net.width, vocabulary)
         self.net = net
+        self.by: By = "mean"
 
     def states(self, x_BRT: Tensor) -> Tensor:
-        """What each token means where it stands, `[B, T, D]`; zeros where there is none.
-
-        Raises `ManyviewsError` for a token that is not in the vocabulary.
-        """
+        """What each token means where it stands, `[B, T, D]`; zeros where there is none."""
         tokens_BT, part_BT = x_BRT[:, 0], x_BRT[:, 1]
         return self.net.hidden(tokens_BT, part_BT) * (part_BT > 0)[..., None]
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """`[B, width]` of texts `[B, R, T]`; zeros for one without tokens."""
-        there_B1 = (x_BCHW[:, 1] > 0).sum(1, keepdim=True)
-        return self.states(x_BCHW).sum(1) / there_B1.clamp(min=1)
+        """`[B, width]` of texts `[B, R, T]`; their mean is zeros for one without tokens."""
+        if self.by == "pooled":
+            return getattr(self.net, "pool")(self.states(x_BCHW))  # noqa: B009  `by_first_token` saw that it is there
+        return pooled(self.states(x_BCHW), x_BCHW[:, 1])
+
+    def warm_start_from(self, other: Encoder) -> None:
+        """Begin as a reader of the same net that was made for longer texts: places that no text reaches are left out.
+
+        Raises `ManyviewsError` where anything else differs.
+        """
+        own, given = self.state_dict(), other.state_dict()
+        for name, module in self.named_modules():
+            place = f"{name}.weight"
+            if isinstance(module, Learned) and place in given:
+                given[place] = given[place][: len(own[place])]
+        shapes = [{name: list(tensor.shape) for name, tensor in state.items()} for state in (own, given)]
+        differ = sorted(
+            name for name in own.keys() | given.keys() if shapes[0].get(name) != shapes[1].get(name)
+        )
+        if differ:
+            here, there = (shape.get(differ[0], "not there") for shape in shapes)
+            raise ManyviewsError(
+                f"{called(self)} cannot start from {called(other)}: {differ[0]} is {here} here and {there} there. Take the "
+                "same net, its vocabulary (its tokeniser.json as --tokens) and a --size of no more than its own."
+            )
+        self.load_state_dict(given)
 
     def grid(self, x_BCHW: Tensor) -> Tensor:
         """The states as a feature map of one row, `[B, width, 1, T]`."""
         return self.states(x_BCHW).mT[:, :, None]
+
+
+def pooled(state_BTD: Tensor, part_BT: Tensor) -> Tensor:
+    """The mean over the tokens that there are, `[B, D]`."""
+    there_BT1 = (part_BT > 0)[..., None]
+    return (state_BTD * there_BT1).sum(1) / there_BT1.sum(1).clamp(min=1)
+
+
+class LastLayers(Encoder):
+    """The last layers of a reader beside each other: what feature-based use takes (Devlin et al. 2019, section 5.3)."""
+
+    def __init__(self, reader: nn.Module, layers: int = 4):
+        if not isinstance(reader, Reader) or not isinstance(
+            blocks := getattr(reader.net, "blocks", None), nn.ModuleList
+        ):
+            raise ManyviewsError(
+                "The last layers of a net are asked for, and it is no stack of blocks that reads texts: take a bert or a gpt."
+            )
+        if not 1 <= layers <= len(blocks):
+            raise ManyviewsError(f"The last {layers} layers are asked for; the net has {len(blocks)}.")
+        super().__init__(layers * reader.width, reader.in_channels)
+        self.reader, self.blocks = reader, list(blocks)[-layers:]
+
+    def states(self, x_BRT: Tensor) -> Tensor:
+        """What each layer made of each token, `[B, T, L D]`, the last layer last; zeros where there is no token."""
+        kept: list[Tensor] = []
+        hooks = [block.register_forward_hook(lambda *args: kept.append(args[-1])) for block in self.blocks]
+        try:
+            self.reader.states(x_BRT)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return torch.cat(kept, dim=-1) * (x_BRT[:, 1] > 0)[..., None]
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Their mean over a text's tokens, `[B, L D]`."""
+        return pooled(self.states(x_BCHW), x_BCHW[:, 1])
+
+
+def by_first_token(encoder: nn.Module) -> None:
+    """From now on a reader's embedding is what its first token makes of the whole text: BERT's C.
+
+    Raises `ManyviewsError` for a net that has no such token.
+    """
+    if not isinstance(encoder, Reader) or not hasattr(encoder.net, "pool"):
+        raise ManyviewsError(
+            'A pooled embedding is that of a net with a [CLS] token, as BERT has, and this is none; take "mean".'
+        )
+    encoder.by = "pooled"
 
 
 def documents(part_BT: Tensor) -> tuple[Tensor, Tensor] | None:

@@ -5,14 +5,15 @@ Shapes   T tokens, D width, V vocabulary.
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from manyviews.errors import ManyviewsError
 from manyviews.nets.char import CharModel
-from manyviews.nets.encoder import Encoder
+from manyviews.nets.encoder import Encoder, judging
 from manyviews.nets.generation import generate
 from manyviews.nets.gpt import GPT
 from manyviews.nets.reader import Reader
@@ -21,16 +22,14 @@ Writer = GPT | CharModel
 SAMPLES, TEMPERATURE = 3, 0.8  # what a run shows of its writing
 
 
-@runtime_checkable
 class Words(Protocol):
     """What is asked of a tokeniser here."""
 
     start: int | None
     end: int | None
 
-    def __len__(self) -> int: ...
     def encode(self, texts: list[str]) -> list[list[int]]: ...
-    def decode(self, ids: Tensor) -> str: ...
+    def decode(self, ids: Sequence[int]) -> str: ...
 
 
 def require_writer(encoder: Encoder) -> Writer:
@@ -60,32 +59,35 @@ def write(
 ) -> str:
     """What follows the prompt, up to `tokens` tokens or where the text ends; without the prompt.
 
-    A prompt that is empty is the end of another text. Raises `ManyviewsError` for settings that `generate` refuses, and
-    for a prompt that leaves no room, in a net with a longest text.
+    The prompt begins a text; one that is empty is its beginning, or, where none has a token of its own, the end of the
+    one before. Raises `ManyviewsError` for settings that `generate` refuses, and for a prompt that leaves no room, in a
+    net with a longest text.
     """
     device = next(net.parameters()).device
-    ids = words.encode([prompt])[0] if prompt else []
-    begun = ids or [word for word in (words.start, words.end) if word is not None][:1]
-    prompt_1T = torch.tensor([begun], device=device)
+    start = [] if words.start is None else [words.start]
+    begun = start + words.encode([prompt])[0] or [word for word in (words.end,) if word is not None]
+    prompt_1T = torch.tensor([begun], dtype=torch.long, device=device)
     if isinstance(net, CharModel):
         if top_k is not None or top_p is not None:
             raise ManyviewsError("A recurrent net draws from all tokens: leave out top_k and top_p.")
-        told = net.sample(prompt_1T, tokens, temperature=temperature, generator=generator)[0]
-        return words.decode(_until(told, words.end))
+        with judging(net):
+            told_T = net.sample(prompt_1T, tokens, temperature=temperature, generator=generator)[0]
+        return _after(words, begun, told_T)
     if (room := net.length + 1 - len(begun)) < 1:
         raise ManyviewsError(
-            f"The prompt has {len(begun)} tokens and the net reads {net.length}; give a shorter prompt."
+            f"The prompt has {len(begun):,} tokens and the net reads {net.length:,}: give a shorter prompt."
         )
     written = generate(
         net, prompt_1T, min(tokens, room), temperature=temperature, top_k=top_k, top_p=top_p, stop=words.end, generator=generator,
     )  # fmt: skip
-    return words.decode(_until(written[0, len(begun) :], words.end))
+    return _after(words, begun, written[0, len(begun) :])
 
 
-def _until(ids_T: Tensor, end: int | None) -> Tensor:
-    """The tokens before the first that ends a text."""
-    places = (ids_T == end).nonzero()[:, 0] if end is not None else ids_T[:0]
-    return ids_T[: int(places[0])] if len(places) else ids_T
+def _after(words: Words, begun: list[int], told_T: Tensor) -> str:
+    """What was told, as far as the token that ends a text: words that go on join what they follow as they do in a text."""
+    told = told_T.tolist()
+    told = told[: told.index(words.end)] if words.end in told else told
+    return words.decode(begun + told)[len(words.decode(begun)) :]
 
 
 def samples(net: Writer, words: Words, tokens: int) -> list[str]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from manyviews import distributed
 from manyviews.data import Drawn, ImageSet, Skipped, batches, require, steps_per_epoch
-from manyviews.errors import ManyviewsError
+from manyviews.errors import Diverged, ManyviewsError
 from manyviews.evaluation.features import EncoderEmbedder, embed_all
 from manyviews.method import Batch, Method, Out
 from manyviews.nets.encoder import compile_encoders
@@ -292,7 +292,7 @@ def check(before: tuple[int, Tensor, Tensor] | None, data: ImageSet) -> None:
         return
     step, index, loss = before
     some = ", ".join(str(data.names[i]) for i in index[:3].tolist())
-    raise ManyviewsError(
+    raise Diverged(
         f"The loss of step {step} is {loss.item()}, on a batch that begins with {some}; the last checkpoint holds a "
         "good state: try a lower --lr, a --warmup or --clip 1"
     )

@@ -43,6 +43,8 @@ def rate(recipe: Recipe, progress: float) -> float:
     if recipe.schedule == "rsqrt":
         return (recipe.warmup / progress) ** 0.5
     past = (progress - recipe.warmup) / max(1e-12, 1.0 - recipe.warmup)
+    if recipe.schedule == "linear":
+        return max(0.0, 1.0 - past)
     return 0.5 * (1.0 + math.cos(math.pi * min(1.0, past)))
 
 

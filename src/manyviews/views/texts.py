@@ -31,7 +31,9 @@ class Text:
         if self.delete is not None and self.crop is not None:
             raise ValueError("A text is shortened in one way: by delete or by crop.")
         if not 0 <= (self.share or 0) < 1:
-            raise ValueError(f"The share of a text that is taken away is {self.share}; it is at least 0 and below 1.")
+            raise ValueError(
+                f"The share of a text that is taken away is {self.share}; it is at least 0 and below 1."
+            )
 
     @property
     def share(self) -> float | None:
@@ -46,7 +48,13 @@ class Text:
     def describe(self) -> str:
         """The recipe in plain words, for a report or a page of documentation."""
         where = "from anywhere" if self.delete is not None else "off its ends"
-        less = "" if self.share is None else f", less {self.share:.0%} {where}" if self.share else f", less one {where}"
+        less = (
+            ""
+            if self.share is None
+            else f", less {self.share:.0%} {where}"
+            if self.share
+            else f", less one {where}"
+        )
         return f"its first {self.size:,} tokens{less}"
 
 
@@ -107,13 +115,13 @@ def shortened(text_BRT: Tensor, view: Text, uniforms_BU: Tensor) -> Tensor:
     u_B1U = uniforms_BU.to(text_BRT.device)[:, None]
     if view.delete is not None:
         u_BNT = u_B1U[..., : text_BRT.shape[-1]].expand_as(may_BNT)
-        rank_BNT = u_BNT.masked_fill(~may_BNT, 2.0).argsort(-1, stable=True).argsort(-1)
+        rank_BNT = u_BNT.masked_fill(~may_BNT, 2.0).argsort(dim=-1, stable=True).argsort(dim=-1)
         gone_BNT = may_BNT & (rank_BNT < taken_BN1)
     else:
         place_BNT, first_BN1 = may_BNT.cumsum(-1) - 1, (u_B1U * (taken_BN1 + 1)).floor()
         inside_BNT = (place_BNT >= first_BN1) & (place_BNT < first_BN1 + count_BN1 - taken_BN1)
         gone_BNT = may_BNT & ~inside_BNT
-    order_BNT = (gone_BNT | (part_BNT == 0)).to(torch.uint8).argsort(-1, stable=True)
+    order_BNT = (gone_BNT | (part_BNT == 0)).to(torch.uint8).argsort(dim=-1, stable=True)
     stays = [x.masked_fill(gone_BNT, 0).gather(-1, order_BNT) for x in (token_BNT, part_BNT)]
     return torch.stack(stays, 2).flatten(1, 2)
 
@@ -121,4 +129,6 @@ def shortened(text_BRT: Tensor, view: Text, uniforms_BU: Tensor) -> Tensor:
 def check_text(text: Tensor, dims: int) -> None:
     shape = "[B, R, T]" if dims == 3 else "[R, T]"
     if text.dtype != torch.int32 or text.ndim != dims or text.shape[-2] not in (2, 4, 6):
-        raise ValueError(f"A text must be int32 {shape} of 2, 4 or 6 rows, not {text.dtype} {list(text.shape)}.")
+        raise ValueError(
+            f"A text must be int32 {shape} of 2, 4 or 6 rows, not {text.dtype} {list(text.shape)}."
+        )

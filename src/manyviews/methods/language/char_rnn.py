@@ -1,14 +1,17 @@
 """Character RNN: tell the next character from all that were read, by a state that is carried along.
 
 Paper    Karpathy 2015, "The unreasonable effectiveness of recurrent neural networks", and its char-rnn: RMSprop at 2e-3,
-         gradients over 50 characters, the state going on from one piece of the text to the next.
+         gradients over 50 characters, the state going on from one piece of the text to the next; what such a state
+         keeps is seen in Karpathy, Johnson, Fei-Fei 2015 (arXiv:1506.02078).
 Differs  What goes on is bounded: a state is carried through one window, its gradient cut every `truncate` characters, and
          each window begins from nothing, so that a step depends on its own items alone; char-rnn carries it through the
-         whole text. One step is made a window, not a piece; gradients are clipped by their norm (--clip), not each by
-         itself. The rate falls along a cosine, not by 3% an epoch from the tenth on.
+         whole text. Texts that share a window follow each other there, as in one text. One step is made a window, not a
+         piece; gradients are clipped by their norm (--clip), not each by itself. The rate falls along a cosine, not by
+         3% an epoch from the tenth on.
 Shapes   B windows, T characters of which K at a time, H width, V vocabulary, N characters that are told.
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,6 +22,7 @@ from manyviews.data import Reading
 from manyviews.errors import ManyviewsError
 from manyviews.method import Anatomy, Batch, Kind, Method, NetFactory, Out, Spec
 from manyviews.nets.char import CharModel
+from manyviews.nets.reader import pooled
 from manyviews.nets.writer import require_writer, samples
 from manyviews.objectives import linear_cross_entropy
 from manyviews.recipe import Recipe
@@ -70,7 +74,7 @@ class CharRNN(Method):
         there_BT = document_BT[:, 1:] > 0
         W_VH, b_V = self.net.last()
         loss = linear_cross_entropy(h_BTH[:, :-1][there_BT], W_VH, token_BT[:, 1:][there_BT], b_V)
-        return Out(loss, log={"bits": loss.detach() / torch.tensor(2.0).log()}, z=h_BTH[:, -1])
+        return Out(loss, log={"bits": loss.detach() / math.log(2)}, z=pooled(h_BTH, document_BT))
 
     def carried(self, token_BT: Tensor) -> Tensor:
         """The states `[B, T, H]`: their values reach from one piece to the next, their gradients do not."""

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from manyviews.data import Reading
 from manyviews.method import Anatomy, Batch, Kind, Method, NetFactory, Out, Spec
-from manyviews.nets.reader import Reader
+from manyviews.nets.reader import Reader, pooled
 from manyviews.nets.writer import require_writer, samples
 from manyviews.objectives import linear_cross_entropy
 from manyviews.recipe import Recipe
@@ -22,9 +22,7 @@ from manyviews.views import Text, Texts
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    tokens: str = (
-        "bpe"  # how texts become tokens: bpe (4.1), wordpiece, chars, or the path of a tokenizer.json
-    )
+    tokens: str = "bpe"  # how texts become tokens: bpe (4.1), wordpiece, chars, or a tokenizer.json
     vocabulary: int = 40_000  # V, tokens of one that is made from the texts (4.1: 40,000 merges)
 
 
@@ -61,7 +59,7 @@ class GPT(Method):
         h_ND, u_N = h_BTD[:, :-1][follows_BT], token_BT[:, 1:][follows_BT]
         W_VD, b_V = self.net.last()
         loss = linear_cross_entropy(h_ND, W_VD, u_N, b_V)  # - log P(u_i | u_1 ... u_i-1), eq. 1 and 2
-        return Out(loss, log={"perplexity": loss.detach().exp()}, z=h_BTD.mean(1))
+        return Out(loss, log={"perplexity": loss.detach().exp()}, z=pooled(h_BTD, document_BT))
 
     def writes(self) -> list[str]:
         return samples(self.net, self.spec.vocabulary, self.spec.size)

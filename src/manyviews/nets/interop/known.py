@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from manyviews.errors import ManyviewsError
+from manyviews.nets.encoder import Encoder
 from manyviews.nets.hub import HubEncoder
 from manyviews.nets.names import Names, from_theirs, rows
 from manyviews.nets.net import Made, catalogue, find
+from manyviews.nets.reader import Reader
 
 Library = Literal["timm", "torchvision", "transformers"]
 LIBRARIES: tuple[Library, ...] = get_args(Library)
@@ -124,6 +126,9 @@ def no_such_net(net: nn.Module, library: str) -> ManyviewsError:
             f"This {type(net).__name__} was not made by a name, so nobody knows what {library} calls it; "
             "make it by manyviews.nets.make."
         )
-    formats = ", ".join([*(one for one in libraries(net) if one != library), "onnx or safetensors"])
+    files = (
+        "onnx or safetensors" if isinstance(net, Encoder) and not isinstance(net, Reader) else "safetensors"
+    )
+    formats = ", ".join([*(one for one in libraries(net) if one != library), files])
     name = built.name if built else net.architecture  # pyright: ignore[reportAttributeAccessIssue]
     return ManyviewsError(f'{library} has no net like "{name}"; export it to {formats} instead.')

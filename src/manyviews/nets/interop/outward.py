@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from manyviews.errors import ManyviewsError
 from manyviews.files import replacing, write_json
 from manyviews.nets import hub
-from manyviews.nets.encoder import Encoder, judging
+from manyviews.nets.encoder import Encoder, called, judging
 from manyviews.nets.hub import HubEncoder
 from manyviews.nets.interop import known
 from manyviews.nets.interop.own import KEY, about_encoder, write_weights
 from manyviews.nets.names import Names, rows, to_theirs
 from manyviews.nets.net import find
+from manyviews.nets.reader import Reader
 
 Target = Literal["timm", "torchvision", "transformers", "onnx", "safetensors"]
 
@@ -50,7 +51,7 @@ def export(net: nn.Module, path: str | Path, to: Target, *, size: int | None = N
         write_weights(file, net.state_dict(), {KEY: json.dumps(about)})
         return Exported(file, f"weights = safetensors.torch.load_file({place})")
     if to == "transformers":
-        return _write_folder(net, file)
+        return _write_folder(net.net if isinstance(net, Reader) else net, file)
     weights, construct = _for_hub(net, to, size)
     write_weights(file, weights, {})
     load = f"load_state_dict(safetensors.torch.load_file({place}))"
@@ -161,9 +162,10 @@ def to_onnx(net: nn.Module, path: str | Path, size: int | None = None) -> None:
     is "embedding" `[B, width]`. Raises `ManyviewsError` where onnxscript is missing, the size is not known, or the
     net does not see images.
     """
-    if not isinstance(net, Encoder):
+    if not isinstance(net, Encoder) or isinstance(net, Reader):
+        name = called(net) if isinstance(net, Encoder) else type(net).__name__
         raise ManyviewsError(
-            f"An ONNX export is of a net that sees images, which {type(net).__name__} does not; choose another target."
+            f"An ONNX export is of a net that sees images, which {name} does not; choose another target."
         )
     side = size or (net.built.size if net.built else None)
     if side is None:
