@@ -9,7 +9,7 @@ DEPENDENCIES := pyproject.toml constraints.txt
 SPEED := startup views ntxent knn pipeline nets world
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test learn check format bench docs clean
+.PHONY: help install demo test learn check format bench claims docs clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,12 +42,15 @@ format: .venv/.test  ## write code the way `make check` wants it
 bench: .venv/.bench  ## speed, side by side with peers
 	@for name in $(SPEED); do echo "== $$name"; $(BIN)/python "benchmarks/$$name.py" || exit 1; done
 
+claims: .venv/.runtime  ## the pages of docs/claims, from the results that are stored there
+	@$(BIN)/python docs/claim_pages.py
+
 docs: .venv/.docs  ## the site, in docs/_build
 	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build
 	@echo "The site: docs/_build/index.html"
 
 clean:  ## remove what was built; .venv and runs stay
-	@rm -rf docs/_build docs/methods docs/nets .pytest_cache .ruff_cache .hypothesis build dist
+	@rm -rf docs/_build docs/methods docs/nets docs/claims/*.md .pytest_cache .ruff_cache .hypothesis build dist
 	@find src tests docs benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 # A stamp a set of packages, so that nothing is installed twice.

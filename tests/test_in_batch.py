@@ -56,6 +56,22 @@ def test_it_is_what_pytorch_metric_learning_makes_of_queries_against_references(
     torch.testing.assert_close(in_batch(q, k, temperature), theirs, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+@pytest.mark.parametrize("rows", [1, 64, 700])
+def test_hard_negatives_are_those_of_every_query(rows: int, temperature: float) -> None:
+    q, k = pair(rows)
+    hard = (k.detach() + torch.randn(rows, 16, dtype=torch.float64)).requires_grad_()
+    logits = F.normalize(q, dim=1) @ F.normalize(torch.cat([k, hard]), dim=1).T / temperature
+    theirs = F.cross_entropy(logits, torch.arange(rows))
+    ours = in_batch(q, k, temperature, hard)
+    torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+    grads = [torch.autograd.grad(loss, (q, k, hard)) for loss in (ours, theirs)]
+    for own, other in zip(*grads, strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-8, atol=1e-11 / temperature)
+    with pytest.raises(ValueError, match="must be equal"):
+        in_batch(q, k, temperature, torch.cat([hard, hard]))
+
+
 def test_half_precision_is_computed_in_float32() -> None:
     q, k = pair(64, torch.float32)
     half = in_batch(q.bfloat16(), k.bfloat16(), 0.07)

@@ -22,7 +22,17 @@ from manyviews.nets.encoder import judging
 from manyviews.runs import Run
 from manyviews.training.loop import Loop
 
-QUICK = ("crd", "distillation", "invaspread", "mocov2", "mocov3", "simclr", "supervised", "wcl")
+QUICK = (
+    "crd",
+    "distillation",
+    "invaspread",
+    "mocov2",
+    "mocov3",
+    "simclr",
+    "supervised",
+    "translation",
+    "wcl",
+)
 OTHERWISE = ("dvae",)  # learns to draw, which tells no species apart: its own tests say whether it does
 PROBE, TEST = 4_000, 6_000
 
@@ -98,7 +108,12 @@ def test_it_learns(name: str, tmp_path: Path, request: pytest.FixtureRequest) ->
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in names() if find(name).method.sees == "texts" and name not in OTHERWISE]
+    "name",
+    [
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+        for name in names()
+        if find(name).method.sees == "texts"
+    ],
 )
 def test_it_foretells_texts_that_it_never_saw(name: str, tmp_path: Path) -> None:
     config, recipe = plan.base(find(name), "world")

@@ -141,8 +141,13 @@ def test_every_hyper_parameter_says_what_it_is(name: str):
 @pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_within_the_repository_lead_somewhere(path: Path):
     targets = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", path.read_text())
-    # By docs/method_pages.py and docs/net_pages.py.
-    made = {"methods/index.md", "nets/index.md", *(f"methods/{name}.md" for name in PAGES.files())}
+    # By docs/method_pages.py, docs/net_pages.py and docs/claim_pages.py.
+    made = {
+        "methods/index.md",
+        "nets/index.md",
+        "claims/index.md",
+        *(f"methods/{name}.md" for name in PAGES.files()),
+    }
     missing = [target for target in targets if target not in made and not (path.parent / target).exists()]
     assert not missing
 

@@ -14,6 +14,9 @@ __version__ = "0.1.0"
 __all__ = [
     "anatomy",
     "bleu_of",
+    "claim",
+    "claim_all",
+    "claimed",
     "compare",
     "embed",
     "evaluate",
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
     from manyviews.api import (
         anatomy,
         bleu_of,
+        claim,
+        claim_all,
+        claimed,
         compare,
         embed,
         evaluate,

@@ -1,5 +1,6 @@
 """The public face: what a user of the library does, in as many words. The command line calls nothing else."""
 
+from manyviews.claims.engine import claim, claim_all, claimed
 from manyviews.comparing import compare
 from manyviews.learn import pretrain, resume
 from manyviews.method import Anatomy, find, names
@@ -11,6 +12,9 @@ from manyviews.writing import bleu_of, translate, write
 __all__ = [
     "anatomy",
     "bleu_of",
+    "claim",
+    "claim_all",
+    "claimed",
     "compare",
     "embed",
     "evaluate",

@@ -5,15 +5,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from manyviews import plan
 from manyviews.data import open_data
+from manyviews.data.corpus import open_corpus
+from manyviews.errors import ManyviewsError
 from manyviews.evaluation import mean_std
 from manyviews.files import write_json
 from manyviews.learn import free_folder, pretrain
-from manyviews.method import find, names
+from manyviews.method import Paper, Spec, find, names
+from manyviews.nets import net_factory
 from manyviews.report import Comparison, Contender, write
 from manyviews.runs import Run
 
+MANY = 10_000  # items of a set that nobody looks at: does the net suit the method?
 FIGURES = {"knn": "kNN top-1", "linear": "linear top-1"}
 
 
@@ -34,14 +40,16 @@ def compare(
     """Train every method with every seed and tell what each encoder is worth.
 
     All methods get the same data, net, size, budget and seeds; batch, optimiser, schedule and hyper-parameters are
-    those of each method's own recipe for this data. A comparison that was cut short goes on where it stopped.
+    those of each method's own recipe for this data. A method that cannot use the net has its own recipe's, and the table
+    says so; of texts, unless told, every method has, for it is told from another by what its net may look at. A
+    comparison that was cut short goes on where it stopped.
 
     Args:
-        methods: names; empty: all that learn without labels.
+        methods: names; empty: all that learn without labels, and without what another run has learned.
         data: as in ``pretrain``; it needs labels, which only the judging sees.
         budget: the length of each run; None: the first method's recipe.
         seeds: runs a method.
-        net, size: the same for all; None: the first method's recipe.
+        net, size: the same for all; None: those of most of their recipes (of texts each method's own).
         batch: the same for all; None: each method's own.
         out: the folder of the comparison; None: the next free one under ``runs/``.
         data_root: where named sets are.
@@ -52,21 +60,28 @@ def compare(
         ``{"methods": {name: {figure: {"mean", "std", "seeds"}}}, "baselines": {...}, "out": folder}``
     """
     chosen = list(methods) or _all_for(data, data_root)
-    _, recipe = plan.base(find(chosen[0]), data)
-    same: dict[str, Any] = {
-        "budget": budget or recipe.budget,
-        "net": net or recipe.net,
-        "size": size or recipe.size,
+    recipes = [plan.base(find(name), data)[1] for name in chosen]
+    shared = (
+        find(chosen[0]).method.sees != "texts"
+    )  # what reads both ways does not write, and tokens differ in size
+    settings = {
+        "budget": budget or recipes[0].budget,
+        "net": net or (_most([recipe.net for recipe in recipes]) if shared else None),
+        "size": size or (_most([recipe.size for recipe in recipes]) if shared else None),
+        "batch": batch,
     }
-    if batch is not None:
-        same["batch"] = batch
+    same: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
+    own = {name: _own_net(find(name), data, same) for name in chosen} if shared else {}
     folder = (
         Path(out)
         if out is not None
         else free_folder("compare", str(data) if isinstance(data, str) else "data")
     )
     runs = {
-        name: [_one(name, data, seed, same, folder, data_root, quiet) for seed in range(seeds)]
+        name: [
+            _one(name, data, seed, same | own.get(name, {}), folder, data_root, quiet)
+            for seed in range(seeds)
+        ]
         for name in chosen
     }
     table = {name: _figures(of) for name, of in runs.items()}
@@ -78,6 +93,7 @@ def compare(
     result = {
         "data": data if isinstance(data, str) else "data",
         **same,
+        "own_nets": {name: changed["net"] for name, changed in own.items() if changed},
         "seeds": seeds,
         "command": command or f"manyviews.compare({list(table)!r}, data={data!r})",
         "methods": {name: {k: mean_std(v).as_dict() for k, v in row.items()} for name, row in table.items()},
@@ -85,14 +101,49 @@ def compare(
         "out": str(folder),
     }
     write_json(folder / "comparison.json", result)
-    write(_page(table, baselines, same, result["data"], command), folder / "report.html")
+    write(_page(table, baselines, same, result["data"], command, result["own_nets"]), folder / "report.html")
     return result
 
 
 def _all_for(data: Any, root: str | Path | None) -> list[str]:
     """Every method that learns from such data without labels."""
-    kind = open_data(data, root=root).kind
-    return [name for name in names() if not (of := find(name).method).supervised and of.sees == kind]
+    try:
+        kind, texts = open_data(data, root=root).kind, 0
+    except ManyviewsError as no_images:
+        try:
+            kind, texts = "texts", len(open_corpus(data, root=root).texts[0])
+        except ManyviewsError:
+            raise no_images from None
+    fit = [find(name) for name in names() if find(name).method.sees == kind]
+    return [
+        paper.name
+        for paper in fit
+        if not paper.method.supervised
+        and not plan.needs(plan.base(paper, data)[0])
+        and _texts(paper, data) in (0, texts)
+    ]
+
+
+def _most(values: Sequence[Any]) -> Any:
+    """The value that is there most often, the first of several."""
+    return max(values, key=values.count)
+
+
+def _own_net(paper: Paper, data: Any, same: dict[str, Any]) -> dict[str, str]:
+    """The net of the method's own recipe, where it cannot use the one of all the others; else nothing."""
+    config, recipe = plan.base(paper, data)
+    with torch.random.fork_rng(devices=[]):
+        try:
+            paper.method(config, net_factory(same["net"], same["size"]), Spec(items=MANY, size=same["size"]))  # pyright: ignore[reportCallIssue]
+        except ManyviewsError:
+            return {"net": recipe.net}
+    return {}
+
+
+def _texts(paper: Paper, data: Any) -> int:
+    """How many texts an item has that the method learns from; 0 of one that learns from no texts."""
+    reading = paper.method.reading(plan.base(paper, data)[0])
+    return 0 if reading is None else reading.texts
 
 
 def _one(name: str, data: Any, seed: int, same: dict[str, Any], folder: Path, root: Any, quiet: bool) -> Run:
@@ -126,13 +177,16 @@ def _page(
     same: dict[str, Any],
     data: str,
     command: str | None,
+    nets: dict[str, str],
 ) -> Comparison:
+    alike, own = ["data", "budget"], ["batch", "optimiser"]
+    (alike if "net" in same else own).insert(1, "network")
     return Comparison(
         title=f"{len(table)} methods on {data}",
-        subtitle="The same data, network, budget and seeds; each method's own batch, optimiser and hyper-parameters.",
+        subtitle=f"The same {', '.join(alike)} and seeds; each method's own {', '.join(own)} and hyper-parameters.",
         command=command or f"manyviews.compare({list(table)!r}, data={data!r})",
         budget=same["budget"],
-        contenders=[Contender(name, values) for name, values in table.items()],
+        contenders=[Contender(name, values, note=nets.get(name, "")) for name, values in table.items()],
         references=baselines,
         settings={
             "The same for all": same,

@@ -14,6 +14,7 @@ USUAL = {
     "sounds": "fsdd",
     "texts": "world",
 }  # the recipe for data that has none of its own
+RUNS = ("teacher", "tokeniser")  # settings that name the folder of another run
 PHOTO_SIZE = 64  # side of a view where a folder of photos is given and no size: small enough for a CPU
 
 
@@ -51,6 +52,11 @@ def base(paper: Paper, data: Any, wanted: str | None = None) -> tuple[Any, Recip
     return config, recipe
 
 
+def needs(config: Any) -> list[str]:
+    """The settings that have to name another run and do not: a method cannot begin without."""
+    return [name for name in RUNS if getattr(config, name, None) == ""]
+
+
 def changed(paper: Paper, config: Any, recipe: Recipe, changes: dict[str, Any]) -> tuple[Any, Recipe]:
     """Both, with each change where it belongs; ``epochs=5`` stands for ``budget="5ep"``.
 
@@ -60,10 +66,7 @@ def changed(paper: Paper, config: Any, recipe: Recipe, changes: dict[str, Any]) 
     changes = dict(changes)
     if (epochs := changes.pop("epochs", None)) is not None:
         changes["budget"] = f"{epochs}ep"
-    for name in (
-        "teacher",
-        "tokeniser",
-    ):  # a folder, which a run has to find again from wherever it is resumed
+    for name in RUNS:  # which a run has to find again from wherever it is resumed
         if (given := changes.get(name)) and given != "random":
             folder = Path(given).expanduser()
             changes[name] = str(folder.resolve() if folder.is_dir() else given)

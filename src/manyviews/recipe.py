@@ -41,7 +41,9 @@ class Recipe:
     weight_decay_end: float | None = None  # what the weight decay becomes by the end, along a cosine (DINO)
     decay_all: bool = False  # also decay biases and norms (MoCo's and SimSiam's code do)
     trust: float = 0.001  # LARS: layer-wise trust coefficient (eta in the paper)
-    schedule: Literal["cosine", "linear", "step", "rsqrt", "constant"] = "cosine"  # rsqrt: 1 / sqrt of time passed
+    schedule: Literal["cosine", "linear", "step", "rsqrt", "constant"] = (
+        "cosine"  # rsqrt: 1 / sqrt of time passed
+    )
     milestones: tuple[float, ...] = (0.6, 0.8)  # step schedule: shares of the run at which lr falls tenfold
     warmup: float = 0.0  # share of the run over which lr rises linearly from 0
     accumulate: int = 1  # pieces a batch is split into, to save memory (negatives stay within a piece)

@@ -293,6 +293,6 @@ def export(run: str | Path | Run, *, to: str, out: str | Path | None = None) -> 
     run = run if isinstance(run, Run) else load(run)
     default = run.path / f"encoder-{to}{SUFFIX.get(to, '.safetensors')}"
     made = write_for(run.encoder, Path(out) if out is not None else default, to, size=run.size)  # pyright: ignore[reportArgumentType]
-    if run.reading is not None and made.path.is_dir():  # transformers' folder, which holds the tokens too
+    if made.path.is_dir() and run.words.exists():  # transformers' folder, which holds the tokens too
         Tokeniser.load(run.words).save(made.path)
     return made

@@ -50,7 +50,8 @@ def write(
     run = run if isinstance(run, Run) else Run.open(run)
     if samples < 1 or tokens < 1:
         raise ManyviewsError(f"{samples} texts of {tokens} tokens cannot be written; ask for one at least.")
-    net, words = require_writer(run.encoder), vocabulary_of(run)
+    words = vocabulary_of(run)
+    net = require_writer(run.encoder)
     device = next(net.parameters()).device
     how = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     return [
@@ -89,6 +90,8 @@ def translate(
     """
     run = run if isinstance(run, Run) else Run.open(run)
     net, words = _translator(run), vocabulary_of(run)
+    if batch < 1:
+        raise ManyviewsError(f"{batch} texts cannot be translated at a time; take 1 or more.")
     assert words.start is not None and words.end is not None
     if empty := [number for number, text in enumerate(texts, 1) if not text.strip()]:
         raise ManyviewsError(f"Text {empty[0]} of {len(texts)} is empty, so there is nothing to translate.")
@@ -98,7 +101,9 @@ def translate(
     found: list[str] = [""] * len(texts)
     for some in order.split(batch):
         source_BS = ids[some][:, : int(length_N[some].max())].to(next(net.parameters()).device)
-        told = beam_search(net, source_BS, start=words.start, end=words.end, beam=beam, alpha=alpha)
+        told = beam_search(
+            net, source_BS, start=words.start, end=words.end, beam=beam, alpha=alpha, padding=words.padding
+        )
         for number, row in zip(some.tolist(), told.tokens_BT, strict=True):
             found[number] = words.decode(row)
     return found
@@ -121,6 +126,9 @@ def bleu_of(
     """
     run = run if isinstance(run, Run) else Run.open(run)
     root = data_root if data_root is not None else run.settings["data"]["root"]
+    _translator(run)
+    if data is None and not run.recipe.data:
+        raise ManyviewsError(f"{run.path} learned from texts of Python's; say with data= what to translate.")
     corpus = open_corpus(data if data is not None else run.recipe.data, split=split, root=root)
     if len(corpus.texts[0]) != 2:
         raise ManyviewsError(
@@ -147,4 +155,4 @@ def vocabulary_of(run: Run) -> Tokeniser:
     """The tokeniser in a run's folder. Raises ``ManyviewsError`` where the run learned from no texts."""
     if run.reading is None:
         raise ManyviewsError(f"{run.path} learned from {run.paper.method.sees}, so it has no words.")
-    return Tokeniser.load(run.path / "tokeniser.json")
+    return Tokeniser.load(run.words)

@@ -1,6 +1,5 @@
 """In-context evaluation: prompts as the paper builds them, likelihoods by hand, and a task that only a prompt can tell."""
 
-import math
 import re
 from dataclasses import replace
 from typing import Any
@@ -126,7 +125,10 @@ def test_the_answer_is_the_likeliest_completion(scoring: Any):
 @pytest.mark.parametrize(
     ("red", "answers"),
     [
-        (0.3, {"sum": 1, "token": 0, "unconditional": 0}),  # .18 against .3, .42 against .3, .18 / .05 against .3 / .8
+        (
+            0.3,
+            {"sum": 1, "token": 0, "unconditional": 0},
+        ),  # .18 against .3, .42 against .3, .18 / .05 against .3 / .8
         (0.5, {"sum": 1, "token": 1, "unconditional": 0}),
     ],
 )

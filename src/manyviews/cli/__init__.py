@@ -76,6 +76,8 @@ COMMANDS = (
         "export", "hand the encoder over to timm, torchvision, transformers, ONNX or safetensors", "using"
     ),
     Command("compare", "several methods, the same budget: one honest table", "learning"),
+    Command("claims", "what the papers claim, what it costs to test, and the last verdict", "claiming"),
+    Command("claim", "run the experiment behind a claim, and say whether it holds", "claiming"),
     Command("methods", "the anatomy table of all methods", "using"),
     Command("nets", "all networks beside their papers; one of them part by part", "nets"),
     Command(

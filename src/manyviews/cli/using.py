@@ -38,6 +38,9 @@ def evaluate_command(words: list[str]) -> None:
     for name, figures in result["figures"].items():
         if "sentence" in figures:
             print(f"{name}: {figures['state']}. {figures['sentence']}")
+        if "by_layer" in figures:
+            by_layer = [f"{layer}: {top1:.1%}" for layer, top1 in enumerate(figures["by_layer"])]
+            print(f"{name}: top-1 by layer", *by_layer)
 
 
 def _options(words: tuple[str, ...]) -> dict[str, dict[str, Any]]:
@@ -108,7 +111,8 @@ def search_command(words: list[str]) -> None:
         )
         return
     for one in found:
-        print(f"{one.distance:.4f}  {one.path}")
+        says = "" if one.text is None else f"  {' '.join(one.text.split()):.200}"
+        print(f"{one.distance:.4f}  {one.path}{says}")
     if sheet is not None:
         print(f"sheet    {sheet}")
 

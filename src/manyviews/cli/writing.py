@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from manyviews.cli.shared import parse, positional, print_json
+from manyviews.errors import ManyviewsError
 
 
 def write_command(words: list[str]) -> None:
@@ -43,7 +44,7 @@ def translate_command(words: list[str]) -> None:
         split: str = "test"  # of the corpus
         beam: int = 4  # hypotheses that go on at each step; 1 is greedy
         alpha: float = 0.6  # of the length penalty: larger favours longer translations
-        out: Path | None = None  # where the corpus' translations go, a line each
+        out: Path | None = None  # where the translations go, a line each
         data_root: Path | None = None  # where named sets are
         json: bool = False  # print one JSON object
 
@@ -51,9 +52,13 @@ def translate_command(words: list[str]) -> None:
     from manyviews.files import write_text
     from manyviews.writing import bleu_of, translate
 
+    if ask.texts and ask.data is not None:
+        raise ManyviewsError("Translate either texts or a corpus: leave out the texts or --data.")
     how = {"beam": ask.beam, "alpha": ask.alpha}
     if ask.texts:
         told = translate(ask.run, list(ask.texts), **how)
+        if ask.out is not None:
+            write_text(ask.out, "\n".join(told) + "\n")
         print_json({"translations": told}) if ask.json else print("\n".join(told))
         return
     found = bleu_of(ask.run, ask.data, split=ask.split, data_root=ask.data_root, **how)

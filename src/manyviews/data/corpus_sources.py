@@ -22,7 +22,14 @@ from manyviews.data.marked import open_marked
 from manyviews.errors import ManyviewsError
 
 ASKED = ("world-tags", "world-questions")
-WORLD = ("world-captions", "world-captions-de", "world-riddles", "world-riddles-de", "world-translation", *ASKED)
+WORLD = (
+    "world-captions",
+    "world-captions-de",
+    "world-riddles",
+    "world-riddles-de",
+    "world-translation",
+    *ASKED,
+)
 
 
 def by_name(
@@ -65,7 +72,7 @@ def _by_path(source: str, path: str, split: str, root: str | os.PathLike[str] | 
         )
     files = path.split("+")
     if len(files) == 2 and all(files):
-        return open_parallel(*files, split)
+        return open_parallel(files[0], files[1], split)
     if len(files) > 2:
         raise ManyviewsError(f"Two parallel files are joined by +, not {len(files)}: {source:.200}.")
     if os.path.dirname(source) == "" and os.path.isdir(data_root(root) / source):

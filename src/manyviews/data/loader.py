@@ -18,7 +18,7 @@ from manyviews.data.decode import Unreadable
 from manyviews.data.images import ImageSet, require
 from manyviews.data.skipped import Skipped
 from manyviews.errors import ManyviewsError
-from manyviews.views import Looks, Wave
+from manyviews.views import Looks, View
 
 TRIES = 100
 """Replacements that are tried for one unreadable image before giving up."""
@@ -261,7 +261,7 @@ def enough(views: Looks) -> int:
     """Shorter side in pixels from which on no crop of ``views`` is ever enlarged: decoding more is waste."""
     sides = []
     for view in views.views:
-        if isinstance(view, Wave):  # a sound is read whole
+        if not isinstance(view, View):  # a sound or a text is read whole
             continue
         area = 1.0 if view.crop is None else view.crop[0]
         narrow = 1.0 if view.crop is None else min(view.ratio[0], 1 / view.ratio[1], 1.0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from manyviews.errors import ManyviewsError
 
@@ -43,7 +44,8 @@ def bleu(
         from sacrebleu.metrics.bleu import BLEU
     except ImportError as error:
         raise ManyviewsError('BLEU needs sacrebleu: pip install "manyviews[text]"') from error
-    several = [references] if all(isinstance(text, str) for text in references) else references
+    one_each = all(isinstance(text, str) for text in references)
+    several = cast(Sequence[Sequence[str]], [references] if one_each else references)
     if not translations:
         raise ManyviewsError("There are no translations to score; give at least one.")
     for one in several:

@@ -113,7 +113,7 @@ def build(
 def reader(name: str, vocabulary: int, size: int, pretrained: str | None) -> Reader:
     """A net of texts as an encoder. Pretrained ones have the vocabulary and the length that they were learned with."""
     if pretrained is None:
-        long = {} if find(name).net.any_length else {"length": size}
+        long: dict[str, Any] = {} if find(name).net.any_length else {"length": size}
         return Reader(make(name, vocabulary=vocabulary, **long), vocabulary)
     net = make(name, pretrained=pretrained)
     table = net.get_submodule("tokens")

@@ -133,6 +133,7 @@ class TokenDecoder(nn.Module):
 
     def of_tokens(self, z_Bhw: Tensor) -> Tensor:
         """The same from one code at each position."""
+        assert self.input.bias is not None
         e_VD = self.input.weight[:, :, 0, 0].T + self.input.bias
         return self.decoded(F.embedding(z_Bhw, e_VD).movedim(3, 1))
 

@@ -107,6 +107,7 @@ class Recurrent(nn.Module):
     def __init__(self, layers: Sequence[Cell], dropout: float, kernel: Callable[..., Any] | None):
         super().__init__()
         self.layers = nn.ModuleList(layers)
+        self.fused = True  # whoever splits weights among devices: those of all layers are read at once
         self.dropout, self.kernel = dropout, kernel
         self.width, self.inputs, self.states = layers[0].width, layers[0].x.in_features, layers[0].states
 

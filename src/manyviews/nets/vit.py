@@ -147,7 +147,11 @@ class ViT(Encoder):
     def by_layer(self, x_BCHW: Tensor) -> Tensor:
         """What `forward` takes of the tokens, after each block: `[L, B, D]`; the last is the embedding."""
         states: list[Tensor] = []
-        hooks = [block.register_forward_hook(lambda _, __, y: states.append(y)) for block in self.blocks]
+
+        def keep(block: nn.Module, x: Any, y: Tensor) -> None:
+            states.append(y)
+
+        hooks = [block.register_forward_hook(keep) for block in self.blocks]
         try:
             states[-1:] = [self.tokens(x_BCHW)]
         finally:

@@ -57,17 +57,21 @@ def info_nce(q_BD: Tensor, k_BD: Tensor, queue_KD: Tensor, temperature: float) -
     return _contrast(positive_B, negative_B)
 
 
-def in_batch(q_BD: Tensor, k_BD: Tensor, temperature: float) -> Tensor:
+def in_batch(q_BD: Tensor, k_BD: Tensor, temperature: float, hard_BD: Tensor | None = None) -> Tensor:
     """InfoNCE within the batch: row i of ``k_BD`` is query i's positive, the other rows are its negatives; a scalar.
 
     ``[B, D]`` both, of any length: they are normalised here. One direction: q looks up k (CPC, van den Oord et al. 2018,
     eq. 4; MoCo v3, Chen et al., ICCV 2021, algorithm 1; CMC, CLIP). Across ranks the keys of all are looked up, and get
-    their gradient where they have one: whether it stops at the keys is the method's to say, by ``k.detach()``.
+    their gradient where they have one: whether it stops at the keys is the method's to say, by ``k.detach()``. The
+    rows of ``hard_BD``, one a query, are negatives of every query as well (SimCSE, Gao et al., EMNLP 2021, eq. 5).
     """
     check(temperature, q_BD, k_BD)
     q_BD, k_BD = _unit(q_BD), _unit(k_BD)
     positive_B = (q_BD * k_BD).sum(1) / temperature
-    everyone = distributed.gather_with_grad(k_BD) if k_BD.requires_grad else distributed.gather(k_BD)
+    everyone = _everyone(k_BD)
+    if hard_BD is not None:
+        check(temperature, q_BD, hard_BD)
+        everyone = torch.cat([everyone, _everyone(_unit(hard_BD))])
     own = distributed.rank() * len(q_BD)
     negative_B = cast(Tensor, LogSumExp.apply(q_BD, everyone, 1 / temperature, (own,)))
     return _contrast(positive_B, negative_B)
@@ -83,6 +87,11 @@ def instance_softmax(v_BD: Tensor, bank_ND: Tensor, index_B: Tensor, temperature
     own_B = (v_BD * bank_ND[index_B]).sum(1) / temperature
     all_B = cast(Tensor, LogSumExp.apply(v_BD, bank_ND, 1 / temperature, ()))
     return (all_B - own_B).mean()
+
+
+def _everyone(k_BD: Tensor) -> Tensor:
+    """The keys of all ranks, with their gradient where they have one."""
+    return distributed.gather_with_grad(k_BD) if k_BD.requires_grad else distributed.gather(k_BD)
 
 
 def _and_memory(negative_B: Tensor, z_BD: Tensor, memory_KD: Tensor | None, temperature: float) -> Tensor:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
-from typing import Literal
+from typing import Any, Literal
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -246,14 +246,21 @@ def _paint(brush: ImageDraw.ImageDraw, mark: Mark, fine: int) -> None:
                 (1 - left, 1 - top), mark.words, 255, font, anchor=anchor, stroke_width=bold
             )
             # What was right of the anchor is above it now, and what was below it is right of it.
-            brush.bitmap((x + top - 1, y - right - 1), ink.transpose(Image.Transpose.ROTATE_90), light)
+            brush.bitmap(
+                (round(x + top - 1), round(y - right - 1)), ink.transpose(Image.Transpose.ROTATE_90), light
+            )
+
+
+def _shape(font: Any, letter: str) -> bytes:
+    """The pixels of a letter; Pillow's types do not know that its masks are buffers."""
+    return bytes(font.getmask(letter))
 
 
 def _font(words: str, size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Pillow's own letters, which are the same everywhere; where they lack one, such as ä, those of the machine."""
     own = ImageFont.load_default(size)
-    missing = bytes(own.getmask("\uffff"))  # the box that stands for what is not there
-    if all(letter.isascii() or bytes(own.getmask(letter)) != missing for letter in words):
+    missing = _shape(own, "\uffff")  # the box that stands for what is not there
+    if all(letter.isascii() or _shape(own, letter) != missing for letter in words):
         return own
     for name in SYSTEM_FONTS:
         try:

@@ -136,7 +136,11 @@ def _curves(rows: Sequence[Mapping[str, Any]], figures: Mapping[str, Any]) -> li
     probed = {name: row["layers"]["by_layer"] for name, row in figures.items() if "layers" in row}
     if probed:
         found = {name: (range(len(top1)), top1) for name, top1 in probed.items()}
-        at = {name: row["linear"]["top1"] for name, row in figures.items() if "linear" in row and name not in probed}
+        at = {
+            name: row["linear"]["top1"]
+            for name, row in figures.items()
+            if "linear" in row and name not in probed
+        }
         note = "What a linear probe tells of the test set, layer by layer, from the image up."
         curves.append(Curve("Linear top-1 by layer", "layer", found, at, percent=True, note=note))
     for name, title in {

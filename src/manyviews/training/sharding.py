@@ -28,6 +28,8 @@ def shard(compute: nn.Module) -> nn.Module:
 def _shard_blocks(module: nn.Module) -> None:
     from torch.distributed.fsdp import FSDPModule, fully_shard
 
+    if getattr(module, "fused", False):  # its layers are never reached by themselves
+        return
     for child in module.children():  # what lies inside comes before what lies around it
         _shard_blocks(child)
     if not isinstance(module, nn.ModuleList | nn.Sequential):

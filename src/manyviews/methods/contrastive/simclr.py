@@ -22,9 +22,11 @@ from manyviews.views import View, Views
 class Config:
     dim: int = 128  # D, width of the embedding that the loss compares (section 4.2)
     hidden: int = 2048  # width of the projector's hidden layer (section 4.2)
+    layers: int = 2  # of the projector: 1 is linear, 0 none (section 4.2, figure 8)
     temperature: float = 0.1  # divides the cosine (table 5; 0.5 on CIFAR-10, B.9)
     min_area: float = 0.08  # smallest crop, as a share of the image's area (appendix A)
     strength: float = 1.0  # s, strength of the colour jitter (appendix A; 0.5 on CIFAR-10, B.9)
+    grey: float = 0.2  # probability of greying (appendix A)
     blur: float = 0.5  # probability of Gaussian blur (appendix A; 0 on CIFAR-10, B.9)
 
 
@@ -44,7 +46,8 @@ class SimCLR(Method):
 
     def networks(self, net: NetFactory) -> tuple[Encoder, nn.Module]:
         f = net()
-        return f, mlp(f.width, self.config.hidden, self.config.dim)
+        hidden = [self.config.hidden] * (self.config.layers - 1)
+        return f, mlp(f.width, *hidden, self.config.dim) if self.config.layers else nn.Identity()
 
     def views(self) -> Views:
         s = self.config.strength
@@ -52,7 +55,7 @@ class SimCLR(Method):
             size=self.spec.size,
             crop=(self.config.min_area, 1.0),
             jitter=(0.8 * s, 0.8 * s, 0.8 * s, 0.2 * s),
-            grey=0.2,
+            grey=self.config.grey,
             blur=self.config.blur,
         )
         return Views(t, t)

@@ -99,7 +99,8 @@ class DVAE(Method):
         return Out(loss, log, z=h_BDhw.mean((2, 3)))
 
     def tau(self, progress: float) -> float:
-        return cosine(*self.config.temperature, progress, self.config.annealing)
+        start, end = self.config.temperature
+        return cosine(start, end, progress, self.config.annealing)
 
     def beta(self, progress: float) -> float:
         return cosine(0.0, self.config.beta, progress, self.config.beta_warmup)

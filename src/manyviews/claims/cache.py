@@ -1,0 +1,193 @@
+"""Runs that claims have in common: each is trained once, and what it gave is kept.
+
+A run's folder in the cache is named by the digest of its ``Trial`` and holds ``trial.json`` (what it was), ``run/`` (the
+run itself, as ``pretrain`` leaves it) and ``figures.json`` (what it gave, and all that is needed afterwards). A run that
+was cut short is resumed from its checkpoint; one that another process trains is waited for.
+"""
+
+import hashlib
+import inspect
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from manyviews import learn
+from manyviews.claims.claim import Measure
+from manyviews.claims.trial import Trial
+from manyviews.errors import Diverged, ManyviewsError
+from manyviews.evaluation import PROTOCOLS
+from manyviews.files import write_json
+from manyviews.runs import Run
+
+Train = Callable[[Trial, Path, Path | None], Run]  # the trial, its folder, that of the run it begins as
+
+
+def trainer(quiet: bool = False) -> Train:
+    """Trains by ``learn.pretrain``, or goes on with what is there by ``learn.resume``."""
+
+    def train(trial: Trial, folder: Path, start: Path | None) -> Run:
+        if (folder / "run.json").exists():
+            run = Run.open(folder)
+            return run if "figures" in run.results() else learn.resume(folder, trial.data, quiet=quiet)
+        shutil.rmtree(folder, ignore_errors=True)  # killed before it had begun
+        return learn.pretrain(
+            trial.method, trial.data, out=folder, baselines=(), init_from=start, quiet=quiet, **trial.changes
+        )
+
+    return train
+
+
+def folder_of(cache: str | Path | None = None) -> Path:
+    """Where runs are kept: ``cache``, or ``MANYVIEWS_CACHE``, or ``manyviews/claims`` in the user's cache folder."""
+    if given := cache or os.environ.get("MANYVIEWS_CACHE"):
+        return Path(given).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "manyviews" / "claims"
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A folder of runs."""
+
+    path: Path
+    train: Train
+
+    def folder(self, trial: Trial) -> Path:
+        return self.path / trial.digest
+
+    def kept(self, trial: Trial) -> dict[str, Any] | None:
+        """What the run gave; None where it has not been to its end."""
+        file = self.folder(trial) / "figures.json"
+        if not file.exists():
+            return None
+        try:
+            return json.loads(file.read_text())
+        except json.JSONDecodeError as error:
+            raise ManyviewsError(
+                f"{file} is not whole JSON ({error}); remove it, and the run is judged again."
+            ) from error
+
+    def figure(self, trial: Trial, measure: Measure) -> tuple[float | None, str | None]:
+        """A figure of the run and the monitor's word on it, trained first where it has not been.
+
+        Raises:
+            ManyviewsError: the run cannot be, or has no such figure.
+            KeyboardInterrupt: Ctrl-C, after the run's state was saved.
+        """
+        with _alone(self.folder(trial)):
+            kept = self.kept(trial) or self._run(trial)
+            if kept.get("diverged"):
+                return None, "collapsed"
+            name = _name(measure)
+            value = kept["measured"].get(name, _looked_up(kept, measure))
+            if value is None:
+                value = kept["measured"][name] = self._measured(trial, measure)
+                write_json(self.folder(trial) / "figures.json", kept)
+            return value, kept["last"].get("verdict")
+
+    def _run(self, trial: Trial) -> dict[str, Any]:
+        """Train to the end and keep what it gave; a run whose loss became no number is a result too."""
+        folder = self.folder(trial)
+        write_json(folder / "trial.json", trial.facts())
+        try:
+            run = self.train(trial, folder / "run", self._start(trial))
+        except Diverged as error:
+            kept = {"diverged": str(error), "last": {"verdict": "collapsed"}, "seconds": 0.0}
+        else:
+            rows, figures = run.metrics(), run.results().get("figures", {})
+            last = rows[-1] | {"loss": _mean_loss(rows)}
+            kept = {
+                "figures": figures.get("this encoder", {}),
+                "last": last,
+                "seconds": last.get("seconds", 0.0),
+            }
+            kept |= {name: run.settings.get(name) for name in ("versions", "commit", "machine", "started")}
+        kept["measured"] = {}
+        write_json(folder / "figures.json", kept)
+        return kept
+
+    def _start(self, trial: Trial) -> Path | None:
+        if trial.start is None:
+            return None
+        folder = self.folder(trial.start)
+        with _alone(folder):
+            return self._whole(trial.start).path
+
+    def _whole(self, trial: Trial) -> Run:
+        """The run with its encoder, trained again where only its figures were kept (``--lean``)."""
+        kept, folder = self.kept(trial) or self._run(trial), self.folder(trial) / "run"
+        if kept.get("diverged"):
+            raise ManyviewsError(f"{trial} has no encoder to go on with: {kept['diverged']}")
+        if not (folder / "encoder.safetensors").exists():
+            return self.train(trial, folder, self._start(trial))
+        return Run.open(folder)
+
+    def _measured(self, trial: Trial, measure: Measure) -> float:
+        """What figures lack: a protocol that was not run yet, or a function of the run."""
+        if not isinstance(measure, str):
+            return float(measure(self._whole(trial)))
+        protocol, _, key = measure.partition(".")
+        if protocol not in PROTOCOLS:
+            kept = self.kept(trial) or {}
+            there = ", ".join(
+                [*PROTOCOLS, *(name for name, value in kept["last"].items() if _is_number(value))]
+            )
+            raise ManyviewsError(f"A run of {trial.method} has no figure '{measure}'; it has {there}.")
+        from manyviews.use import evaluate
+
+        return float(evaluate(self._whole(trial), protocol=(protocol,))[protocol][key or "top1"])
+
+    def lean(self, trial: Trial) -> None:
+        """Drop all of a finished run but its figures."""
+        if self.kept(trial) is not None:
+            shutil.rmtree(self.folder(trial) / "run", ignore_errors=True)
+
+
+def _looked_up(kept: dict[str, Any], measure: Measure) -> float | None:
+    """A measure that the figures of the run already hold: "knn", "linear.top5", or a key of its last moment."""
+    if not isinstance(measure, str):
+        return None
+    if measure == "verdict":
+        measure = "knn" if "knn" in kept["figures"] else "spread"
+    name, _, key = measure.partition(".")
+    if isinstance(row := kept["figures"].get(name), dict):
+        value = row.get(key or "top1")
+    else:
+        value = kept["last"].get(measure)
+    return float(value) if _is_number(value) else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _name(measure: Measure) -> str:
+    """A measure by name; of a function with the digest of its source, so that another one is not taken for it."""
+    if isinstance(measure, str):
+        return measure
+    source = hashlib.blake2b(inspect.getsource(measure).encode(), digest_size=6).hexdigest()
+    return f"{measure.__module__}.{measure.__name__}-{source}"
+
+
+def _mean_loss(rows: list[dict[str, Any]]) -> float | None:
+    """The mean over the last tenth of the run: that of the last step alone is mostly chance."""
+    losses = [row["loss"] for row in rows if "loss" in row and row.get("progress", 1.0) >= 0.9]
+    return sum(losses) / len(losses) if losses else None
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time in a run's folder; a killed one lets go by itself. Where there are no locks, on trust."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with open(folder / "lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

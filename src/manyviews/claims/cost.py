@@ -1,0 +1,119 @@
+"""What a claim costs: measured where its runs are in the cache, else expected from their length and the speed of others."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache as remembered
+from statistics import median
+from typing import Any
+
+from manyviews.claims.cache import Cache
+from manyviews.claims.claim import Claim, Scale
+from manyviews.claims.trial import Trial, trials
+from manyviews.data.world import ITEMS
+from manyviews.recipe import Budget, Recipe
+
+SPEED = {"laptop": 300.0, "gpu": 6000.0}  # items a second before anything was measured: guesses
+JUDGING = 15.0  # seconds to judge a run and to write its report: likewise
+SET = 50_000  # items of a set whose size is not known here: that of CIFAR-10
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds, and whether all of them were measured."""
+
+    seconds: float
+    measured: bool
+
+    def __str__(self) -> str:
+        return ("" if self.measured else "about ") + in_words(self.seconds)
+
+
+def in_words(seconds: float) -> str:
+    """12 s, 4 min, 1.5 h."""
+    if seconds < 1:
+        return "under 1 s"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def of(claim: Claim, scale: Scale, cache: Cache, stored: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A row of ``manyviews claims``: what the claim costs at a scale in all, what of it is left, and its last verdict."""
+    verdict = None if stored is None else stored["verdict"]["state"]
+    if claim.exact is not None:
+        return {"seconds": stored and stored["seconds"], "measured": True, "left": 0.0, "verdict": verdict}
+    left = due(claim, scale, cache)
+    have = spent((trial for _, trial in _all(claim, scale)), cache)
+    if stored is not None and left.seconds:  # trained elsewhere
+        return {"seconds": stored["seconds"], "measured": True, "left": left.seconds, "verdict": verdict}
+    return {
+        "seconds": have + left.seconds,
+        "measured": left.measured,
+        "left": left.seconds,
+        "verdict": verdict,
+    }
+
+
+def due(claim: Claim, scale: Scale, cache: Cache, seeds: int | None = None) -> Cost:
+    """What is still to be trained."""
+    if claim.exact is not None:
+        return Cost(0.0, True)
+    at = "gpu" if scale is claim.gpu else "laptop"
+    missing = [trial for trial in _with_starts(_all(claim, scale, seeds)) if cache.kept(trial) is None]
+    return Cost(sum(_expected(trial, at, cache) for trial in missing), not missing)
+
+
+def spent(trials: Iterable[Trial], cache: Cache) -> float:
+    """Seconds of training that went into these runs, each counted once."""
+    kept = {trial.digest: cache.kept(trial) for trial in trials}
+    return sum(each["seconds"] for each in kept.values() if each is not None)
+
+
+def _all(claim: Claim, scale: Scale, seeds: int | None = None) -> list[tuple[str, Trial]]:
+    return list(trials(claim, scale, range(seeds or scale.seeds)))
+
+
+def _with_starts(plan: Sequence[tuple[str, Trial]]) -> list[Trial]:
+    """The runs, and those that they begin as, each once."""
+    found: dict[str, Trial] = {}
+    due = [trial for _, trial in plan]
+    while due:
+        trial = due.pop()
+        found[trial.digest] = trial
+        due += [trial.start] if trial.start else []
+    return list(found.values())
+
+
+def _expected(trial: Trial, at: str, cache: Cache) -> float:
+    """Seconds of a run that was never made."""
+    _, _, recipe = trial.planned()
+    budget = Budget.parse(recipe.budget)
+    if budget.unit == "seconds":
+        return budget.amount + JUDGING
+    return _items(trial.data, budget, recipe) / _speed(trial.method, recipe, at, cache) + JUDGING
+
+
+def _items(data: str, budget: Budget, recipe: Recipe) -> float:
+    size = ITEMS["train"] if data.startswith("world") else SET
+    return budget.amount * {"epochs": size, "steps": recipe.batch, "items": 1}[budget.unit]
+
+
+def _speed(method: str, recipe: Recipe, at: str, cache: Cache) -> float:
+    """Items a second: of runs in the cache of the same method and net and size, else of all, else a guess."""
+    rates = _rates(cache.path, sum(1 for _ in cache.path.glob("*/figures.json")))
+    alike = [rate for of, rate in rates if of == (method, recipe.net, recipe.size)]
+    return median(alike or [rate for of, rate in rates if of[1:] == (recipe.net, recipe.size)] or [SPEED[at]])
+
+
+@remembered
+def _rates(folder: Any, runs: int) -> list[tuple[tuple[str, str, int], float]]:
+    """How fast each run in the cache went, by method, net and size; ``runs`` are there, so that new ones are read."""
+    found = []
+    for file in folder.glob("*/figures.json"):
+        last = json.loads(file.read_text())["last"]
+        facts = json.loads((file.parent / "trial.json").read_text())
+        if last.get("seconds") and last.get("items"):
+            of = (facts["method"], facts["recipe"]["net"], facts["recipe"]["size"])
+            found.append((of, last["items"] / last["seconds"]))
+    return found

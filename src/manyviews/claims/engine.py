@@ -1,0 +1,246 @@
+"""Run a claim: train what is not in the cache yet, seed by seed, and judge."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from manyviews.claims import cost, store
+from manyviews.claims.cache import Cache, folder_of, trainer
+from manyviews.claims.claim import Claim, Scale, everything, find, pages, scale_of
+from manyviews.claims.trial import Trial, trials
+from manyviews.claims.verdict import judge
+from manyviews.errors import ManyviewsError
+from manyviews.machine import about_machine
+from manyviews.recipe import Budget
+
+Say = Callable[[str], None]
+
+
+def claim(
+    name: str,
+    scale: str = "laptop",
+    *,
+    seeds: int | None = None,
+    cache: str | Path | None = None,
+    out: str | Path | None = None,
+    lean: bool = False,
+    quiet: bool = False,
+    say: Say | None = None,
+    command: str | None = None,
+) -> dict[str, Any]:
+    """Run the experiment of one claim, and store and give what came out.
+
+    Runs that any claim has trained before are taken from the cache; one that was cut short is resumed.
+
+    Args:
+        name: ``manyviews.claimed()`` lists them.
+        scale: laptop or gpu.
+        seeds: runs an arm; None: as the claim says.
+        cache: where runs are kept; None: ``MANYVIEWS_CACHE``, or the user's cache folder.
+        out: the folder of stored results; None: ``docs/claims`` of this checkout, or ``claims`` here.
+        lean: keep of each run only its figures, not its encoder.
+        quiet: no progress bars.
+        say: takes a sentence as each run begins.
+        command: what the user typed, for the record.
+
+    Raises:
+        ManyviewsError: no such claim or scale, or one of its runs cannot be.
+        KeyboardInterrupt: Ctrl-C, after the state was saved.
+    """
+    found = find(name)
+    result = run(
+        name,
+        found,
+        scale,
+        Cache(folder_of(cache), trainer(quiet)),
+        seeds=seeds,
+        lean=lean,
+        say=say,
+        command=command,
+    )
+    assert result is not None
+    return store.save(result, store.folder_of(out))
+
+
+def claim_all(
+    budget: str | None = None,
+    scale: str = "laptop",
+    *,
+    seeds: int | None = None,
+    cache: str | Path | None = None,
+    out: str | Path | None = None,
+    lean: bool = False,
+    quiet: bool = False,
+    say: Say | None = None,
+    command: str | None = None,
+) -> dict[str, dict[str, Any]]:
+    """All claims that fit into a budget of time, the cheapest first; called again, it goes on where it stopped.
+
+    What has to be trained yet decides what a claim costs. No run begins that is not expected to end in time.
+
+    Args:
+        budget: 2h, 30m ...; None: all of them.
+        scale, seeds, cache, out, lean, quiet, say, command: as in ``claim``.
+
+    Returns:
+        The results by name, in the order in which they came.
+    """
+    seconds = _seconds(budget)
+    kept = Cache(folder_of(cache), trainer(quiet))
+    known = {name: one for name, one in everything().items() if scale in one.scales}
+    if not known:
+        raise ManyviewsError(f"No claim is written for --scale {scale}.")
+    started, results = time.monotonic(), {}
+    while known:  # what one has trained makes others cheaper
+        dues = {name: cost.due(one, one.scales[scale], kept, seeds) for name, one in known.items()}
+        name = min(dues, key=lambda each: (dues[each].seconds, each))
+        left = None if seconds is None else seconds - (time.monotonic() - started)
+        if left is not None and dues[name].seconds > left:
+            if say:
+                say(f"{len(known)} claims do not fit; the cheapest, {name}, would take {dues[name]}")
+            break
+        own = None if command is None else f"manyviews claim {name} --scale {scale}"
+        deadline = None if left is None else time.monotonic() + left
+        result = run(
+            name,
+            known.pop(name),
+            scale,
+            kept,
+            seeds=seeds,
+            lean=lean,
+            say=say,
+            command=own,
+            deadline=deadline,
+        )
+        if result is None:
+            break
+        results[name] = store.save(result, store.folder_of(out))
+    return results
+
+
+def run(
+    name: str,
+    claim: Claim,
+    scale: str,
+    cache: Cache,
+    *,
+    seeds: int | None = None,
+    lean: bool = False,
+    say: Say | None = None,
+    command: str | None = None,
+    deadline: float | None = None,
+) -> dict[str, Any] | None:
+    """The result of one claim, ready for JSON; None where ``deadline`` (of ``time.monotonic``) came before its end."""
+    claim.check(name)
+    same = scale_of(name, claim, scale)
+    if seeds is not None and seeds < 1:
+        raise ManyviewsError(f"--seeds is {seeds}; it must be at least 1.")
+    began = time.monotonic()
+    about = {
+        "claim": name,
+        "sentence": claim.sentence,
+        "source": claim.source,
+        "scale": scale,
+        "predicts": [str(one) for one in claim.predictions],
+        "measure": claim.measured,
+        "exact": claim.exact is not None,
+        "paper": claim.paper,
+    }
+    if claim.exact is not None:
+        figures = {arm: [float(value) for value in values] for arm, values in claim.exact().figures.items()}
+        states: dict[str, list[str | None]] = {}
+        about |= {"arms": dict.fromkeys(figures, ""), "same": {}}
+        count, seconds, digests = len(next(iter(figures.values()))), time.monotonic() - began, {}
+    else:
+        plan = _planned(claim, same, list(range(seeds or same.seeds)))
+        told = _trained(claim, plan, cache, say, deadline)
+        if told is None:
+            return None
+        figures, states = told
+        about |= {"arms": {arm: str(one) for arm, one in claim.arms.items()}, "same": dict(same.same)}
+        count, seconds = seeds or same.seeds, cost.spent([trial for _, trial in plan], cache)
+        digests = {arm: [trial.digest for of, trial in plan if of == arm] for arm in claim.arms}
+        if lean:
+            for _, trial in plan:
+                cache.lean(trial)
+    missing = [prediction for prediction in claim.predictions if not set(prediction.arms) <= set(figures)]
+    if missing:
+        raise ManyviewsError(
+            f"The claim '{name}' predicts that {missing[0]}, but what was found has {', '.join(figures)}."
+        )
+    verdict = judge(claim.predictions, figures, states, best=claim.best, exact=claim.exact is not None)
+    return about | {
+        "seeds": list(range(count)),
+        "figures": figures,
+        "states": states,
+        "verdict": verdict.as_dict(),
+        "runs": digests,
+        "command": command or f"manyviews.claim({name!r}, {scale!r})",
+        "seconds": round(seconds, 1),
+        **about_machine(),
+    }
+
+
+def _planned(claim: Claim, scale: Scale, seeds: Sequence[int]) -> list[tuple[str, Trial]]:
+    """All runs; whatever is wrong with the settings of any of them is said before the first is trained."""
+    plan = list(trials(claim, scale, seeds))
+    for _, trial in plan:
+        trial.planned()
+    return plan
+
+
+def _trained(
+    claim: Claim, plan: Sequence[tuple[str, Trial]], cache: Cache, say: Say | None, deadline: float | None
+) -> tuple[dict[str, list[float | None]], dict[str, list[str | None]]] | None:
+    figures: dict[str, list[float | None]] = {arm: [] for arm in claim.arms}
+    states: dict[str, list[str | None]] = {arm: [] for arm in claim.arms}
+    for number, (arm, trial) in enumerate(plan, start=1):
+        fresh = cache.kept(trial) is None
+        if fresh and deadline is not None and time.monotonic() > deadline:
+            return None
+        if fresh and say:
+            say(f"run {number} of {len(plan)}: {arm}, seed {trial.seed}")
+        value, state = cache.figure(trial, claim.measure_of(arm))
+        figures[arm].append(value)
+        states[arm].append(state)
+    return figures, states
+
+
+def _seconds(budget: str | None) -> float | None:
+    if budget is None:
+        return None
+    parsed = Budget.parse(budget)
+    if parsed.unit != "seconds":
+        raise ManyviewsError(f"--budget is {budget}; for claims it is a time, such as 30m or 2h.")
+    return parsed.amount
+
+
+def claimed(
+    scale: str | None = None, *, cache: str | Path | None = None, out: str | Path | None = None
+) -> dict[str, dict[str, Any]]:
+    """All claims by name: ``paper``, ``sentence``, ``source``, ``predicts``; by scale what each costs, and its last verdict.
+
+    Args:
+        scale: only those that can be run at this scale; None: all.
+        cache: where runs are kept; those that are there cost nothing again.
+        out: the folder of stored results.
+
+    Returns:
+        ``{name: {..., "scales": {"laptop": {"seconds", "measured", "left", "verdict"}}}}``; ``measured`` says whether
+        ``seconds`` were measured or are expected, ``left`` are those still to be spent.
+    """
+    kept, folder = Cache(folder_of(cache), trainer()), store.folder_of(out)
+    return {
+        name: {
+            "paper": page.title,
+            **{key: getattr(one, key) for key in ("sentence", "source")},
+            "predicts": [str(prediction) for prediction in one.predictions],
+            "scales": {
+                at: cost.of(one, same, kept, store.load(name, at, folder)) for at, same in one.scales.items()
+            },
+        }
+        for page in pages()
+        for name, one in page.claims.items()
+        if scale is None or scale in one.scales
+    }

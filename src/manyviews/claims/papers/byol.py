@@ -1,0 +1,28 @@
+"""BYOL (Grill et al. 2020, arXiv:2006.07733)."""
+
+from manyviews.claims import Arm, Claim, Collapse, Healthy, Order, Scale
+
+LAPTOP = Scale(data="world", net="small_resnet", size=32, batch=64, budget="4ep")
+GPU = Scale(data="cifar10", net="resnet18", size=32, batch=512, budget="50ep")
+
+CLAIMS = {
+    "byol-predictor": Claim(
+        sentence="Without its predictor, BYOL collapses.",
+        source="section 5, table 5b",
+        arms={"with": Arm("byol"), "without": Arm("byol", predictor=False)},
+        laptop=LAPTOP,
+        gpu=GPU,
+        predicts=(Healthy("with"), Collapse("without")),
+        paper="ImageNet, ResNet-50, 300 epochs: 72.5% with the predictor, 0.2% without.",
+    ),
+    "byol-negatives": Claim(
+        sentence="An encoder is learnt without negatives, and does not collapse.",
+        source="section 3.1",
+        arms={"BYOL": Arm("byol"), "untrained": Arm("byol", budget="1step", lr=1e-9)},
+        laptop=LAPTOP,
+        gpu=GPU,
+        measure="linear",
+        predicts=(Healthy("BYOL"), Order("BYOL", "untrained")),
+        paper="ImageNet, ResNet-50: 74.3% by a linear probe.",
+    ),
+}

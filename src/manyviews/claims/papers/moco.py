@@ -1,0 +1,29 @@
+"""MoCo (He et al. 2020, arXiv:1911.05722)."""
+
+from manyviews.claims import Arm, Claim, Order, Rising, Scale
+
+LAPTOP = Scale(data="world", net="small_resnet", size=32, batch=64, budget="4ep")
+GPU = Scale(data="cifar10", net="resnet18", size=32, batch=512, budget="50ep")
+
+CLAIMS = {
+    "moco-momentum": Claim(
+        sentence="Keys have to be consistent: a slow twin (momentum 0.99, 0.999) teaches better than a fast one (0.9).",
+        source="section 4.1, ablation of the momentum",
+        arms={m: Arm("moco", momentum=float(m), queue=4096) for m in ("0.9", "0.99", "0.999")},
+        laptop=LAPTOP,
+        gpu=GPU,
+        measure="linear",
+        predicts=Order(("0.99", "0.999"), "0.9"),
+        paper="ImageNet, ResNet-50, K = 4,096: momentum 0 fails, 0.9 gives 55.2%, 0.99 57.8%, 0.999 59.0%, 0.9999 58.9%.",
+    ),
+    "moco-queue": Claim(
+        sentence="A larger dictionary helps.",
+        source="section 4.1, figure 3",
+        arms={k: Arm("moco", queue=int(k)) for k in ("64", "512", "4096")},
+        laptop=LAPTOP,
+        gpu=GPU,
+        measure="linear",
+        predicts=Rising("64", "512", "4096"),
+        paper="ImageNet, ResNet-50: accuracy rises with K, to 60.6% at 65,536.",
+    ),
+}

@@ -1,0 +1,56 @@
+"""VGG (Simonyan & Zisserman 2015, arXiv:1409.1556)."""
+
+import torch
+from torch import nn
+
+from manyviews.claims import Claim, Equal, Found
+from manyviews.nets.vgg import VGG
+
+C = 64  # channels of every map; the ratio does not depend on it
+
+
+def _stack(*kernels: int) -> nn.Sequential:
+    """One group of a VGG's convolutions with their ReLUs, without its pooling."""
+    return VGG((kernels,), in_channels=C, channels=(C,), head="mean").features[:-1]
+
+
+def _weights(layers: nn.Module) -> int:
+    return sum(layer.weight.numel() for layer in layers.modules() if isinstance(layer, nn.Conv2d))
+
+
+def _sees(layers: nn.Sequential) -> int:
+    """Pixels a side that reach the middle of the output: where its gradient is not zero."""
+    for layer in layers.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.weight.data.abs_()  # so that no ReLU hides what is seen
+    image = torch.ones(1, C, 15, 15, requires_grad=True)
+    (gradient,) = torch.autograd.grad(layers(image)[0, :, 7, 7].sum(), image)
+    return int((gradient[0].sum(0) != 0).any(0).sum())
+
+
+def field() -> Found:
+    return Found({"three 3x3": [_sees(_stack(3, 3, 3))], "one 7x7": [_sees(_stack(7))]})
+
+
+def weights() -> Found:
+    return Found({"counted": [_weights(_stack(3, 3, 3)) / _weights(_stack(7))], "27/49": [27 / 49]})
+
+
+CLAIMS = {
+    "vgg-field": Claim(
+        sentence="A stack of three 3x3 convolutions sees what one 7x7 convolution sees.",
+        source="section 2.3",
+        exact=field,
+        predicts=Equal("three 3x3", "one 7x7", within=0.5),
+        unit="pixels a side",
+        paper="An effective receptive field of 7x7.",
+    ),
+    "vgg-weights": Claim(
+        sentence="Three 3x3 convolutions have 27/49 of the weights of one 7x7 convolution.",
+        source="section 2.3",
+        exact=weights,
+        predicts=Equal("counted", "27/49", within=1e-4),
+        unit="weights of three 3x3 over those of one 7x7",
+        paper="27 C² against 49 C² weights.",
+    ),
+}

@@ -1,0 +1,93 @@
+"""A stored result in words and figures, for the terminal and for its page."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from manyviews.report.numbers import number, with_margin
+
+SHARES = (
+    "knn",
+    "linear",
+    "finetune",
+    "scratch",
+    "single",
+    "ten-crop",
+    "dense",
+    "segment",
+    "verdict",
+    "layers",
+)
+SHARE_WORDS = ("accuracy", "error", "probe", "share", "top-1")
+
+
+def values(result: Mapping[str, Any]) -> dict[str, list[float]]:
+    """The figures that are there, by arm."""
+    figures: Mapping[str, Sequence[float | None]] = result["figures"]
+    return {
+        arm: [value for value in row if value is not None and value == value] for arm, row in figures.items()
+    }
+
+
+def is_share(result: Mapping[str, Any]) -> bool:
+    """Whether the figures are shares, to be written in percent."""
+    every = [value for row in values(result).values() for value in row]
+    word = str(result["measure"]).lower()
+    named = word.startswith(SHARES) or any(part in word for part in SHARE_WORDS)
+    return named and bool(every) and all(0 <= value <= 1 for value in every)
+
+
+def by_seed(result: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Every figure as it is written, by arm; a dash where there is none."""
+    percent = is_share(result)
+    return {arm: [number(value, percent) for value in row] for arm, row in result["figures"].items()}
+
+
+def mean_of(row: Sequence[float], percent: bool) -> str:
+    """``74.3% ± 1.2``: mean and standard deviation over seeds."""
+    if not row:
+        return number(None)
+    mean = sum(row) / len(row)
+    deviation = (sum((value - mean) ** 2 for value in row) / (len(row) - 1)) ** 0.5 if len(row) > 1 else None
+    return with_margin(mean, deviation, percent)
+
+
+def verdict_sentences(result: Mapping[str, Any]) -> list[str]:
+    """Why the verdict is what it is: a sentence a predicted difference or state."""
+    percent = is_share(result)
+    return [_part(part, percent) for part in result["verdict"]["parts"]]
+
+
+def _part(part: Mapping[str, Any], percent: bool) -> str:
+    if part["found"]:
+        return f"{part['what']}: {part['found']}."
+    if part["mean"] is None:
+        return f"{part['what']}: no seed gave figures of all of them."
+    said = f"{part['what']}: {_difference(part['mean'], percent)}"
+    predicted = f"; predicted {_bounds(*part['bounds'], percent)}"
+    if part["low"] is None:
+        return f"{said} under one seed{predicted}. One seed tells nothing of chance: two are the least."
+    if part["seeds"] == 1:
+        return f"{said}, exactly{predicted}."
+    low, high = (_difference(part[key], percent, unit=False) for key in ("low", "high"))
+    interval = f"{said} (95% interval {low} to {high}, {part['seeds']} seeds){predicted}"
+    if part["state"] != "cannot tell":
+        return f"{interval}."
+    if part["needed"] is None:
+        return f"{interval}. No number of seeds that anybody would run is likely to settle it."
+    return f"{interval}. About {part['needed']} seeds would settle it."
+
+
+def _difference(value: float, percent: bool, unit: bool = True) -> str:
+    if value == 0:
+        return "0"
+    if percent:
+        return f"{100 * value:.1f}".replace("-", "\u2212") + (" points" if unit else "")
+    return number(float(f"{value:.4g}"))
+
+
+def _bounds(low: float | None, high: float | None, percent: bool) -> str:
+    if low is not None and high is not None:
+        return f"{_difference(low, percent, unit=False)} to {_difference(high, percent)}"
+    if low is not None:
+        return f"above {_difference(low, percent)}"
+    return f"below {_difference(high, percent)}" if high is not None else "anything"

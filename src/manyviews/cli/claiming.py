@@ -1,0 +1,115 @@
+"""Commands about what papers claim: claims lists them, claim tests one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from manyviews.cli.shared import parse, positional, print_json, said, typed
+from manyviews.errors import ManyviewsError
+
+
+def claims_command(words: list[str]) -> None:
+    @dataclass(frozen=True)
+    class Claims:
+        """What the papers claim: each with its cost at every scale, measured or (with ~) expected, and its last verdict."""
+
+        scale: str | None = None  # laptop or gpu; unless told, both
+        cache: Path | None = None  # where runs are kept; unless told, MANYVIEWS_CACHE
+        out: Path | None = None  # where results are stored; unless told, docs/claims
+        json: bool = False  # print one JSON object
+
+    ask = parse(Claims, words, "claims")
+    from manyviews.claims.engine import claimed
+
+    found = claimed(ask.scale, cache=ask.cache, out=ask.out)
+    if ask.json:
+        print_json(found)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    scales = [ask.scale] if ask.scale else ["laptop", "gpu"]
+    table = Table("paper", "claim", "what it says", *scales)
+    last = None
+    for name, row in found.items():
+        cells = [_cell(row["scales"].get(scale)) for scale in scales]
+        table.add_row(
+            "" if row["paper"] == last else row["paper"].partition(" (")[0], name, row["sentence"], *cells
+        )
+        last = row["paper"]
+    Console().print(table)
+
+
+def _cell(row: dict[str, Any] | None) -> str:
+    """What a claim costs at a scale, and the last verdict there."""
+    if row is None:
+        return ""
+    from manyviews.claims.cost import in_words
+
+    cost = "" if row["seconds"] is None else ("" if row["measured"] else "~") + in_words(row["seconds"])
+    return "\n".join(part for part in (row["verdict"], cost) if part)
+
+
+def claim_command(words: list[str]) -> None:
+    @dataclass(frozen=True)
+    class Claim:
+        """Run the experiment behind a claim, and say whether it holds. What was trained once is not trained again."""
+
+        name: positional(str | None, "of the claim; `manyviews claims` lists them") = None  # pyright: ignore[reportInvalidTypeForm]
+        all: bool = False  # every claim that fits into --budget, the cheapest first
+        budget: str | None = None  # time for --all: 30m, 2h; unless told, as long as it takes
+        scale: str = "laptop"  # or gpu
+        seeds: int | None = None  # runs an arm; unless told, as the claim says
+        cache: Path | None = (
+            None  # where runs are kept; unless told, MANYVIEWS_CACHE or the user's cache folder
+        )
+        out: Path | None = None  # where results are stored; unless told, docs/claims
+        lean: bool = False  # keep of each run only its figures
+        json: bool = False  # print one JSON object
+
+    ask = parse(Claim, words, "claim")
+    from manyviews.claims.engine import claim, claim_all
+
+    if ask.all == (ask.name is not None):
+        raise ManyviewsError("Say which claim, or --all; `manyviews claims` lists them.")
+    if ask.budget is not None and not ask.all:
+        raise ManyviewsError(
+            "--budget is for --all; how long the runs of one claim are, the claim itself says."
+        )
+
+    def tell(sentence: str) -> None:
+        said(sentence, 0)
+
+    asked = {key: getattr(ask, key) for key in ("seeds", "cache", "out", "lean")}
+    command = typed("claim", words)
+    if ask.name is None:
+        results = claim_all(ask.budget, ask.scale, say=tell, command=command, **asked)
+    else:
+        results = {ask.name: claim(ask.name, ask.scale, say=tell, command=command, **asked)}
+    if ask.json:
+        print_json(results if ask.all else results[ask.name])
+        return
+    for result in results.values():
+        _show(result)
+
+
+def _show(result: dict[str, Any]) -> None:
+    """Table, plot and verdict."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from manyviews.claims.plot import lines
+    from manyviews.claims.words import by_seed, is_share, mean_of, values, verdict_sentences
+
+    percent, states = is_share(result), result["states"]
+    table = Table("", result["measure"], *(f"seed {seed}" for seed in result["seeds"]))
+    for arm, cells in by_seed(result).items():
+        if states:
+            cells = [f"{cell} {state}" for cell, state in zip(cells, states[arm], strict=True)]
+        table.add_row(arm, mean_of(values(result)[arm], percent), *cells)
+    print(f"{result['claim']}: {result['sentence']} ({result['source']})\n")
+    Console().print(table)
+    print("\n".join(["", *lines(result), ""]))
+    if result["paper"]:
+        print(f"the paper: {result['paper']}")
+    print(f"{result['verdict']['state'].upper()}: {' '.join(verdict_sentences(result))}")
