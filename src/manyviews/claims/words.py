@@ -63,7 +63,7 @@ def _part(part: Mapping[str, Any], percent: bool) -> str:
     if part["mean"] is None:
         return f"{part['what']}: no seed gave figures of all of them."
     said = f"{part['what']}: {_difference(part['mean'], percent)}"
-    predicted = f"; predicted {_bounds(*part['bounds'], percent)}"
+    predicted = f"; predicted {_bounds(part['bounds'][0], part['bounds'][1], percent)}"
     if part["low"] is None:
         return f"{said} under one seed{predicted}. One seed tells nothing of chance: two are the least."
     if part["seeds"] == 1:

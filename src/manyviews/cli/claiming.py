@@ -87,7 +87,7 @@ def claim_command(words: list[str]) -> None:
     else:
         results = {ask.name: claim(ask.name, ask.scale, say=tell, command=command, **asked)}
     if ask.json:
-        print_json(results if ask.all else results[ask.name])
+        print_json(results if ask.name is None else results[ask.name])
         return
     for result in results.values():
         _show(result)

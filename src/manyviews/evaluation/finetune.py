@@ -2,7 +2,7 @@
 
 Papers   Layer-wise decay of the learning rate: ELECTRA (arXiv:2003.10555, appendix A.1 and B), used for images by
          BEiT (arXiv:2106.08254) and MAE (arXiv:2111.06377, appendix A.1). Few labels: SimCLR
-         (arXiv:2002.05709, section 4.3).
+         (arXiv:2002.05709, section 4.3). A language beside the task: GPT-1 (Radford et al. 2018, section 3.2).
 Shapes   B images, C classes.
 """
 
@@ -25,9 +25,12 @@ from manyviews.evaluation.frozen import frozen
 from manyviews.evaluation.linear import linear_head
 from manyviews.evaluation.schedules import Schedule, share_of_peak
 from manyviews.evaluation.scores import Scores, scores
+from manyviews.evaluation.transformations import Reads, Told
 from manyviews.nets.encoder import Generative, Midway
-from manyviews.nets.reader import By, by_first_token
+from manyviews.nets.reader import Reader, by_first_token
 from manyviews.views import Text, View, Wave, nothing
+
+Embedding = Literal["pooled", Reads]
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,10 @@ def finetune(
     batch: int = 256,
     label_fraction: float = 1.0,
     view: View | Wave | Text | None = None,
-    embedding: By = "mean",
+    embedding: Embedding = "mean",
     watch: bool = False,
     joint: float = 0.0,
+    dropout: float = 0.0,
     head: nn.Linear | None = None,
     seed: int = 0,
 ) -> FineTuned:
@@ -83,10 +87,13 @@ def finetune(
         weight_decay: of matrices and kernels; biases and norms have none.
         warmup: share of the steps over which the rate rises.
         view: how training images are seen; None: random resized crop of 8% to 100% and flip.
-        embedding: of texts, what the head reads: the mean over the tokens, or "pooled", what [CLS] makes of all of them.
+        embedding: of texts, what the head reads: the mean over the tokens, or "pooled", what [CLS] makes of all of them;
+            of a net that tells the next token also its "last" state, or that of the token that GPT-1 puts there:
+            "extract", "similarity" (two texts in both orders) or "choice" (a text and two answers); see `Told`.
         watch: also judge after each epoch, for a curve; costs a pass over the test set each.
-        joint: weight of the encoder's own loss on the same images beside that of the labels (iGPT, section 2.3), of an
-            encoder that has one.
+        joint: weight of the encoder's own loss on the same items beside that of the labels, of an encoder that has one:
+            lambda of GPT-1, eq. 5, there 0.5 (iGPT, section 2.3).
+        dropout: of what the head reads (GPT-1, section 4.1: 0.1).
         head: of a classifier of the same classes, which the new one begins as; None: a random one.
 
     Raises:
@@ -98,10 +105,16 @@ def finetune(
         raise ManyviewsError(
             f"A learning rate is positive and a layer's share of it not negative, not {lr}, {layer_decay}."
         )
-    if joint < 0 or (joint and not isinstance(encoder, Generative)):
+    if joint < 0 or (joint and not isinstance(encoder, Generative | Reader)):
         raise ManyviewsError(
             f"joint is {joint}: it weighs, by 0 or more, a loss of the encoder's own, which only one that generates has "
             f"(with_loss()), and this is {type(encoder).__name__}; leave it at 0."
+        )
+    if not 0 <= dropout < 1:
+        raise ManyviewsError(f"dropout is {dropout}; it is at least 0 and below 1.")
+    if embedding == "choice" and classes != 2:
+        raise ManyviewsError(
+            f'"choice" is between the two answers of an item, and {train.name} has {classes} classes.'
         )
     train = labelled_part(train, label_fraction, seed)
     device = device_of(encoder)
@@ -109,17 +122,20 @@ def finetune(
         network = copy.deepcopy(encoder).requires_grad_()
         if isinstance(network, Midway):
             network.embed_at(None)  # it learns as a whole (iGPT, section 2.3)
-        network.train()
         if embedding == "pooled":
             by_first_token(network)
-        blank = nothing(train.kind, size)
-        width = EncoderEmbedder(network, size).embed(blank).shape[1]
-        own = linear_head(width, classes, seed) if head is None else copy.deepcopy(head).requires_grad_()
-        if (own.in_features, own.out_features) != (width, classes):
+        elif embedding != "mean" or (joint and isinstance(network, Reader)):
+            network = Told(network, embedding, train.tokeniser, seed)
+        width = network.width if isinstance(network, Told) else _width(network, train, size)
+        outputs = (
+            1 if embedding == "choice" else classes
+        )  # a score an answer, and the softmax over them (figure 1)
+        own = linear_head(width, outputs, seed) if head is None else copy.deepcopy(head).requires_grad_()
+        if (own.in_features, own.out_features) != (width, outputs):
             raise ValueError(
-                f"The head maps {own.in_features} to {own.out_features}, not {width} to {classes}."
+                f"The head maps {own.in_features} to {own.out_features}, not {width} to {outputs}."
             )
-        classifier = nn.Sequential(network, own).to(device).train()
+        classifier = nn.Sequential(network, own, nn.Flatten(1)).to(device).train()
         plan = Plan(epochs, batch, seed, "finetune")
         total = epochs * plan.steps_per_epoch(len(train))
         groups = parameter_groups(network, classifier[1], lr, layer_decay, weight_decay)
@@ -132,7 +148,7 @@ def finetune(
                 group["lr"] = group["peak"] * share_of_peak((now.step + 1) / (total + 1), schedule, warmup)
             with same_randomness(device):
                 torch.manual_seed(rng.seed_of(seed, "dropout", now.step))
-                loss = _loss(classifier, now.x_BCHW, now.labels_B, joint)
+                loss = _loss(classifier, now.x_BCHW, now.labels_B, joint, dropout)
             _stop_unless_finite(loss, now.step)
             optimise.zero_grad()
             loss.backward()
@@ -147,12 +163,21 @@ def finetune(
     return FineTuned(figures, len(train), loss, tuple(history), classifier, items, seconds, head is not None)
 
 
-def _loss(classifier: nn.Sequential, x_BCHW: Tensor, labels_B: Tensor, joint: float) -> Tensor:
+def _loss(
+    classifier: nn.Sequential, x_BCHW: Tensor, labels_B: Tensor, joint: float, dropout: float
+) -> Tensor:
     """Of the labels, and beside it the encoder's own."""
-    if not joint:
-        return F.cross_entropy(classifier(x_BCHW), labels_B)
-    h_BD, own = cast(Generative, classifier[0]).with_loss(x_BCHW)
-    return F.cross_entropy(classifier[1](h_BD), labels_B) + joint * own  # L_CLF + L_GEN
+    own = torch.tensor(0.0)
+    if joint:
+        h_BD, own = cast(Generative, classifier[0]).with_loss(x_BCHW)
+    else:
+        h_BD = classifier[0](x_BCHW)
+    logits_BC = classifier[1:](F.dropout(h_BD, dropout))
+    return F.cross_entropy(logits_BC, labels_B) + joint * own  # eq. 5
+
+
+def _width(network: nn.Module, train: ImageSet, size: int) -> int:
+    return EncoderEmbedder(network, size).embed(nothing(train.kind, size)).shape[1]
 
 
 def _judge(classifier: nn.Module, test: ImageSet, size: int, classes: int) -> Scores:

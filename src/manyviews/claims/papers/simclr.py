@@ -1,5 +1,7 @@
 """SimCLR (Chen et al. 2020, arXiv:2002.05709)."""
 
+from typing import Any
+
 from torch import Tensor
 
 from manyviews.claims import Arm, Claim, GainsMore, Order, Scale
@@ -42,7 +44,9 @@ def after_the_head(run: Run) -> float:
 
 def _views(*names: str) -> Arm:
     """SimCLR with these augmentations and no others but the flip."""
-    chosen = {key: value for name in OFF for key, value in (ON if name in names else OFF)[name].items()}
+    chosen: dict[str, Any] = {
+        key: value for name in OFF for key, value in (ON if name in names else OFF)[name].items()
+    }
     return Arm("simclr", **chosen)
 
 
