@@ -5,6 +5,7 @@ from manyviews.comparing import compare
 from manyviews.learn import pretrain, resume
 from manyviews.method import Anatomy, find, names
 from manyviews.nets.counting import network, networks
+from manyviews.prompting import prompt
 from manyviews.tuning import optimisers
 from manyviews.use import embed, evaluate, export, load, search
 from manyviews.writing import bleu_of, translate, write
@@ -24,6 +25,7 @@ __all__ = [
     "networks",
     "optimisers",
     "pretrain",
+    "prompt",
     "resume",
     "search",
     "translate",

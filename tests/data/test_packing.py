@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from manyviews.data.packing import best_fit, pair, rows, streams, too_long, windows
+from manyviews.data.packing import beside, best_fit, pair, rows, streams, too_long, windows
 from manyviews.data.tokeniser import Tokeniser
 from manyviews.errors import ManyviewsError
 
@@ -179,6 +179,18 @@ def test_a_pair_is_cut_as_bert_cuts_it(first: int, second: int, length: int) -> 
     due = [START, *a, END, *b, END]
     assert tokens == due + [PAD] * (length - len(due))
     assert parts == [1] * (len(a) + 2) + [2] * (len(b) + 1) + [0] * (length - len(due))
+
+
+@given(st.lists(st.integers(1, 12), min_size=3, max_size=4), st.integers(9, 40))
+def test_several_texts_lose_the_last_token_of_the_longest(sizes: list[int], length: int) -> None:
+    texts = numbered(sizes)
+    tokens, parts = beside(texts, length, CHARS).tolist()
+    while sum(map(len, texts)) + 1 + len(texts) > length:
+        max(reversed(texts), key=len).pop()
+    due = [START, *(token for text in texts for token in [*text, END])]
+    assert tokens == due + [PAD] * (length - len(due))
+    each = [number for number, text in enumerate(texts, 1) for _ in [*text, END]]
+    assert parts == [1, *each] + [0] * (length - len(due))
 
 
 @pytest.mark.parametrize("length", [3, 5, 12])

@@ -91,6 +91,17 @@ def test_for_use_two_texts_are_one_row_and_segments_only_where_they_were_learned
     assert parts(data)[0, : first + second].tolist() == [1] * first + [1 + segments] * second
 
 
+def test_a_text_and_two_answers_are_one_row_for_use() -> None:
+    threes = [(*pair, "x") for pair in PAIRS]
+    data = open_data((threes, list(range(len(PAIRS)))), size=24, reading=Reading("chars", 64, joined=True))
+    assert said(data) == ["".join(three) for three in threes]
+    assert parts(data).max() == 1
+    with pytest.raises(ManyviewsError, match=r"3 text.*learns from 1"):
+        open_data(
+            (threes, list(range(len(PAIRS)))), size=24, reading=Reading("chars", 64, pairs=True, joined=True)
+        )
+
+
 def test_threes_are_refused_where_they_were_not_learned() -> None:
     from manyviews.data.corpus import from_texts
     from manyviews.data.reading import as_set

@@ -18,7 +18,7 @@ from manyviews.nets.gpt2 import gpt2
 class Pieces:
     """A tokeniser: words with the blank before them, and single characters."""
 
-    padding, end = 0, 1
+    padding, start, end = 0, None, 1
 
     def __init__(self) -> None:
         self.known: list[str] = ["<pad>", "<end>"]
@@ -82,6 +82,9 @@ def test_prompt_and_completion_are_tokens_of_one_text():
     assert asked.first == 3 and asked.counts == [1, 2] and asked.longest == 4
     assert tokenised(words, "is it", [" red", " a dog"]).counts == [1, 2]
     assert tokenised(words, "", ["red", "blue"]).first == 1
+    words.start = 7  # pyright: ignore[reportAttributeAccessIssue]
+    assert tokenised(words, "is it", [" red"]).texts[0][0] == 7, "as texts began that the net learned from"
+    words.start = None
     with pytest.raises(ManyviewsError, match="completion '' has no token"):
         tokenised(words, "is it", ["", " red"])
     words.end = None  # pyright: ignore[reportAttributeAccessIssue]

@@ -72,6 +72,7 @@ COMMANDS = (
     Command("search", "find what is nearest to one image, sound or text", "using"),
     Command("translate", "translate texts, or a corpus of pairs and say its BLEU", "writing"),
     Command("write", "go on with a text, by a run that learned to tell the next token", "writing"),
+    Command("prompt", "ask such a run the classes of texts: zero-shot, one-shot, few-shot", "writing"),
     Command(
         "export", "hand the encoder over to timm, torchvision, transformers, ONNX or safetensors", "using"
     ),

@@ -1,7 +1,8 @@
-"""Commands of runs that learned a language: write, translate."""
+"""Commands of runs that learned a language: write, prompt, translate."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from manyviews.cli.shared import parse, positional, print_json
 from manyviews.errors import ManyviewsError
@@ -31,6 +32,53 @@ def write_command(words: list[str]) -> None:
         print_json({"prompt": ask.prompt, "written": texts})
         return
     print("\n\n".join(ask.prompt + text for text in texts))
+
+
+def prompt_command(words: list[str]) -> None:
+    @dataclass(frozen=True)
+    class Prompt:
+        """Ask the classes of texts by a prompt with no demonstration, one or a few; no weight moves."""
+
+        run: positional(Path, "the run's folder")  # pyright: ignore[reportInvalidTypeForm]
+        data: str | None = None  # labelled texts, or mapping; unless told, what the run learned from
+        prompt: str = (
+            "{text}\\n{label}"  # an item, its label last; {text1} and {text2} of pairs; \\n is a new line
+        )
+        shots: tuple[int, ...] = (0, 1, 8)  # how many demonstrations, drawn from the training split
+        labels: tuple[str, ...] = ()  # a word a class, in their order; unless told, the names of the classes
+        scoring: Literal["token", "sum", "unconditional"] = (
+            "token"  # "unconditional": beside what follows --answer
+        )
+        answer: str = "Answer: "  # what completions follow by themselves
+        instruction: str = ""  # stands before the demonstrations
+        between: str = "\\n\\n"  # separates two of them
+        items: int = 256  # asked at most
+        split: str = "test"  # that is asked; of texts that have none, a fifth
+        batch: int = 16  # texts that are read at a time
+        seed: int = 0  # another seed draws other demonstrations
+        data_root: Path | None = None  # where named sets are
+        json: bool = False  # print one JSON object
+
+    ask = parse(Prompt, words, "prompt")
+    from manyviews.prompting import prompt
+
+    lines = ("prompt", "answer", "instruction", "between")
+    given = {
+        name: value.replace("\\n", "\n") if name in lines else value for name, value in vars(ask).items()
+    }
+    for name in ("run", "data", "prompt", "json"):
+        given.pop(name)
+    template = ask.prompt.replace("\\n", "\n")
+    found = prompt(ask.run, ask.data, template, **given)
+    if ask.json:
+        print_json(found)
+        return
+    print(f"{found['data']}: {found['items']:,} items, scored by {found['scoring']}")
+    for shots, row in found["shots"].items():
+        print(
+            f"{shots:>4} shots  accuracy {row['accuracy']:.1%}  chance {row['chance']:.1%}  "
+            f"demonstrations {row['demonstrations']:.1f}"
+        )
 
 
 def translate_command(words: list[str]) -> None:

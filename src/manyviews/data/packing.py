@@ -152,16 +152,20 @@ def too_long(
 
 
 def pair(first: Ids, second: Ids | None, length: int, tokeniser: Tokeniser) -> Tensor:
-    """`[CLS] A [SEP] B [SEP]`, or `[CLS] A [SEP]` where there is no B: `[2, T]`, tokens above their sentence, 1 or 2.
+    """`[CLS] A [SEP] B [SEP]`, or `[CLS] A [SEP]` where there is no B: `beside` of one text or two."""
+    return beside([first] if second is None else [first, second], length, tokeniser)
 
-    What is too long loses the last token of the longer one, of B where they are equal, until it fits. Filled up with
-    padding to T.
+
+def beside(texts: Sequence[Ids], length: int, tokeniser: Tokeniser) -> Tensor:
+    """`[CLS] A [SEP] B [SEP] ...`: `[2, T]`, tokens above the number of their sentence, 1 and up.
+
+    What is too long loses the last token of the longest one, of a later one where they are equal, until it fits. Filled up
+    with padding to T.
 
     Raises:
         ManyviewsError: a row has no room for a token of each, or the tokeniser lacks a start or end token.
     """
     start, end = _ends(tokeniser, True, True)
-    texts = [first] if second is None else [first, second]
     room = length - 1 - len(texts)
     if room < len(texts):
         raise ManyviewsError(
@@ -264,14 +268,16 @@ def _each(wanted: bool | Sequence[bool], count: int) -> Sequence[bool]:
 
 
 def _shares(sizes: list[int], room: int) -> list[int]:
-    """What each of one or two texts keeps: the longer loses a token, the second where they are equal, until they fit."""
+    """What each text keeps: the longest loses a token, a later one where they are equal, until they fit."""
     if sum(sizes) <= room:
         return sizes
-    if len(sizes) == 1:
-        return [room]
-    more, less = -(-room // 2), room // 2
-    if sizes[0] <= more:
-        return [sizes[0], room - sizes[0]]
-    if sizes[1] <= less:
-        return [room - sizes[1], sizes[1]]
-    return [more, less]
+    kept, left = list(sizes), room
+    shortest_first = sorted(range(len(sizes)), key=sizes.__getitem__)
+    for done, place in enumerate(shortest_first):
+        if sizes[place] * (len(sizes) - done) > left:  # it and all that are longer share what is left
+            more = sorted(shortest_first[done:])
+            for turn, long in enumerate(more):
+                kept[long] = left // len(more) + (turn < left % len(more))
+            return kept
+        left -= sizes[place]
+    return kept

@@ -36,7 +36,7 @@ class Reading:
     sentences: bool = False  # items are the sentences of the documents, which have no labels
     pairs: bool = False  # items are spans A and B of a document, and A beside a B of another (`data.pairs`)
     joined: bool = (
-        False  # for use, not for learning: single texts too, and two that are no translation as one
+        False  # for use, not for learning: single texts too, and several that are no translation as one
     )
 
 
@@ -48,7 +48,8 @@ def as_set(corpus: Corpus, reading: Reading, length: int) -> ImageSet:
     """
     count = len(corpus.texts[0])
     both = reading.joined and count > reading.texts
-    if count != reading.texts and not (reading.joined and count < 3):
+    a_choice = count == 3 and corpus.labels is not None and not reading.pairs  # a text and two answers
+    if count != reading.texts and not (reading.joined and (count < 3 or a_choice)):
         raise ManyviewsError(
             f"{corpus.name} has {count} text(s) an item, and this method learns from {reading.texts}: "
             f"give {GIVE[reading.texts]}."
@@ -114,17 +115,18 @@ def laid_out(texts: list[str], tokeniser: Tokeniser, length: int) -> Tensor:
 
 
 def joined(corpus: Corpus, tokeniser: Tokeniser, length: int, segments: bool) -> ImageSet:
-    """An item two texts in one row, [CLS] A [SEP] B [SEP], cut at ``length`` tokens, the longer text first, or filled up.
+    """An item its texts in one row, [CLS] A [SEP] B [SEP], cut at ``length`` tokens, the longest first, or filled up.
 
     Without ``segments`` they are one part: a net that learned from documents would not let B look at A.
     """
-    from manyviews.data.packing import pair
+    from manyviews.data.packing import beside
 
-    firsts, seconds = (tokeniser.encode(list(texts)) for texts in zip(*corpus.texts, strict=True))
-    x_N2T = torch.stack([pair(a, b, length, tokeniser) for a, b in zip(firsts, seconds, strict=True)])
+    by_text = [tokeniser.encode(list(texts)) for texts in zip(*corpus.texts, strict=True)]
+    items = list(zip(*by_text, strict=True))
+    x_N2T = torch.stack([beside(item, length, tokeniser) for item in items])
     if not segments:
         x_N2T[:, 1].clamp_(max=1)
-    _say_cut(corpus, sum(len(a) + len(b) + 3 > length for a, b in zip(firsts, seconds, strict=True)), length)
+    _say_cut(corpus, sum(sum(map(len, item)) + 1 + len(item) > length for item in items), length)
     return ImageSet(
         corpus.name, corpus.names, corpus.labels, corpus.classes, x_N2T, Rows(x_N2T), kind="texts", tokeniser=tokeniser,
         skipped=corpus.skipped,

@@ -22,6 +22,7 @@ class Words(Protocol):
     """What is asked of a tokeniser here."""
 
     padding: int
+    start: int | None
     end: int | None
 
     def encode(self, texts: list[str]) -> list[list[int]]: ...
@@ -49,14 +50,15 @@ def tokenised(words: Words, prompt: str, completions: Sequence[str]) -> Asked:
     """The prompt and each completion as one text, because a token may begin in one and end in the other.
 
     What is scored comes after the tokens that the prompt by itself and with any of the completions begins with: the same
-    for all completions. A text begins with the tokeniser's `end`, which closes the one before it.
+    for all completions. A text begins with the tokeniser's `start`, or where it has none, the `end` of the one before it.
 
     Raises `ManyviewsError` for a completion without a token of its own.
     """
     alone, *texts = words.encode([prompt, *(prompt + completion for completion in completions)])
     columns = zip(alone, *texts, strict=False)
     shared = next((place for place, column in enumerate(columns) if len(set(column)) > 1), None)
-    before = [] if words.end is None else [words.end]
+    begins = words.end if words.start is None else words.start
+    before = [] if begins is None else [begins]
     first = len(before) + (min(map(len, (alone, *texts))) if shared is None else shared)
     for text, completion in zip(texts, completions, strict=True):
         if len(before) + len(text) <= first:

@@ -25,12 +25,12 @@ from manyviews.evaluation.frozen import frozen
 from manyviews.evaluation.linear import linear_head
 from manyviews.evaluation.schedules import Schedule, share_of_peak
 from manyviews.evaluation.scores import Scores, scores
-from manyviews.evaluation.transformations import Reads, Told
+from manyviews.evaluation.transformations import Embeds, Told
 from manyviews.nets.encoder import Generative, Midway
 from manyviews.nets.reader import Reader, by_first_token
 from manyviews.views import Text, View, Wave, nothing
 
-Embedding = Literal["pooled", Reads]
+Embedding = Literal["pooled", Embeds]
 
 
 @dataclass(frozen=True)
@@ -124,12 +124,10 @@ def finetune(
             network.embed_at(None)  # it learns as a whole (iGPT, section 2.3)
         if embedding == "pooled":
             by_first_token(network)
-        elif embedding != "mean" or (joint and isinstance(network, Reader)):
-            network = Told(network, embedding, train.tokeniser, seed)
+        if embedding not in ("mean", "pooled") or (joint and isinstance(network, Reader)):
+            network = Told(network, cast(Embeds, embedding), train.tokeniser, seed)
         width = network.width if isinstance(network, Told) else _width(network, train, size)
-        outputs = (
-            1 if embedding == "choice" else classes
-        )  # a score an answer, and the softmax over them (figure 1)
+        outputs = 1 if embedding == "choice" else classes  # a score for each answer by itself
         own = linear_head(width, outputs, seed) if head is None else copy.deepcopy(head).requires_grad_()
         if (own.in_features, own.out_features) != (width, outputs):
             raise ValueError(

@@ -4,7 +4,7 @@ Paper    Brown et al., NeurIPS 2020 (GPT-3, arXiv:2005.14165), section 2.4. K de
          split, anew for each item, and stand before it with a newline or two between: K = 0 is zero-shot, 1 one-shot, more
          few-shot. Of the completions on offer, the likeliest is the answer: by token, or beside how likely it is anyway.
          Answers of free form are `nets.beam`'s.
-Differs  A text begins with the token that closes the one before it, so that its own first token is foretold too.
+Differs  A text begins with a token of its own, or that which closes the one before it, so that its first is foretold too.
 """
 
 from __future__ import annotations

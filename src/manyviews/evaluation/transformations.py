@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
 from manyviews import rng
 from manyviews.data.tokeniser import Tokeniser
@@ -24,7 +25,7 @@ from manyviews.nets.gpt import GPT
 from manyviews.nets.reader import Reader, pooled
 from manyviews.nets.writer import require_writer
 
-Reads = Literal["mean", "last", "extract", "similarity", "choice"]
+Embeds = Literal["mean", "last", "extract", "similarity", "choice"]
 TEXTS = {"extract": (1, 2), "similarity": (2,), "choice": (3,)}  # of an item
 Ids = Sequence[int]
 
@@ -87,8 +88,8 @@ class Told(Encoder):
     Raises `ManyviewsError` for a reader that cannot.
     """
 
-    def __init__(self, reader: nn.Module, reads: Reads, tokeniser: Tokeniser | None, seed: int):
-        if not isinstance(reader, Encoder) or not isinstance(reader, Reader) or tokeniser is None:
+    def __init__(self, reader: nn.Module, reads: Embeds, tokeniser: Tokeniser | None, seed: int):
+        if not isinstance(reader, Reader) or tokeniser is None:
             raise ManyviewsError(
                 f'"{reads}" and the loss of a language are of nets that read texts, and {type(reader).__name__} does not.'
             )
@@ -127,15 +128,13 @@ class Told(Encoder):
         """
         if self.reads not in TEXTS:
             return x_BRT[:, None, 0], x_BRT[:, None, 1]
-        rows = [
-            self._item(token_T[part_T > 0].tolist())
-            for token_T, part_T in zip(x_BRT[:, 0], x_BRT[:, 1], strict=True)
-        ]
-        longest = max(len(sequence) for row in rows for sequence in row)
-        padding = self.tokeniser.padding
-        filled = [[sequence + [padding] * (longest - len(sequence)) for sequence in row] for row in rows]
-        there = [[[1] * len(sequence) + [0] * (longest - len(sequence)) for sequence in row] for row in rows]
-        return torch.tensor(filled, device=x_BRT.device), torch.tensor(there, device=x_BRT.device)
+        text_B2T = x_BRT[:, :2].cpu()  # at once, not text by text
+        items = [self._item(token_T[part_T > 0].tolist()) for token_T, part_T in text_B2T]
+        every = [torch.tensor(sequence) for item in items for sequence in item]
+        token_NT = pad_sequence(every, batch_first=True, padding_value=self.tokeniser.padding)
+        part_NT = pad_sequence([torch.ones_like(sequence) for sequence in every], batch_first=True)
+        token_BST, part_BST = (x_NT.unflatten(0, (len(items), -1)) for x_NT in (token_NT, part_NT))
+        return token_BST.to(x_BRT.device), part_BST.to(x_BRT.device)
 
     def _item(self, row: Ids) -> list[list[int]]:
         texts, marks = texts_of(row, self.tokeniser.start, self.tokeniser.end), self.marks
