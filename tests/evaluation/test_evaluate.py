@@ -19,11 +19,11 @@ QUICK = {
 def test_every_protocol_gives_figures_for_json(blobs, net):
     train, test = blobs(240, seed=0), blobs(60, seed=1)
     # Those that judge a kept classifier, rebuild the net or read every pixel: test_crops.py, test_scratch.py,
-    # test_segmentation.py; those that read tokens: test_tokens.py.
+    # test_segmentation.py; test_layers.py; those that read tokens: test_tokens.py.
     kept = {
         name
         for name, protocol in PROTOCOLS.items()
-        if protocol.classifier or protocol.senses or name in ("scratch", "last-layers")
+        if protocol.classifier or protocol.senses or protocol.layered or name in ("scratch", "last-layers")
     }
     names = [name for name in PROTOCOLS if name not in kept]
     figures = evaluate(net, train, test, protocols=names, options=QUICK)
