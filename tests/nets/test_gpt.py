@@ -103,7 +103,8 @@ def test_names_and_shapes_of_every_size_are_transformers(name: str):
     from_theirs(names, theirs.state_dict(), ours.state_dict())  # refuses what does not fit
     count = sum(p.numel() for p in ours.parameters())
     assert count == sum(p.numel() for p in theirs.parameters())
-    assert count / 1e6 == pytest.approx(find(name).net.parameters, rel=0.005)
+    if (stated := find(name).net.parameters) is not None:  # ours has no paper that states it
+        assert count / 1e6 == pytest.approx(stated, rel=0.005)
 
 
 @pytest.mark.parametrize("name", GPT3_NETS)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import timm.optim
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from torch import nn
@@ -155,8 +155,11 @@ def test_every_optimiser_has_its_equation() -> None:
 def test_steps_are_those_of_the_equations(name: str, walk: tuple[Array, Steps]) -> None:
     start, steps = walk
     w = nn.Parameter(torch.from_numpy(start.copy()))
+    told = list(EQUATIONS[name](start, steps))
+    # Where all weights come to within rounding of 0, a step by their length goes either way.
+    assume(not start.any() or all(np.linalg.norm(theirs) > 1e-6 for theirs in told))
     ours = walked(over([w], recipe(name)), w, steps)
-    for mine, theirs in zip(ours, EQUATIONS[name](start, steps), strict=True):
+    for mine, theirs in zip(ours, told, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-9, atol=1e-9)
 
 

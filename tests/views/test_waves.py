@@ -128,7 +128,7 @@ def test_bad_input_is_refused() -> None:
         Wave(size=0)
     with pytest.raises(ValueError, match="gain is -1"):
         Wave(size=1, gain=-1)
-    with pytest.raises(ValueError, match="all View or all Wave"):
+    with pytest.raises(ValueError, match="all View, all Wave or all Text"):
         views_of(Wave(size=1), View(size=1))
     looks = Waves(Wave(size=S))
     with pytest.raises(ValueError, match=r"must be int16 \[B, 1, T\], not torch.float32"):
