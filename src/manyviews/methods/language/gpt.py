@@ -83,8 +83,8 @@ RECIPES = {
     "tinyshakespeare": (
         Config(tokens="chars", vocabulary=100),
         Recipe(
-            data="tinyshakespeare", net="char_gpt", size=256, batch=32, budget="15m", optimiser="adamw", lr=1e-3,
-            weight_decay=0.1, warmup=0.02, clip=1.0,
+            data="tinyshakespeare", net="small_gpt/nodrop", size=128, batch=32, budget="15m", optimiser="adamw", lr=3e-3,
+            beta2=0.99, weight_decay=0.1, warmup=0.02, clip=1.0,
         ),
     ),
     "world": (
