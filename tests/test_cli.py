@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 import manyviews
+from commands import answer, refused
 from manyviews.cli import main
 from manyviews.data.world import SPECIES, world
 
@@ -39,26 +40,6 @@ def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "byol"
     main(["pretrain", "byol", "--data", str(photos), *SMALL, "--hidden", "32", "--out", str(out)])
     return out
-
-
-def answer(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
-    """The one JSON object that a command prints."""
-    capsys.readouterr()
-    main([*words, "--json"])
-    out = capsys.readouterr().out
-    assert out.count("\n") == 1
-    return json.loads(out)
-
-
-def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """The sentence with which a command refuses; nothing on stdout, no traceback, status 2."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stop:
-        main(list(words))
-    said = capsys.readouterr()
-    assert stop.value.code == 2
-    assert said.out == "" and "Traceback" not in said.err
-    return said.err
 
 
 # -- what a user does ------------------------------------------------------------------------------------------------

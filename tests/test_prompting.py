@@ -1,13 +1,12 @@
 """Zero-, one- and few-shot from the command line: what is asked, what is entered, and what is refused."""
 
-import json
 import random
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from commands import answer, refused
 from manyviews.cli import main
 from manyviews.data.corpus import from_texts, open_corpus
 from manyviews.data.tokeniser import Tokeniser
@@ -56,24 +55,6 @@ def learned(out: Path, method: str, source: Path, *more: str) -> Path:
 def gpt(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "gpt"
     return learned(out, "gpt", data / "table.csv", "--net", "small_gpt/nodrop")
-
-
-def answer(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
-    capsys.readouterr()
-    main([*words, "--json"])
-    out = capsys.readouterr().out
-    assert out.count("\n") == 1
-    return json.loads(out)
-
-
-def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """The one sentence with which a command refuses."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stop:
-        main(list(words))
-    said = capsys.readouterr()
-    assert stop.value.code == 2 and said.out == "" and "Traceback" not in said.err
-    return said.err
 
 
 # -- what is asked ---------------------------------------------------------------------------------------------------

@@ -5,13 +5,13 @@ import json
 import random
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import transformers
 
 import manyviews
+from commands import answer, refused
 from manyviews.cli import main
 from manyviews.comparing import _all_for
 from manyviews.data.tokeniser import Tokeniser
@@ -76,24 +76,6 @@ def translation(pairs: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copied(gpt: Path, tmp_path: Path) -> Path:
     """A run that may be tampered with."""
     return Path(shutil.copytree(gpt, tmp_path / "copied"))
-
-
-def answer(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
-    capsys.readouterr()
-    main([*words, "--json"])
-    out = capsys.readouterr().out
-    assert out.count("\n") == 1
-    return json.loads(out)
-
-
-def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """The one sentence with which a command refuses."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stop:
-        main(list(words))
-    said = capsys.readouterr()
-    assert stop.value.code == 2 and said.out == "" and "Traceback" not in said.err
-    return said.err
 
 
 # -- what a run keeps ------------------------------------------------------------------------------------------------

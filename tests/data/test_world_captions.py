@@ -26,9 +26,10 @@ from manyviews.data.world.captions import (
 )
 from manyviews.data.world.captions_facts import Facts, facts
 from manyviews.data.world.captions_grammar import Noun, after, english, german, pronoun
-from manyviews.data.world.latents import BODY, Dice
+from manyviews.data.world.latents import BODY
 from manyviews.data.world.shapes import EYES
 from manyviews.errors import ManyviewsError
+from manyviews.rng import Dice
 
 # What version 1 says of its first 256 items of each split, in both languages, named and not.
 PINNED = "a7e31ae43e0c7e1ac834b3aeca5d3cd6a501a8db9c1efd4fed4a047cdd54f605"

@@ -28,6 +28,15 @@ class Reads(Protocol):
         ...
 
 
+@runtime_checkable
+class Pools(Protocol):
+    """A net whose first token speaks for the whole text."""
+
+    def pool(self, x_BTD: Tensor) -> Tensor:
+        """`[B, D]`."""
+        ...
+
+
 class Reader(Encoder):
     """A language model, or the reading half of one. The embedding is the mean over a text's tokens.
 
@@ -49,7 +58,8 @@ class Reader(Encoder):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """`[B, width]` of texts `[B, R, T]`; their mean is zeros for one without tokens."""
         if self.by == "pooled":
-            return getattr(self.net, "pool")(self.states(x_BCHW))  # noqa: B009  `by_first_token` saw that it is there
+            assert isinstance(self.net, Pools)
+            return self.net.pool(self.states(x_BCHW))
         return pooled(self.states(x_BCHW), x_BCHW[:, 1])
 
     def warm_start_from(self, other: Encoder) -> None:
@@ -121,7 +131,7 @@ def by_first_token(encoder: nn.Module) -> None:
 
     Raises `ManyviewsError` for a net that has no such token.
     """
-    if not isinstance(encoder, Reader) or not hasattr(encoder.net, "pool"):
+    if not isinstance(encoder, Reader) or not isinstance(encoder.net, Pools):
         raise ManyviewsError(
             'A pooled embedding is that of a net with a [CLS] token, as BERT has, and this is none; take "mean".'
         )

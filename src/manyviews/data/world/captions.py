@@ -15,8 +15,9 @@ from manyviews.data.world import ITEMS
 from manyviews.data.world import captions_words as words
 from manyviews.data.world.captions_facts import Facts, facts
 from manyviews.data.world.captions_grammar import ARTICLES, CASES, Adjective, Noun, english, german, pronoun
-from manyviews.data.world.latents import SPECIES, WORLD_VERSION, Dice, Latents, latents
+from manyviews.data.world.latents import SPECIES, WORLD_VERSION, Latents, latents
 from manyviews.errors import ManyviewsError
+from manyviews.rng import Dice
 
 LANGUAGES = ("en", "de")
 OWN_SYNONYM = 1 / 7  # the chance that German draws a synonym by itself

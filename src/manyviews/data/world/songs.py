@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from manyviews.data.images import ImageSet, Rows
-from manyviews.data.world.latents import SPECIES, WORLD_VERSION, Dice
+from manyviews.data.world.latents import SPECIES, WORLD_VERSION
 from manyviews.errors import ManyviewsError
+from manyviews.rng import Dice
 
 RATE = 8_000  # samples a second
 SAMPLES = 8_000  # T, a second

@@ -18,13 +18,13 @@ from torch.nn import functional as F
 
 from manyviews import distributed
 from manyviews.data import Reading
-from manyviews.data.world.latents import Dice
 from manyviews.errors import ManyviewsError
 from manyviews.method import Anatomy, Batch, EmbedAll, Kind, Method, NetFactory, Out, Spec
 from manyviews.nets.bert import BERT, Pretraining
 from manyviews.nets.reader import Reader
 from manyviews.objectives import linear_cross_entropy
 from manyviews.recipe import Recipe
+from manyviews.rng import Dice
 from manyviews.views import Text, Texts
 
 
@@ -104,13 +104,12 @@ class BERTPretraining(Method):
         h_ND = self.tasks.transformed(h_BTD[told_BT])
         W_VD = self.tasks.encoder.tokens.weight
         words = linear_cross_entropy(h_ND, W_VD, token_BT[told_BT], self.tasks.bias)
-        z_BD = h_BTD.sum(1) / (part_BT > 0).sum(1, keepdim=True).clamp(min=1)
         log = {"perplexity": words.detach().exp()}
         if elsewhere_B is None:
-            return Out(words, log, z=z_BD)
+            return Out(words, log)
         logits_B2 = self.tasks.next(self.tasks.encoder.pool(h_BTD))
         log["next"] = (logits_B2.argmax(1) == elsewhere_B).float().mean()
-        return Out(words + F.cross_entropy(logits_B2, elsewhere_B), log, z=z_BD)  # appendix A.2: their sum
+        return Out(words + F.cross_entropy(logits_B2, elsewhere_B), log)  # appendix A.2: their sum
 
     def told(self, token_BT: Tensor, part_BT: Tensor, u_BT: Tensor) -> Tensor:
         """Which tokens are told: so many of each sequence, those of least `u_BT`; none that begins, ends or fills it."""

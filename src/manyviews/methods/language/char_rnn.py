@@ -22,7 +22,6 @@ from manyviews.data import Reading
 from manyviews.errors import ManyviewsError
 from manyviews.method import Anatomy, Batch, Kind, Method, NetFactory, Out, Spec
 from manyviews.nets.char import CharModel
-from manyviews.nets.reader import pooled
 from manyviews.nets.writer import require_writer, samples
 from manyviews.objectives import linear_cross_entropy
 from manyviews.recipe import Recipe
@@ -74,7 +73,7 @@ class CharRNN(Method):
         there_BT = document_BT[:, 1:] > 0
         W_VH, b_V = self.net.last()
         loss = linear_cross_entropy(h_BTH[:, :-1][there_BT], W_VH, token_BT[:, 1:][there_BT], b_V)
-        return Out(loss, log={"bits": loss.detach() / math.log(2)}, z=pooled(h_BTH, document_BT))
+        return Out(loss, log={"bits": loss.detach() / math.log(2)})
 
     def carried(self, token_BT: Tensor) -> Tensor:
         """The states `[B, T, H]`: their values reach from one piece to the next, their gradients do not."""

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from manyviews.data import Reading
 from manyviews.method import Anatomy, Batch, Kind, Method, NetFactory, Out, Spec
-from manyviews.nets.reader import Reader, pooled
+from manyviews.nets.reader import Reader
 from manyviews.nets.writer import require_writer, samples
 from manyviews.objectives import linear_cross_entropy
 from manyviews.recipe import Recipe
@@ -59,7 +59,7 @@ class GPT(Method):
         h_ND, u_N = h_BTD[:, :-1][follows_BT], token_BT[:, 1:][follows_BT]
         W_VD, b_V = self.net.last()
         loss = linear_cross_entropy(h_ND, W_VD, u_N, b_V)  # - log P(u_i | u_1 ... u_i-1), eq. 1 and 2
-        return Out(loss, log={"perplexity": loss.detach().exp()}, z=pooled(h_BTD, document_BT))
+        return Out(loss, log={"perplexity": loss.detach().exp()})
 
     def writes(self) -> list[str]:
         return samples(self.net, self.spec.vocabulary, self.spec.size)
@@ -76,8 +76,8 @@ RECIPES = {
     "gpt3": (
         Config(vocabulary=50_257),
         Recipe(
-            data="webtext", net="gpt3", size=2048, batch=256, budget="300G items", optimiser="adamw", lr=6e-4,
-            weight_decay=0.1, warmup=0.001, clip=1.0,
+            data="webtext", net="gpt3", size=2048, batch=256, budget="146M items", optimiser="adamw", lr=6e-4,
+            beta2=0.95, weight_decay=0.1, warmup=0.00125, clip=1.0,
         ),
     ),
     "tinyshakespeare": (

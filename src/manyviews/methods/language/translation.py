@@ -14,7 +14,7 @@ from torch import Tensor
 from manyviews.data import Reading
 from manyviews.errors import ManyviewsError
 from manyviews.method import Anatomy, Batch, Kind, Method, NetFactory, Out, Spec
-from manyviews.nets.reader import Reader, pooled
+from manyviews.nets.reader import Reader
 from manyviews.nets.transformer import Transformer
 from manyviews.objectives import linear_cross_entropy
 from manyviews.recipe import Recipe
@@ -70,7 +70,7 @@ class Translation(Method):
         loss = linear_cross_entropy(
             h_BTD[told_BT], self.net.tokens.weight, y_N, smoothing=self.config.smoothing
         )
-        return Out(loss, z=pooled(memory_BSD, there_BS))
+        return Out(loss)
 
 
 def filled(x_B2T: Tensor) -> tuple[Tensor, Tensor]:
