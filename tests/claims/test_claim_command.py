@@ -199,3 +199,16 @@ def test_sentences_of_every_kind() -> None:
 def test_an_unsaid_scale_is_refused_in_python(tiny: Path) -> None:
     with pytest.raises(manyviews.errors.ManyviewsError, match="no scale 'cluster'"):
         manyviews.claim("tiny-width", "cluster", out=tiny)
+
+
+def test_side_by_side_is_as_one_after_the_other(
+    tiny: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = ("claim", "tiny-width", "--seeds", "2", "--out", str(tiny))
+    alone = answer(capsys, *words, "--cache", str(tmp_path / "alone"))
+    beside = answer(capsys, *words, "--cache", str(tmp_path / "beside"), "--jobs", "2")
+    assert len({run for runs in beside["runs"].values() for run in runs}) == 4
+    assert beside["runs"] == alone["runs"]
+    assert beside["figures"] == alone["figures"]
+    with pytest.raises(manyviews.errors.ManyviewsError, match="--jobs is 0"):
+        manyviews.claim("tiny-width", out=tiny, jobs=0)

@@ -8,6 +8,7 @@ from typing import Any
 from manyviews.claims import cost, store
 from manyviews.claims.cache import Cache, folder_of, trainer
 from manyviews.claims.claim import Claim, Scale, everything, find, pages, scale_of
+from manyviews.claims.side import run_ahead
 from manyviews.claims.trial import Trial, trials
 from manyviews.claims.verdict import judge
 from manyviews.errors import ManyviewsError
@@ -24,6 +25,7 @@ def claim(
     seeds: int | None = None,
     cache: str | Path | None = None,
     out: str | Path | None = None,
+    jobs: int = 1,
     lean: bool = False,
     quiet: bool = False,
     say: Say | None = None,
@@ -39,6 +41,7 @@ def claim(
         seeds: runs an arm; None: as the claim says.
         cache: where runs are kept; None: ``MANYVIEWS_CACHE``, or the user's cache folder.
         out: the folder of stored results; None: ``docs/claims`` of this checkout, or ``claims`` here.
+        jobs: runs side by side, each with its share of the cores.
         lean: keep of each run only its figures, not its encoder.
         quiet: no progress bars.
         say: takes a sentence as each run begins.
@@ -55,6 +58,7 @@ def claim(
         scale,
         Cache(folder_of(cache), trainer(quiet)),
         seeds=seeds,
+        jobs=jobs,
         lean=lean,
         say=say,
         command=command,
@@ -70,6 +74,7 @@ def claim_all(
     seeds: int | None = None,
     cache: str | Path | None = None,
     out: str | Path | None = None,
+    jobs: int = 1,
     lean: bool = False,
     quiet: bool = False,
     say: Say | None = None,
@@ -81,7 +86,7 @@ def claim_all(
 
     Args:
         budget: 2h, 30m ...; None: all of them.
-        scale, seeds, cache, out, lean, quiet, say, command: as in ``claim``.
+        scale, seeds, cache, out, jobs, lean, quiet, say, command: as in ``claim``.
 
     Returns:
         The results by name, in the order in which they came.
@@ -108,6 +113,7 @@ def claim_all(
             scale,
             kept,
             seeds=seeds,
+            jobs=jobs,
             lean=lean,
             say=say,
             command=own,
@@ -126,6 +132,7 @@ def run(
     cache: Cache,
     *,
     seeds: int | None = None,
+    jobs: int = 1,
     lean: bool = False,
     say: Say | None = None,
     command: str | None = None,
@@ -136,6 +143,8 @@ def run(
     same = scale_of(name, claim, scale)
     if seeds is not None and seeds < 1:
         raise ManyviewsError(f"--seeds is {seeds}; it must be at least 1.")
+    if jobs < 1:
+        raise ManyviewsError(f"--jobs is {jobs}; it must be at least 1.")
     began = time.monotonic()
     about = {
         "claim": name,
@@ -154,6 +163,10 @@ def run(
         count, seconds, digests = len(next(iter(figures.values()))), time.monotonic() - began, {}
     else:
         plan = _planned(claim, same, list(range(seeds or same.seeds)))
+        if jobs > 1:
+            fresh = {trial.digest: (arm, trial) for arm, trial in plan if cache.kept(trial) is None}
+            due = [(arm, trial, claim.measure_of(arm)) for arm, trial in fresh.values()]
+            run_ahead(due, cache, jobs, say=say, deadline=deadline)
         told = _trained(claim, plan, cache, say, deadline)
         if told is None:
             return None

@@ -64,6 +64,7 @@ def claim_command(words: list[str]) -> None:
             None  # where runs are kept; unless told, MANYVIEWS_CACHE or the user's cache folder
         )
         out: Path | None = None  # where results are stored; unless told, docs/claims
+        jobs: int = 1  # runs side by side, each with its share of the cores
         lean: bool = False  # keep of each run only its figures
         json: bool = False  # print one JSON object
 
@@ -80,7 +81,7 @@ def claim_command(words: list[str]) -> None:
     def tell(sentence: str) -> None:
         said(sentence, 0)
 
-    asked = {key: getattr(ask, key) for key in ("seeds", "cache", "out", "lean")}
+    asked = {key: getattr(ask, key) for key in ("seeds", "cache", "out", "jobs", "lean")}
     command = typed("claim", words)
     if ask.name is None:
         results = claim_all(ask.budget, ask.scale, say=tell, command=command, **asked)

@@ -1,0 +1,19 @@
+"""ContrastiveCrop (Peng et al. 2022, arXiv:2202.03278)."""
+
+from manyviews.claims import Arm, Claim, Order, Scale
+
+LAPTOP = Scale(data="world", net="small_resnet", size=24, batch=256, budget="4ep")
+GPU = Scale(data="cifar10", net="resnet18", size=32, batch=512, budget="50ep")
+
+CLAIMS = {
+    "contrastivecrop-box": Claim(
+        sentence="Crops around what the net looks at, seldom at its centre, are better than crops anywhere.",
+        source="section 4, linear classification",
+        arms={"contrastive": Arm("simclr", crops="contrastive"), "random": Arm("simclr")},
+        laptop=LAPTOP,
+        gpu=GPU,
+        measure="linear",
+        predicts=Order("contrastive", "random"),
+        paper="CIFAR-10, ResNet-18, 500 epochs, SimCLR: 89.6% with random crops, 90.1% with contrastive ones.",
+    ),
+}

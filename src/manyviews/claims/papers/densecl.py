@@ -1,0 +1,30 @@
+"""DenseCL (Wang et al. 2021, arXiv:2011.09157)."""
+
+from manyviews.claims import Arm, Claim, Equal, Order, Scale
+
+LAPTOP = Scale(data="world", net="small_resnet", size=32, batch=64, budget="3ep")
+GPU = Scale(data="cifar10", net="resnet18", size=32, batch=512, budget="50ep")
+ARMS = {"dense and global": Arm("densecl"), "global alone": Arm("densecl", dense=0.0)}
+
+CLAIMS = {
+    "densecl-dense": Claim(
+        sentence="A loss on the places of the map makes the map better for dense tasks.",
+        source="section 4, segmentation on VOC",
+        arms=ARMS,
+        laptop=LAPTOP,
+        measure="segment-linear.miou",
+        predicts=Order("dense and global", "global alone"),
+        unit="mIoU of a linear classifier of every pixel",
+        paper="VOC segmentation: 69.4 mIoU, MoCo v2 67.5 (ImageNet, 200 epochs).",
+    ),
+    "densecl-classes": Claim(
+        sentence="That costs little where whole images are classified.",
+        source="ablation of the loss weight",
+        arms=ARMS,
+        laptop=LAPTOP,
+        gpu=GPU,
+        measure="linear",
+        predicts=Equal("dense and global", "global alone", within=0.05),
+        paper="The weight of the dense loss is 0.5, at which dense transfer gains and classification loses little.",
+    ),
+}

@@ -1,0 +1,58 @@
+"""iGPT (Chen et al. 2020)."""
+
+from functools import cache
+
+from manyviews.claims import Arm, Claim, Order, Peak, Scale
+from manyviews.runs import Run
+from manyviews.use import evaluate
+
+LAPTOP = Scale(data="world", net="small_igpt/6x64/8px", size=32, batch=64, budget="4ep")
+GPU = Scale(data="cifar10", net="small_igpt", size=32, batch=128, budget="50ep")
+
+
+@cache
+def _probed(run: str) -> dict[int, float]:
+    """Top-1 of a linear probe by layer, as shares of the test set."""
+    found = evaluate(run, protocol=("layers",))["figures"]["layers"]["by_layer"]
+    return dict(enumerate(found))
+
+
+def first(run: Run) -> float:
+    """The probe of the first layer."""
+    return _probed(str(run.path))[0]
+
+
+def middle(run: Run) -> float:
+    """The probe of the layer in the middle."""
+    layers = _probed(str(run.path))
+    return layers[len(layers) // 2]
+
+
+def last(run: Run) -> float:
+    """The probe of the last layer."""
+    layers = _probed(str(run.path))
+    return layers[len(layers) - 1]
+
+
+CLAIMS = {
+    "igpt-middle": Claim(
+        sentence="Of a net that has learned to generate, the middle layers tell most of the labels.",
+        source="section 4.1, figure 2",
+        arms={name: Arm("igpt", measure=at) for name, at in (("first", first), ("middle", middle), ("last", last))},
+        laptop=LAPTOP,
+        gpu=GPU,
+        measure="linear probe of a layer",
+        predicts=Peak("first", "middle", "last"),
+        paper="CIFAR-10, iGPT-L: the probe rises to layer 20 of 48 and falls after it.",
+    ),
+    "igpt-order": Claim(
+        sentence="Telling the next pixel leaves better features than telling hidden ones.",
+        source="figure 4, comparison with BERT",
+        arms={"next": Arm("igpt", measure=middle), "hidden": Arm("igpt", objective="masked", measure=middle)},
+        laptop=LAPTOP,
+        gpu=GPU,
+        measure="linear probe of the layer in the middle",
+        predicts=Order("next", "hidden"),
+        paper="Linear probe, CIFAR-10: about a point lower with hidden pixels; on ImageNet 6 points.",
+    ),
+}  # fmt: skip

@@ -1,0 +1,25 @@
+"""InfoMin (Tian et al. 2020, arXiv:2005.10243)."""
+
+from manyviews.claims import Arm, Claim, Peak, Scale
+
+LAPTOP = Scale(data="world", net="small_resnet", size=24, batch=64, budget="3ep")
+GPU = Scale(data="cifar10", net="resnet18", size=32, batch=512, budget="50ep")
+
+
+def _smallest(area: float) -> Arm:
+    return Arm("infomin", min_area=area, jigsaw=0.0, randaugment=0)
+
+
+CLAIMS = {
+    "infomin-middle": Claim(
+        sentence="Views that share neither too much nor too little teach best: accuracy peaks in the middle.",
+        source="section 3.3, figure 4 (crops)",
+        arms={f"{area}": _smallest(area) for area in (0.02, 0.2, 0.9)},
+        laptop=LAPTOP,
+        gpu=GPU,
+        measure="linear",
+        predicts=Peak("0.02", "0.2", "0.9"),
+        paper="Accuracy over estimated mutual information is an upside-down U, for crops, colours, distances and frequencies.",
+        remark="What varies is the smallest crop, as a share of the image: large crops share nearly everything.",
+    ),
+}

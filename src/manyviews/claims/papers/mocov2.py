@@ -1,0 +1,33 @@
+"""MoCo v2 (Chen et al. 2020, arXiv:2003.04297)."""
+
+from manyviews.claims import Arm, Claim, Order
+from manyviews.claims.papers.moco import GPU, LAPTOP
+
+V1 = Arm("moco", queue=4096, momentum=0.99, temperature=0.1)
+V2 = Arm("mocov2", queue=4096, momentum=0.99, temperature=0.1)
+
+CLAIMS = {
+    "mocov2-changes": Claim(
+        sentence="SimCLR's head and stronger views improve MoCo.",
+        source="section 3, table 1",
+        arms={"MoCo v2": V2, "MoCo": V1},
+        laptop=LAPTOP,
+        gpu=GPU,
+        measure="linear",
+        predicts=Order("MoCo v2", "MoCo"),
+        paper="ImageNet, ResNet-50, 200 epochs: 60.6% without, 66.2% with the head, 63.4% with the views, 67.3% with both.",
+    ),
+    "mocov2-cosine": Claim(
+        sentence="A cosine schedule is better than steps.",
+        source="section 3, table 1",
+        arms={
+            "cosine": V2,
+            "steps": Arm("mocov2", queue=4096, momentum=0.99, temperature=0.1, schedule="step"),
+        },
+        laptop=LAPTOP,
+        gpu=GPU,
+        measure="linear",
+        predicts=Order("cosine", "steps"),
+        paper="ImageNet, ResNet-50, 200 epochs: 67.3% with steps, 67.5% with a cosine.",
+    ),
+}

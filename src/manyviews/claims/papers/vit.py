@@ -1,0 +1,111 @@
+"""ViT (Dosovitskiy et al. 2021, arXiv:2010.11929)."""
+
+from typing import cast
+
+import torch
+
+from manyviews.claims import Arm, Claim, Equal, GainsMore, Order, Scale
+from manyviews.data import open_data
+from manyviews.nets.vit import ViT
+from manyviews.nets.watching import attention_distance, watch
+from manyviews.runs import Run
+from manyviews.views import plain
+
+LAPTOP = Scale(data="world", size=16, batch=128, budget="4ep")
+GPU = Scale(data="cifar10", size=32, batch=256, budget="50ep")
+WATCHED = 256  # images that a distance is the mean over
+
+
+def _distance(run: Run, layer: int) -> float:
+    """Pixels between a patch and where it looks, the mean over the heads of a layer and images of the test set."""
+    images = open_data(run.recipe.data, split="test", root=run.settings["data"]["root"], size=run.size)
+    image_N3HW = torch.stack([images.read(item) for item in range(WATCHED)])
+    net = cast(ViT, run.encoder.cpu())
+    looks_BHTT = watch(net, plain(image_N3HW, run.size))[layer]
+    return float(attention_distance(looks_BHTT, net.cells, net.patch_size, net.first).mean())
+
+
+def first_layer(run: Run) -> float:
+    """How far the first layer looks."""
+    return _distance(run, 0)
+
+
+def last_layer(run: Run) -> float:
+    """How far the last layer looks."""
+    return _distance(run, -1)
+
+
+def _vit(variant: str = "", lr: float = 1e-3, **settings: float) -> Arm:
+    return Arm("supervised", net="small_vit" + variant, lr=lr, **settings)
+
+
+def _cnn(**settings: float) -> Arm:
+    return Arm("supervised", net="small_resnet", **settings)
+
+
+CLAIMS = {
+    "vit-positions": Claim(
+        sentence="Positions of any kind are better than none.",
+        source="appendix D.4, table 8",
+        arms={"1-D": _vit(), "2-D": _vit("/2d"), "relative": _vit("/relative"), "none": _vit("/none")},
+        laptop=LAPTOP,
+        gpu=GPU,
+        measure="single",
+        predicts=Order(("1-D", "2-D", "relative"), "none"),
+        paper="ImageNet, 5-shot: none 61.4%, 1-D 64.2%, 2-D 64.0%, relative 64.0%.",
+    ),
+    "vit-positions-alike": Claim(
+        sentence="Which kind of positions it is makes little difference.",
+        source="appendix D.4, table 8",
+        arms={"1-D": _vit(), "2-D": _vit("/2d"), "relative": _vit("/relative")},
+        laptop=LAPTOP,
+        gpu=GPU,
+        measure="single",
+        predicts=(Equal("1-D", "2-D", within=0.05), Equal("1-D", "relative", within=0.05)),
+        paper="ImageNet, 5-shot: 1-D 64.2%, 2-D 64.0%, relative 64.0%.",
+    ),
+    "vit-pooling": Claim(
+        sentence="Averaging the patches is as good as a class token, at a learning rate of its own.",
+        source="appendix D.3",
+        arms={"class token": _vit(), "average": _vit("/average", lr=2e-3)},
+        laptop=LAPTOP,
+        gpu=GPU,
+        measure="single",
+        predicts=Equal("class token", "average", within=0.05),
+        paper="ImageNet: equal once the learning rate is lowered for the average, which at first had seemed far worse.",
+        remark="A class token has to learn to collect before it can tell anything; in short runs the average needs no such time.",
+    ),
+    "vit-little-data": Claim(
+        sentence="On little data a convolutional net is better, and with more data the gap closes.",
+        source="section 4.3, figures 3 and 4",
+        arms={
+            "CNN, a tenth": _cnn(labels=0.1),
+            "ViT, a tenth": _vit(labels=0.1),
+            "CNN, all": _cnn(),
+            "ViT, all": _vit(),
+        },
+        laptop=LAPTOP,
+        gpu=GPU,
+        measure="single",
+        predicts=(
+            Order("CNN, a tenth", "ViT, a tenth"),
+            GainsMore(("CNN, a tenth", "ViT, a tenth"), ("CNN, all", "ViT, all")),
+        ),
+        paper="Pre-trained on ImageNet, BiT is ahead of ViT; on JFT-300M ViT overtakes it.",
+        remark="The budget counts passes over what has labels, so that a tenth of the labels is also a tenth of the steps.",
+    ),
+    "vit-distance": Claim(
+        sentence="Layers look further away the deeper they lie.",
+        source="section 4.5, figure 7 (right)",
+        arms={
+            "last layer": Arm("supervised", net="small_vit", lr=1e-3, measure=last_layer),
+            "first layer": Arm("supervised", net="small_vit", lr=1e-3, measure=first_layer),
+        },
+        laptop=LAPTOP,
+        gpu=GPU,
+        measure="attention distance",
+        predicts=Order("last layer", "first layer"),
+        unit="pixels that a patch looks away, mean of the heads",
+        paper="ViT-L/16: heads of the first layers lie between 20 and 120 pixels, all of the last ones near 120.",
+    ),
+}
