@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +35,14 @@ class Trainer:
         self.resumed = 0
         self.stop_at: int | None = None
         self.diverges: Callable[[Trial], bool] = lambda trial: False
-        self.starts: list[Path | None] = []
+        self.before: list[Mapping[str, Path]] = []
 
-    def __call__(self, trial: Trial, folder: Path, start: Path | None) -> Run:
+    def __call__(self, trial: Trial, folder: Path, before: Mapping[str, Path]) -> Run:
         if folder.exists():
             self.resumed += 1
         else:
             self.begun.append(trial)
-            self.starts.append(start)
+            self.before.append(before)
         folder.mkdir(parents=True, exist_ok=True)
         settings = {"method": trial.method, "versions": {}, "commit": None, "machine": {}, "started": "now"}
         (folder / "run.json").write_text(json.dumps(settings))
@@ -169,17 +169,28 @@ def test_a_run_that_diverges_is_a_result(kept: Cache, trainer: Trainer) -> None:
     assert run(MOMENTA, kept)["verdict"]["state"] == "cannot tell" and len(trainer.begun) == 6
 
 
-def test_an_arm_that_begins_as_another(kept: Cache, trainer: Trainer) -> None:
+@pytest.mark.parametrize(
+    ("arm", "setting"),
+    [
+        (Arm("supervised", start=Arm("moco", momentum=0.99)), "init_from"),
+        (Arm("crd", teacher=Arm("moco", momentum=0.99)), "teacher"),
+    ],
+)
+def test_an_arm_that_needs_another_run(kept: Cache, trainer: Trainer, arm: Arm, setting: str) -> None:
     claim = Claim(
-        sentence="Pre-training helps.", source="section 5", laptop=SAME, predicts=Order("first", "scratch"),
-        arms={"first": Arm("supervised", start=Arm("moco", momentum=0.99)), "scratch": Arm("supervised")},
+        sentence="What came before helps.", source="section 5", laptop=SAME, predicts=Order("after", "scratch"),
+        arms={"after": arm, "scratch": Arm("supervised")},
     )  # fmt: skip
+    assert (
+        cost.due(claim, SAME, kept, seeds=1).seconds == cost.due(MOMENTA, SAME, kept, seeds=1).seconds * 3 / 2
+    )
     run(claim, kept, seeds=1)
-    assert [trial.method for trial in trainer.begun] == ["supervised", "moco", "supervised"] or [
-        trial.method for trial in trainer.begun
-    ] == ["moco", "supervised", "supervised"]
-    assert sorted(start is not None for start in trainer.starts) == [False, False, True]
-    assert Trial.of(claim.arms["first"], SAME, 0).digest != Trial.of(claim.arms["scratch"], SAME, 0).digest
+    assert sorted(trial.method for trial in trainer.begun) == sorted(["moco", arm.method, "supervised"])
+    first = Trial.of(Arm("moco", momentum=0.99), SAME, 0)
+    assert [dict(before) for before in trainer.before if before] == [{setting: kept.folder(first) / "run"}]
+    alone = Arm(arm.method, **{name: value for name, value in arm.settings.items() if name != setting})
+    assert Trial.of(arm, SAME, 0).digest != Trial.of(alone, SAME, 0).digest
+    assert "moco" in str(arm)
 
 
 def test_no_run_begins_after_the_deadline(kept: Cache, trainer: Trainer) -> None:

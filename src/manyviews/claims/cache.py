@@ -10,7 +10,7 @@ import inspect
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,20 +24,19 @@ from manyviews.evaluation import PROTOCOLS
 from manyviews.files import write_json
 from manyviews.runs import Run
 
-Train = Callable[[Trial, Path, Path | None], Run]  # the trial, its folder, that of the run it begins as
+Train = Callable[[Trial, Path, Mapping[str, Path]], Run]  # the trial, its folder, those of the runs before it
 
 
 def trainer(quiet: bool = False) -> Train:
     """Trains by ``learn.pretrain``, or goes on with what is there by ``learn.resume``."""
 
-    def train(trial: Trial, folder: Path, start: Path | None) -> Run:
+    def train(trial: Trial, folder: Path, before: Mapping[str, Path]) -> Run:
         if (folder / "run.json").exists():
             run = Run.open(folder)
             return run if "figures" in run.results() else learn.resume(folder, trial.data, quiet=quiet)
         shutil.rmtree(folder, ignore_errors=True)  # killed before it had begun
-        return learn.pretrain(
-            trial.method, trial.data, out=folder, baselines=(), init_from=start, quiet=quiet, **trial.changes
-        )
+        told = trial.changes | {name: str(path) for name, path in before.items()}
+        return learn.pretrain(trial.method, trial.data, out=folder, baselines=(), quiet=quiet, **told)
 
     return train
 
@@ -94,7 +93,7 @@ class Cache:
         folder = self.folder(trial)
         write_json(folder / "trial.json", trial.facts())
         try:
-            run = self.train(trial, folder / "run", self._start(trial))
+            run = self.train(trial, folder / "run", self._before(trial))
         except Diverged as error:
             kept = {"diverged": str(error), "last": {"verdict": "collapsed"}, "seconds": 0.0}
         else:
@@ -110,12 +109,13 @@ class Cache:
         write_json(folder / "figures.json", kept)
         return kept
 
-    def _start(self, trial: Trial) -> Path | None:
-        if trial.start is None:
-            return None
-        folder = self.folder(trial.start)
-        with _alone(folder):
-            return self._whole(trial.start).path
+    def _before(self, trial: Trial) -> dict[str, Path]:
+        """The folders of the runs that this one needs, trained where they have not been."""
+        found = {}
+        for name, other in trial.before.items():
+            with _alone(self.folder(other)):
+                found[name] = self._whole(other).path
+        return found
 
     def _whole(self, trial: Trial) -> Run:
         """The run with its encoder, trained again where only its figures were kept (``--lean``)."""
@@ -123,7 +123,7 @@ class Cache:
         if kept.get("diverged"):
             raise ManyviewsError(f"{trial} has no encoder to go on with: {kept['diverged']}")
         if not (folder / "encoder.safetensors").exists():
-            return self.train(trial, folder, self._start(trial))
+            return self.train(trial, folder, self._before(trial))
         return Run.open(folder)
 
     def _measured(self, trial: Trial, measure: Measure) -> float:

@@ -28,8 +28,9 @@ class Arm:
         method: its name.
         measure: what is measured of this arm, where that is not the claim's own measure.
         start: an arm whose encoder this one's begins as; it is trained first, with the same seed.
-        settings: of its ``Config``, of ``Recipe``, and ``data``; they win over what ``Scale.same`` says. Those of
-            ``start`` are its own: what is the same at a scale holds for both.
+        settings: of its ``Config``, of ``Recipe``, and ``data``; they win over what ``Scale.same`` says. One that is an
+            arm stands for that arm's run, trained first like ``start``: ``teacher=Arm("supervised")``. The settings
+            of such arms are their own: what is the same at a scale holds for all.
     """
 
     method: str
@@ -55,7 +56,10 @@ class Arm:
             object.__setattr__(self, name, value)
 
     def __str__(self) -> str:
-        words = ", ".join(f"{name} {value}" for name, value in self.settings.items())
+        words = ", ".join(
+            f"{name} ({value})" if isinstance(value, Arm) else f"{name} {value}"
+            for name, value in self.settings.items()
+        )
         begun = f", begun as ({self.start})" if self.start else ""
         measured = f", by {said(self.measure)}" if self.measure else ""
         return self.method + (f": {words}" if words else "") + begun + measured

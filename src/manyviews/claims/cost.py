@@ -60,7 +60,7 @@ def due(claim: Claim, scale: Scale, cache: Cache, seeds: int | None = None) -> C
     if claim.exact is not None:
         return Cost(0.0, True)
     at = "gpu" if scale is claim.gpu else "laptop"
-    missing = [trial for trial in _with_starts(_all(claim, scale, seeds)) if cache.kept(trial) is None]
+    missing = [trial for trial in _with_those_before(_all(claim, scale, seeds)) if cache.kept(trial) is None]
     return Cost(sum(_expected(trial, at, cache) for trial in missing), not missing)
 
 
@@ -74,14 +74,14 @@ def _all(claim: Claim, scale: Scale, seeds: int | None = None) -> list[tuple[str
     return list(trials(claim, scale, range(seeds or scale.seeds)))
 
 
-def _with_starts(plan: Sequence[tuple[str, Trial]]) -> list[Trial]:
+def _with_those_before(plan: Sequence[tuple[str, Trial]]) -> list[Trial]:
     """The runs, and those that they begin as, each once."""
     found: dict[str, Trial] = {}
     due = [trial for _, trial in plan]
     while due:
         trial = due.pop()
         found[trial.digest] = trial
-        due += [trial.start] if trial.start else []
+        due += trial.before.values()
     return list(found.values())
 
 

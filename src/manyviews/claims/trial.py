@@ -49,7 +49,9 @@ class Trial:
 
     method: str
     data: str
-    settings: tuple[tuple[str, Any], ...]  # what differs from the method's recipe for this data
+    settings: tuple[
+        tuple[str, Any], ...
+    ]  # what differs from the method's recipe for this data; trials stand for runs
     seed: int
     start: "Trial | None" = None  # whose encoder this one's begins as
 
@@ -58,13 +60,24 @@ class Trial:
         """An arm at a scale."""
         settings: dict[str, Any] = {**scale.same, **arm.settings}
         data = settings.pop("data", None) or plan.default_data(find(arm.method), None)
+        whole = {
+            name: cls.of(value, scale, seed) if isinstance(value, Arm) else value
+            for name, value in settings.items()
+        }
         start = None if arm.start is None else cls.of(arm.start, scale, seed)
-        return cls(arm.method, data, tuple(settings.items()), seed, start)
+        return cls(arm.method, data, tuple(whole.items()), seed, start)
+
+    @property
+    def before(self) -> dict[str, "Trial"]:
+        """The runs that must be there first, by the setting of ``pretrain`` that names them."""
+        start = {} if self.start is None else {"init_from": self.start}
+        return start | {name: value for name, value in self.settings if isinstance(value, Trial)}
 
     @property
     def changes(self) -> dict[str, Any]:
-        """What ``pretrain`` is told beside method and data."""
-        return dict(self.settings) | {"seed": self.seed}
+        """What ``pretrain`` is told beside method and data; runs by their digests."""
+        told = {name: value.digest if isinstance(value, Trial) else value for name, value in self.settings}
+        return told | {"seed": self.seed}
 
     def planned(self) -> tuple[Paper, Any, Any]:
         """The paper with its whole ``Config`` and ``Recipe``; a setting that nobody knows is a ``ManyviewsError``."""

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from manyviews.claims import Claim, Equal, Found
+from manyviews.claims import Arm, Claim, Equal, Found, Order, Scale
 from manyviews.nets.vgg import VGG
 
 C = 64  # channels of every map; the ratio does not depend on it
@@ -36,7 +36,36 @@ def weights() -> Found:
     return Found({"counted": [_weights(_stack(3, 3, 3)) / _weights(_stack(7))], "27/49": [27 / 49]})
 
 
+def _trained(net: str) -> Arm:
+    return Arm("supervised", net=f"{net}/cifar", optimiser="adamw", lr=1e-3)
+
+
+GPU = Scale(
+    data="cifar10", size=32, batch=128, budget="30ep"
+)  # too much for a laptop: 155 M multiply-adds for net A
 CLAIMS = {
+    "vgg-depth": Claim(
+        sentence="Depth helps: more layers of 3x3 convolutions, fewer errors.",
+        source="section 4, table 3",
+        arms={
+            "A, 11 layers": _trained("vgg_a"),
+            "B, 13 layers": _trained("vgg_b"),
+            "D, 16 layers": _trained("vgg_d"),
+        },
+        gpu=GPU,
+        measure="single",
+        predicts=Order("D, 16 layers", "B, 13 layers", "A, 11 layers"),
+        paper="ImageNet, one scale, top-1 error: A 29.6%, B 28.7%, D 27.0% (25.6% with scale jitter).",
+    ),
+    "vgg-lrn": Claim(
+        sentence="Local response normalisation does not help a VGG.",
+        source="section 4, table 3",
+        arms={"A": _trained("vgg_a"), "A-LRN": _trained("vgg_a_lrn")},
+        gpu=GPU,
+        measure="single",
+        predicts=Equal("A", "A-LRN", within=0.02),
+        paper="ImageNet, one scale, top-1 error: A 29.6%, A-LRN 29.7%.",
+    ),
     "vgg-field": Claim(
         sentence="A stack of three 3x3 convolutions sees what one 7x7 convolution sees.",
         source="section 2.3",

@@ -1,0 +1,31 @@
+"""BEiT (Bao et al. 2022, arXiv:2106.08254)."""
+
+from manyviews.claims import Arm, Claim, Order, Scale
+
+LAPTOP = Scale(data="world", net="small_vit/average", size=24, batch=64, budget="2ep")
+GPU = Scale(data="cifar10", net="vit_ti4/average", size=32, batch=512, budget="100ep")
+TOKENISER = Arm("dvae", net="small_dvae", batch=64, lr=2e-3)
+TOKENS = Arm("beit", tokeniser=TOKENISER)
+
+CLAIMS = {
+    "beit-tokens": Claim(
+        sentence="Visual tokens are a better target than pixels.",
+        source="section 3.3, table 4",
+        arms={"tokens": TOKENS, "pixels": Arm("beit", targets="pixels")},
+        laptop=LAPTOP,
+        gpu=GPU,
+        measure="linear",
+        predicts=Order("tokens", "pixels"),
+        paper="ImageNet, fine-tuned: 82.9% with tokens, 81.0% with pixels (300 epochs).",
+    ),
+    "beit-tokeniser": Claim(
+        sentence="It is what the tokeniser has learned that makes its tokens worth telling.",
+        source="section 2.1, as a control of ours",
+        arms={"learned": TOKENS, "untrained": Arm("beit", tokeniser="random", codes=128)},
+        laptop=LAPTOP,
+        gpu=GPU,
+        measure="linear",
+        predicts=Order("learned", "untrained"),
+        paper="No figure: the paper takes a tokeniser that was trained on 250 million images.",
+    ),
+}

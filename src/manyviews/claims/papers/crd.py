@@ -1,0 +1,36 @@
+"""CRD (Tian et al. 2020, arXiv:1910.10699)."""
+
+from manyviews.claims import Arm, Claim, Order, Scale
+
+LAPTOP = Scale(data="world", net="cifar_resnet8", size=16, batch=128, budget="3ep")
+GPU = Scale(data="cifar10", net="cifar_resnet20", size=32, batch=64, budget="50ep")
+TEACHER = Arm("supervised", net="cifar_resnet14", lr=3e-3)
+
+CLAIMS = {
+    "crd-contrast": Claim(
+        sentence="A student learns more from contrasting its teacher's representation than from its softened classes.",
+        source="section 4.1, table 1",
+        arms={
+            "contrast": Arm("crd", teacher=TEACHER),
+            "softened classes": Arm("crd", teacher=TEACHER, beta=0.0, alpha=1.0),
+        },
+        laptop=LAPTOP,
+        gpu=GPU,
+        measure="single",
+        predicts=Order("contrast", "softened classes"),
+        paper="CIFAR-100, ResNet-56 to ResNet-20: 71.2% by contrast, 70.7% by softened classes, 69.1% from the labels alone.",
+    ),
+    "crd-teacher": Claim(
+        sentence="A student with a teacher learns more than one with the labels alone.",
+        source="section 4.1, table 1",
+        arms={
+            "contrast": Arm("crd", teacher=TEACHER),
+            "labels alone": Arm("crd", teacher=TEACHER, beta=0.0),
+        },
+        laptop=LAPTOP,
+        gpu=GPU,
+        measure="single",
+        predicts=Order("contrast", "labels alone"),
+        paper="CIFAR-100, ResNet-56 to ResNet-20: 71.2% by contrast, 69.1% from the labels alone.",
+    ),
+}

@@ -1,0 +1,27 @@
+"""SimCLR v2 (Chen et al. 2020, arXiv:2006.10029)."""
+
+from manyviews.claims import Arm, Claim, GainsMore, Scale
+
+LAPTOP = Scale(data="world", size=24, batch=256, budget="2ep")
+GPU = Scale(data="cifar10", size=32, batch=512, budget="50ep")
+LARGE, SMALL = "cifar_resnet20", "cifar_resnet8"
+
+CLAIMS = {
+    "simclrv2-few-labels": Claim(
+        sentence="The fewer the labels, the more a larger net gains.",
+        source="section 3.1, figure 1",
+        arms={
+            f"{size}, {share} of the labels": Arm("simclrv2", net=net, measure=measure)
+            for share, measure in (("1%", "linear-1%"), ("all", "linear"))
+            for size, net in (("large", LARGE), ("small", SMALL))
+        },
+        laptop=LAPTOP,
+        gpu=GPU,
+        measure="linear probe",
+        predicts=GainsMore(
+            ("large, 1% of the labels", "small, 1% of the labels"),
+            ("large, all of the labels", "small, all of the labels"),
+        ),
+        paper="ImageNet, from ResNet-50 to ResNet-152 (3x, SK): 57.9% to 74.9% with 1% of the labels; 71.7% to 79.8% by a probe with all.",
+    ),
+}
