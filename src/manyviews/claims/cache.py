@@ -35,7 +35,7 @@ def trainer(quiet: bool = False) -> Train:
             run = Run.open(folder)
             return run if "figures" in run.results() else learn.resume(folder, trial.data, quiet=quiet)
         shutil.rmtree(folder, ignore_errors=True)  # killed before it had begun
-        told = trial.changes | {name: str(path) for name, path in before.items()}
+        told: dict[str, Any] = trial.changes | {name: str(path) for name, path in before.items()}
         return learn.pretrain(trial.method, trial.data, out=folder, baselines=(), quiet=quiet, **told)
 
     return train

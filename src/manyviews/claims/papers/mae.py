@@ -24,7 +24,7 @@ def _flops(mask_in_encoder: bool) -> float:
         method = paper.method(config, net_factory(recipe.net, recipe.size), spec)  # pyright: ignore[reportCallIssue]
     image = torch.zeros(1, 3, recipe.size, recipe.size, device="meta")
     with FlopCounterMode(display=False) as counter:
-        method.loss(Batch((image,), torch.zeros(1, dtype=torch.long)), 0.0)
+        method.loss(Batch([image], torch.zeros(1, dtype=torch.long)), 0.0)
     return float(counter.get_total_flops())
 
 

@@ -1,6 +1,6 @@
 """ViT (Dosovitskiy et al. 2021, arXiv:2010.11929)."""
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 
@@ -35,11 +35,11 @@ def last_layer(run: Run) -> float:
     return _distance(run, -1)
 
 
-def _vit(variant: str = "", lr: float = 1e-3, **settings: float) -> Arm:
+def _vit(variant: str = "", lr: float = 1e-3, **settings: Any) -> Arm:
     return Arm("supervised", net="small_vit" + variant, lr=lr, **settings)
 
 
-def _cnn(**settings: float) -> Arm:
+def _cnn(**settings: Any) -> Arm:
     return Arm("supervised", net="small_resnet", **settings)
 
 
