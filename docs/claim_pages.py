@@ -1,13 +1,22 @@
-"""A page a paper that makes claims, and an index with a filter, from the results in ``docs/claims``; also `make claims`."""
+"""A page a paper that makes claims, an index with a filter, and the README's verdicts, from the results in ``docs/claims``; also
+`make claims`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pages import ROOT, write
 
+from manyviews.claims import find, store
+from manyviews.claims.plot import drawing
 from manyviews.claims.site import render
+from manyviews.claims.words import verdict_sentences
+from manyviews.report.drawing import svg
 
 RESULTS = ROOT / "docs" / "claims"
+PICTURES = Path("docs") / "images" / "claims"
+FEATURED = ("mae-cost", "byol-predictor", "byol-negatives")
+OPENS, CLOSES = "<!-- claims: made by `make claims` -->", "<!-- /claims -->"
 
 
 def setup(app: Any) -> dict[str, bool]:
@@ -16,5 +25,38 @@ def setup(app: Any) -> dict[str, bool]:
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
+def pictures(names: Sequence[str] = FEATURED) -> dict[Path, str]:
+    """The plots that the README shows, by their files."""
+    found = {}
+    for name in names:
+        plot = drawing(store.stored(name, RESULTS)[0])
+        assert plot is not None, f"{name} has no figure to show"
+        found[PICTURES / f"{name}.svg"] = f"{svg(plot)}\n"
+    return found
+
+
+def verdicts(names: Sequence[str] = FEATURED) -> str:
+    """The README's verdicts, each with its plot and its reason."""
+    parts = []
+    for name in names:
+        claim, result = find(name), store.stored(name, RESULTS)[0]
+        parts += [
+            f"**{claim.sentence}** `{name}` **{result['verdict']['state']}**. {' '.join(verdict_sentences(result))}",
+            f"![{result['measure']}, a dot a seed]({PICTURES / name}.svg)",
+        ]
+    return "\n\n".join(parts)
+
+
+def shown(readme: str) -> str:
+    """The README with the verdicts as they are."""
+    before, _, rest = readme.partition(OPENS)
+    _, _, after = rest.partition(CLOSES)
+    return f"{before}{OPENS}\n\n{verdicts()}\n\n{CLOSES}{after}"
+
+
 if __name__ == "__main__":
     write(RESULTS, render(RESULTS))
+    for path, text in pictures().items():
+        (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
+        (ROOT / path).write_text(text)
+    (ROOT / "README.md").write_text(shown((ROOT / "README.md").read_text()))

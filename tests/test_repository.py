@@ -103,6 +103,15 @@ def test_readme_holds_the_table_of_methods():
     assert kept[1].strip() == manyviews_says("methods", "--markdown").strip(), "copy it from the command"
 
 
+def test_readme_shows_verdicts_as_they_are_stored():
+    sys.path.insert(0, str(ROOT / "docs"))
+    pages, readme = importlib.import_module("claim_pages"), (ROOT / "README.md").read_text()
+    assert len(pages.FEATURED) == 3
+    assert pages.shown(readme) == readme, "run make claims"
+    for path, picture in pages.pictures().items():
+        assert (ROOT / path).read_text() == picture, f"{path} is not the stored result: run make claims"
+
+
 def test_versions_agree():
     assert version("manyviews") == manyviews.__version__, "install again: make install"
     changelog = (ROOT / "CHANGELOG.md").read_text()
