@@ -18,7 +18,7 @@ from manyviews.method import find, names
 from manyviews.runs import Run
 from shrink import SIDE, noise, sees, sentences, shrunk, small_net, taught
 
-STEPS = 30
+STEPS = 18
 SETTINGS: dict[str, Any] = {
     "batch": 16, "budget": f"{STEPS}steps",
     "baselines": (), "quiet": True,

@@ -251,7 +251,10 @@ NETS = {
     "small_transformer": Net(
         make=partial(Transformer, width=128, depth=2, heads=4, hidden=512), paper="ours, for the embedded world",
         sees="two sequences", size=48,
-        variants={"nodrop": {"dropout": 0.0}, "3x256": {"depth": 3, "width": 256, "hidden": 1024}, "pre": {"norm": "pre"}},
+        variants={
+            "nodrop": {"dropout": 0.0}, "3x256": {"depth": 3, "width": 256, "hidden": 1024}, "pre": {"norm": "pre"},
+            "learned": {"positions": "learned"},
+        },
     ),
 }  # fmt: skip
 
