@@ -1,9 +1,32 @@
 """MoCo (He et al. 2020, arXiv:1911.05722)."""
 
 from manyviews.claims import Arm, Claim, Order, Rising, Scale
+from manyviews.runs import Run
+from manyviews.use import evaluate
 
 LAPTOP = Scale(data="world", net="small_resnet", size=24, batch=64, budget="2ep")
 GPU = Scale(data="cifar10", net="resnet18", size=32, batch=512, budget="50ep")
+
+
+def _probed(run: Run, lr: float) -> float:
+    how = {"linear-sgd": {"lr": lr, "epochs": 3}}
+    return float(evaluate(run, protocol=("linear-sgd",), options=how)["figures"]["linear-sgd"]["top1"])
+
+
+def probed_at_30(run: Run) -> float:
+    """A probe at the paper's learning rate."""
+    return _probed(run, 30.0)
+
+
+def probed_at_3(run: Run) -> float:
+    """A probe between the two."""
+    return _probed(run, 3.0)
+
+
+def probed_at_01(run: Run) -> float:
+    """A probe at the rate that training with labels has."""
+    return _probed(run, 0.1)
+
 
 CLAIMS = {
     "moco-momentum": Claim(
@@ -25,5 +48,19 @@ CLAIMS = {
         measure="linear",
         predicts=Rising("64", "512", "4096"),
         paper="ImageNet, ResNet-50: accuracy rises with K, to 60.6% at 65,536.",
+    ),
+    "moco-probe": Claim(
+        sentence="A linear probe of MoCo's features wants a large learning rate.",
+        source="section 4.1, linear classification protocol",
+        arms={
+            "30": Arm("moco", measure=probed_at_30),
+            "3": Arm("moco", measure=probed_at_3),
+            "0.1": Arm("moco", measure=probed_at_01),
+        },
+        laptop=LAPTOP,
+        gpu=GPU,
+        measure="linear probe by SGD",
+        predicts=Order(("30", "3"), "0.1"),
+        paper="ImageNet: the best rate is 30, as features differ in size from those that were learned with labels.",
     ),
 }

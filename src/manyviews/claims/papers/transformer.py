@@ -1,10 +1,11 @@
 """Transformer (Vaswani et al. 2017, arXiv:1706.03762)."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from manyviews.claims import Arm, Claim, Equal, Found, Order, Scale
 from manyviews.nets.attention import spread
+from manyviews.nets.transformer import Blocks
 
 WIDTHS = (4, 64, 1024)  # d_k
 KEYS, QUERIES, SEEDS = 64, 256, 5
@@ -32,10 +33,54 @@ def saturation() -> Found:
     return Found(figures)
 
 
+class _BatchNorm(nn.BatchNorm1d):
+    """Batch norm where a Transformer has layer norm: over all tokens of the batch, those that fill up included."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.flatten(0, 1)).unflatten(0, input.shape[:2])
+
+
+def _changes(norm: type[nn.Module], seed: int) -> float:
+    """How much a sentence's outcome changes, relative to itself, as those beside it become four times as long."""
+    short, long, width, sentences = 8, 32, 64, 16
+    torch.manual_seed(seed)
+    blocks = Blocks(2, width, 4, norm="post").double().train()
+    for block in blocks:
+        block.norm1, block.norm2 = (norm(width, dtype=torch.float64) for _ in range(2))
+    x_BTD = torch.randn(sentences, long, width, dtype=torch.float64)
+    outcomes = []
+    for beside in (short, long):
+        length_B = torch.tensor([short] + [beside] * (sentences - 1))
+        here_BT = torch.arange(long) < length_B[:, None]
+        y_BTD = blocks(x_BTD * here_BT[:, :, None], padding_BS=here_BT)
+        outcomes.append(y_BTD[0, :short].detach())
+    return float((outcomes[1] - outcomes[0]).norm() / outcomes[0].norm())
+
+
+def lengths() -> Found:
+    with torch.random.fork_rng(devices=[]):
+        return Found(
+            {
+                name: [_changes(norm, seed) for seed in range(SEEDS)]
+                for name, norm in (("batch norm", _BatchNorm), ("layer norm", nn.LayerNorm))
+            }
+            | {"none": [0.0] * SEEDS}
+        )
+
+
 LAPTOP = Scale(data="world-translation", size=48, batch=64, budget="200steps")
 GPU = Scale(data="world-translation", size=48, batch=128, budget="20ep")
 
 CLAIMS = {
+    "transformer-norm": Claim(
+        sentence="Under batch norm a sentence depends on the lengths of those beside it; under layer norm it does not.",
+        source="section 3.1, for the norm; why it is not batch norm is left unsaid",
+        exact=lengths,
+        predicts=(Order("batch norm", "layer norm", margin=0.05), Equal("layer norm", "none", within=1e-9)),
+        unit="change of a sentence's outcome, relative",
+        paper="No figure: layer norm is taken, whose statistics are those of a token alone.",
+        remark="Zeros fill sentences up, and the statistics of a batch count them; with mixed lengths there are more or fewer.",
+    ),
     "transformer-positions": Claim(
         sentence="Learned positions are as good as sinusoidal ones.",
         source="section 6.2, table 3, row E",
