@@ -2,7 +2,7 @@
 
 from manyviews.claims import Arm, Claim, Order, Scale
 
-LAPTOP = Scale(data="world", size=16, batch=128, budget="3ep")
+LAPTOP = Scale(data="world", size=16, batch=128, budget="1ep")
 GPU = Scale(data="cifar10", size=32, batch=128, budget="30ep")
 
 
@@ -18,13 +18,13 @@ CLAIMS = {
             "ReLU": _arm("no_lrn"),
             "tanh": _arm("no_lrn+tanh"),
             "tanh, lr / 3": _arm("no_lrn+tanh", 1e-3),
-            "tanh, lr x 3": _arm("no_lrn+tanh", 1e-2),
+            "tanh, lr / 10": _arm("no_lrn+tanh", 3e-4),
         },
         laptop=LAPTOP,
         gpu=GPU,
         measure="loss",
         best="low",
-        predicts=Order("ReLU", ("tanh", "tanh, lr / 3", "tanh, lr x 3")),
+        predicts=Order("ReLU", ("tanh", "tanh, lr / 3", "tanh, lr / 10")),
         unit="training loss after as many items, nats",
         paper="CIFAR-10, a net of four layers: 25% training error six times sooner.",
         remark="ReLUs have one learning rate and tanh three, so that it is not the rate that tells them apart.",

@@ -2,7 +2,7 @@
 
 from manyviews.claims import Arm, Claim, Equal, GainsMore, Order, Scale
 
-LAPTOP = Scale(data="world", size=16, batch=128, budget="3ep")
+LAPTOP = Scale(data="world", size=16, batch=128, budget="2ep")
 GPU = Scale(data="cifar10", size=32, batch=128, budget="30ep")
 
 
