@@ -6,7 +6,7 @@ from statistics import fmean
 from manyviews.claims import Arm, Claim, Order, Scale
 from manyviews.runs import Run
 
-LAPTOP = Scale(data="world", net="small_resnet", size=24, batch=64, budget="4ep")
+LAPTOP = Scale(data="world", net="small_resnet", size=24, batch=64, budget="3ep")
 GPU = Scale(data="cifar10", net="resnet18", size=32, batch=512, budget="50ep")
 
 

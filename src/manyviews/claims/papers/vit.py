@@ -11,7 +11,7 @@ from manyviews.nets.watching import attention_distance, watch
 from manyviews.runs import Run
 from manyviews.views import plain
 
-LAPTOP = Scale(data="world", size=16, batch=128, budget="3ep")
+LAPTOP = Scale(data="world", size=16, batch=128, budget="2ep")
 GPU = Scale(data="cifar10", size=32, batch=256, budget="50ep")
 WATCHED = 256  # images that a distance is the mean over
 
