@@ -1,6 +1,10 @@
 """ResNet (He et al. 2016, arXiv:1512.03385)."""
 
-from manyviews.claims import Arm, Claim, Equal, GainsMore, Order, Scale
+from torch import nn
+
+from manyviews.claims import Arm, Claim, Equal, Found, GainsMore, Order, Scale
+from manyviews.nets.counting import network
+from manyviews.nets.resnet import BasicBlock, Bottleneck
 
 LAPTOP = Scale(data="world", size=16, batch=128, budget="2ep")
 GPU = Scale(data="cifar10", size=32, batch=128, budget="30ep")
@@ -16,7 +20,42 @@ DEPTHS = {
     "residual, 8 layers": _arm(8, "A"),
     "residual, 32 layers": _arm(32, "A"),
 }
+
+
+def complexity() -> Found:
+    names = {"ResNet-152": "resnet152", "VGG-16": "vgg_d", "VGG-19": "vgg_e"}
+    return Found({name: [(network(ours).multiply_adds or 0) / 1e9] for name, ours in names.items()})
+
+
+def blocks() -> Found:
+    """Multiply-adds at each place of the map, relative to those of a basic block."""
+
+    def each(block: nn.Module) -> int:
+        return sum(layer.weight.numel() for layer in block.modules() if isinstance(layer, nn.Conv2d))
+
+    basic = each(BasicBlock(64, 64, 1, "batch", "B"))
+    bottleneck = each(Bottleneck(256, 64, 1, "batch", "B"))
+    return Found({"bottleneck, 256 channels": [bottleneck / basic], "basic, 64 channels": [1.0]})
+
+
 CLAIMS = {
+    "resnet-complexity": Claim(
+        sentence="With eight times the layers, ResNet-152 costs less than a VGG.",
+        source="section 4.1, 101-layer and 152-layer ResNets",
+        exact=complexity,
+        best="low",
+        predicts=Order("ResNet-152", ("VGG-16", "VGG-19")),
+        unit="multiply-adds of an image, thousand millions",
+        paper="11.3 thousand million FLOPs, against 15.3 of VGG-16 and 19.6 of VGG-19.",
+    ),
+    "resnet-bottleneck": Claim(
+        sentence="A bottleneck of four times the channels costs what a basic block costs.",
+        source="section 4.1, figure 5",
+        exact=blocks,
+        predicts=Equal("bottleneck, 256 channels", "basic, 64 channels", within=0.1),
+        unit="multiply-adds, relative",
+        paper="Both designs have similar time complexity.",
+    ),
     "resnet-degradation": Claim(
         sentence="A deeper plain net has the higher training error, and shortcuts take that price away.",
         source="section 4.2, figure 6",
