@@ -83,7 +83,14 @@ def index(papers: Sequence[Page], results: Mapping[str, Sequence[Mapping[str, An
     whole = el("div", el("style", _line(STYLE)), choices, table, el("script", _line(SCRIPT)))
     toc = "\n".join(["```{toctree}", ":hidden:", "", *(page.name for page in papers), "```"])
     how = "```sh\nmanyviews claims\nmanyviews claim --all --budget 2h\n```"
-    return "\n\n".join([OPENING, how, whole, toc]) + "\n"
+    return "\n\n".join([OPENING, _counted(results), how, whole, toc]) + "\n"
+
+
+def _counted(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """How many claims ended in which verdict, at the first scale at which each was run."""
+    states = [found[0]["verdict"]["state"] if found else NOT_YET for found in results.values()]
+    counts = [f"{states.count(word)} {word}" for word in VERDICTS if word in states]
+    return f"Of {len(states)} claims: {', '.join(counts)}."
 
 
 def _row(page: Page, name: str, claim: Claim, found: Sequence[Mapping[str, Any]]) -> Markup:
