@@ -33,7 +33,7 @@ CLAIMS = {
         remark="It is | known.",
     ),
     "tiny-width": Claim(
-        sentence="A wide head is better.", source="table 2", laptop=SMALL,
+        sentence="A wide head is better.", source="table 2", laptop=SMALL, measure="linear-sgd",
         arms={"wide": Arm("byol", hidden=64), "narrow": Arm("byol", hidden=8)}, predicts=Order("wide", "narrow"),
     ),
     "tiny-gpu": Claim(

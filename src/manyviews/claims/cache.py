@@ -139,7 +139,8 @@ class Cache:
             raise ManyviewsError(f"A run of {trial.method} has no figure '{measure}'; it has {there}.")
         from manyviews.use import evaluate
 
-        return float(evaluate(self._whole(trial), protocol=(protocol,))[protocol][key or "top1"])
+        figures = evaluate(self._whole(trial), protocol=(protocol,))["figures"]
+        return float(figures[protocol][key or "top1"])
 
     def lean(self, trial: Trial) -> None:
         """Drop all of a finished run but its figures."""
