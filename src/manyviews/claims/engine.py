@@ -7,9 +7,9 @@ from typing import Any
 
 from manyviews.claims import cost, store
 from manyviews.claims.cache import Cache, folder_of, trainer
-from manyviews.claims.claim import Claim, Scale, everything, find, pages, scale_of
+from manyviews.claims.claim import Claim, Found, Scale, everything, find, pages, scale_of
 from manyviews.claims.side import run_ahead
-from manyviews.claims.trial import Trial, trials
+from manyviews.claims.trial import trials
 from manyviews.claims.verdict import judge
 from manyviews.errors import ManyviewsError
 from manyviews.machine import about_machine
@@ -145,8 +145,24 @@ def run(
         raise ManyviewsError(f"--seeds is {seeds}; it must be at least 1.")
     if jobs < 1:
         raise ManyviewsError(f"--jobs is {jobs}; it must be at least 1.")
-    began = time.monotonic()
-    about = {
+    if claim.exact is not None:
+        found = _computed(claim.exact)
+    else:
+        found = _trained(
+            claim, same, cache, range(seeds or same.seeds), jobs=jobs, say=say, deadline=deadline
+        )
+    if found is None:
+        return None
+    figures, states = found["figures"], found["states"]
+    if missing := [one for one in claim.predictions if not set(one.arms) <= set(figures)]:
+        raise ManyviewsError(
+            f"The claim '{name}' predicts that {missing[0]}, but what was found has {', '.join(figures)}."
+        )
+    verdict = judge(claim.predictions, figures, states, best=claim.best, exact=claim.exact is not None)
+    if lean:
+        for _, trial in trials(claim, same, found["seeds"]):
+            cache.lean(trial)
+    return {
         "claim": name,
         "sentence": claim.sentence,
         "source": claim.source,
@@ -155,57 +171,46 @@ def run(
         "measure": claim.measured,
         "exact": claim.exact is not None,
         "paper": claim.paper,
-    }
-    if claim.exact is not None:
-        figures = {arm: [float(value) for value in values] for arm, values in claim.exact().figures.items()}
-        states: dict[str, list[str | None]] = {}
-        about |= {"arms": dict.fromkeys(figures, ""), "same": {}}
-        count, seconds, digests = len(next(iter(figures.values()))), time.monotonic() - began, {}
-    else:
-        plan = _planned(claim, same, list(range(seeds or same.seeds)))
-        if jobs > 1:
-            fresh = {trial.digest: (arm, trial) for arm, trial in plan if cache.kept(trial) is None}
-            due = [(arm, trial, claim.measure_of(arm)) for arm, trial in fresh.values()]
-            run_ahead(due, cache, jobs, say=say, deadline=deadline)
-        told = _trained(claim, plan, cache, say, deadline)
-        if told is None:
-            return None
-        figures, states = told
-        about |= {"arms": {arm: str(one) for arm, one in claim.arms.items()}, "same": dict(same.same)}
-        count, seconds = seeds or same.seeds, cost.spent([trial for _, trial in plan], cache)
-        digests = {arm: [trial.digest for of, trial in plan if of == arm] for arm in claim.arms}
-        if lean:
-            for _, trial in plan:
-                cache.lean(trial)
-    missing = [prediction for prediction in claim.predictions if not set(prediction.arms) <= set(figures)]
-    if missing:
-        raise ManyviewsError(
-            f"The claim '{name}' predicts that {missing[0]}, but what was found has {', '.join(figures)}."
-        )
-    verdict = judge(claim.predictions, figures, states, best=claim.best, exact=claim.exact is not None)
-    return about | {
-        "seeds": list(range(count)),
-        "figures": figures,
-        "states": states,
+        **found,
         "verdict": verdict.as_dict(),
-        "runs": digests,
         "command": command or f"manyviews.claim({name!r}, {scale!r})",
-        "seconds": round(seconds, 1),
         **about_machine(),
     }
 
 
-def _planned(claim: Claim, scale: Scale, seeds: Sequence[int]) -> list[tuple[str, Trial]]:
-    """All runs; whatever is wrong with the settings of any of them is said before the first is trained."""
-    plan = list(trials(claim, scale, seeds))
-    for _, trial in plan:
-        trial.planned()
-    return plan
+def _computed(exact: Callable[[], Found]) -> dict[str, Any]:
+    """What was found where nothing has to be trained."""
+    began = time.monotonic()
+    figures = {arm: [float(value) for value in values] for arm, values in exact().figures.items()}
+    return {
+        "arms": dict.fromkeys(figures, ""),
+        "same": {},
+        "seeds": list(range(len(next(iter(figures.values()))))),
+        "figures": figures,
+        "states": {},
+        "runs": {},
+        "seconds": round(time.monotonic() - began, 1),
+    }
 
 
 def _trained(
-    claim: Claim, plan: Sequence[tuple[str, Trial]], cache: Cache, say: Say | None, deadline: float | None
-) -> tuple[dict[str, list[float | None]], dict[str, list[str | None]]] | None:
+    claim: Claim,
+    scale: Scale,
+    cache: Cache,
+    seeds: Sequence[int],
+    *,
+    jobs: int,
+    say: Say | None,
+    deadline: float | None,
+) -> dict[str, Any] | None:
+    """What was found by training; None where the deadline came before its end."""
+    plan = list(trials(claim, scale, seeds))
+    for _, trial in plan:  # whatever is wrong with the settings of any is said before the first is trained
+        trial.planned()
+    if jobs > 1:
+        missing = {trial.digest: (arm, trial) for arm, trial in plan if cache.kept(trial) is None}
+        due = [(arm, trial, claim.measure_of(arm)) for arm, trial in missing.values()]
+        run_ahead(due, cache, jobs, say=say, deadline=deadline)
     figures: dict[str, list[float | None]] = {arm: [] for arm in claim.arms}
     states: dict[str, list[str | None]] = {arm: [] for arm in claim.arms}
     for number, (arm, trial) in enumerate(plan, start=1):
@@ -217,7 +222,15 @@ def _trained(
         value, state = cache.figure(trial, claim.measure_of(arm))
         figures[arm].append(value)
         states[arm].append(state)
-    return figures, states
+    return {
+        "arms": {arm: str(one) for arm, one in claim.arms.items()},
+        "same": dict(scale.same),
+        "seeds": list(seeds),
+        "figures": figures,
+        "states": states,
+        "runs": {arm: [trial.digest for of, trial in plan if of == arm] for arm in claim.arms},
+        "seconds": round(cost.spent([trial for _, trial in plan], cache), 1),
+    }
 
 
 def _seconds(budget: str | None) -> float | None:

@@ -7,6 +7,7 @@ from manyviews.recipe import Optimiser, Recipe
 from manyviews.training.optimisers import over
 
 STEPS, WEIGHTS, SEEDS, DECAY = 500, 256, 5, 0.1
+OPTIMISERS: dict[str, Optimiser] = {"L2": "adam", "decoupled": "adamw"}
 SIZES = {"large": 10.0, "small": 0.1}  # of gradients that point nowhere
 
 
@@ -25,7 +26,7 @@ def decayed() -> Found:
     return Found(
         {
             f"{name}, {size} gradients": [_left(optimiser, SIZES[size], seed) for seed in range(SEEDS)]
-            for name, optimiser in (("L2", "adam"), ("decoupled", "adamw"))
+            for name, optimiser in OPTIMISERS.items()
             for size in SIZES
         }
     )
