@@ -15,7 +15,7 @@ from manyviews.report.drawing import svg
 
 RESULTS = ROOT / "docs" / "claims"
 PICTURES = Path("docs") / "images" / "claims"
-FEATURED = ("mae-cost", "byol-predictor", "byol-negatives")
+FEATURED = ("alexnet-relu", "simclr-before-head", "resnet-deeper")
 OPENS, CLOSES = "<!-- claims: made by `make claims` -->", "<!-- /claims -->"
 
 
