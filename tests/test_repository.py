@@ -1,6 +1,8 @@
 """What the repository says about itself is true: commands, versions, pages, links."""
 
+import contextlib
 import importlib
+import io
 import itertools
 import os
 import re
@@ -12,10 +14,12 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
+from unittest import mock
 
 import pytest
 
 import manyviews
+from manyviews.cli import main
 
 ROOT = Path(__file__).parents[1]
 MARKDOWN = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -26,16 +30,14 @@ MACHINE_PATHS = re.compile(r"(?<![\w.~])/(?:work|tmp|home|root|Users)/[\w.]")
 @cache
 def manyviews_says(*arguments: str) -> str:
     """What the command line prints, on lines wide enough to wrap no option."""
-    environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
-    done = subprocess.run(
-        [sys.executable, "-m", "manyviews", *arguments],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
-    assert done.returncode == 0, f"manyviews {shlex.join(arguments)} failed: {done.stderr}"
-    return done.stdout
+    said = io.StringIO()
+    wide = {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
+    with mock.patch.dict(os.environ, wide), contextlib.redirect_stdout(said):
+        try:
+            main(list(arguments))
+        except SystemExit as ended:
+            assert not ended.code, f"manyviews {shlex.join(arguments)} failed"
+    return said.getvalue()
 
 
 def shell_commands(path: Path) -> list[list[str]]:
