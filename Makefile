@@ -42,7 +42,7 @@ format: .venv/.test  ## write code the way `make check` wants it
 bench: .venv/.bench  ## speed, side by side with peers
 	@for name in $(SPEED); do echo "== $$name"; $(BIN)/python "benchmarks/$$name.py" || exit 1; done
 
-claims: .venv/.runtime  ## the pages of docs/claims, from the results that are stored there
+claims: .venv/.runtime  ## the pages of docs/claims and the README's verdicts, from the stored results
 	@$(BIN)/python docs/claim_pages.py
 
 docs: .venv/.docs  ## the site, in docs/_build

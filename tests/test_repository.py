@@ -71,12 +71,14 @@ def tracked_text() -> list[Path]:
     return [path for path in paths if path.is_file() and b"\0" not in path.read_bytes()[:8192]]
 
 
-def method_pages() -> ModuleType:
-    sys.path.insert(0, str(ROOT / "docs"))
-    return importlib.import_module("method_pages")
+def of_the_docs(name: str) -> ModuleType:
+    """A module of the folder ``docs``."""
+    if (folder := str(ROOT / "docs")) not in sys.path:
+        sys.path.insert(0, folder)
+    return importlib.import_module(name)
 
 
-PAGES = method_pages()
+PAGES = of_the_docs("method_pages")
 
 
 @pytest.mark.parametrize("words", [words for words in SHOWN if words[0] == "manyviews"], ids=shlex.join)
@@ -106,8 +108,7 @@ def test_readme_holds_the_table_of_methods():
 
 
 def test_readme_shows_verdicts_as_they_are_stored():
-    sys.path.insert(0, str(ROOT / "docs"))
-    pages, readme = importlib.import_module("claim_pages"), (ROOT / "README.md").read_text()
+    pages, readme = of_the_docs("claim_pages"), (ROOT / "README.md").read_text()
     assert len(pages.FEATURED) == 3
     assert pages.shown(readme) == readme, "run make claims"
     for path, picture in pages.pictures().items():

@@ -1,7 +1,10 @@
 """The commands end to end, a claim that computes and one that trains, and the pages that results become."""
 
 import json
+import multiprocessing
+import os
 import re
+import signal
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
@@ -213,3 +216,17 @@ def test_side_by_side_is_as_one_after_the_other(
     assert beside["figures"] == alone["figures"]
     with pytest.raises(manyviews.errors.ManyviewsError, match="--jobs is 0"):
         manyviews.claim("tiny-width", out=tiny, jobs=0)
+
+
+def test_a_run_whose_process_is_killed_is_said_and_nothing_is_lost(tiny: Path) -> None:
+    def kill(_: str) -> None:
+        process = multiprocessing.active_children()[0]
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+
+    with pytest.raises(manyviews.errors.ManyviewsError, match="The process of a run was killed"):
+        manyviews.claim("tiny-width", seeds=3, jobs=2, out=tiny, say=kill)
+    begun: list[str] = []
+    again = manyviews.claim("tiny-width", seeds=3, out=tiny, say=begun.append)
+    assert 0 < len(begun) < 6  # what had come to its end is not trained again
+    assert all(None not in row for row in again["figures"].values())

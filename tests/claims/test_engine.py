@@ -13,7 +13,7 @@ from manyviews.claims import cost, engine, store
 from manyviews.claims.cache import Cache, folder_of
 from manyviews.claims.claim import Arm, Claim, Found, Scale
 from manyviews.claims.predictions import Collapse, Equal, Healthy, Order
-from manyviews.claims.trial import Trial, _imports, _syntax, _tree, code_of
+from manyviews.claims.trial import Trial, _imports, _tree, code_of, syntax_of
 from manyviews.errors import Diverged, ManyviewsError
 from manyviews.runs import Run
 
@@ -242,8 +242,8 @@ def test_code_counts_and_comments_do_not(tmp_path: Path, monkeypatch: pytest.Mon
     digests = {}
     for name, text in {"base": source, **texts}.items():
         (tmp_path / f"{name}.py").write_text(text)
-        digests[name] = _syntax(f"manyviews.{name}")
-    for cached in (_syntax, _tree):
+        digests[name] = syntax_of(f"manyviews.{name}")
+    for cached in (syntax_of, _tree):
         cached.cache_clear()
     assert digests["base"] == digests["same"] == digests["layout"] != digests["other"]
 

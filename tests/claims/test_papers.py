@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from manyviews.claims import store
 from manyviews.claims.claim import everything, page, papers
 from manyviews.claims.trial import trials
 from manyviews.claims.verdict import judge
@@ -45,6 +46,21 @@ def test_every_claim_says_where_it_stands(name: str) -> None:
     claim = CLAIMS[name]
     assert claim.sentence.endswith(".") and claim.source and claim.paper
     assert name.partition("-")[0] in papers() and page(name.partition("-")[0]).title
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_what_is_stored_is_of_the_claim_as_it_is_written(name: str) -> None:
+    claim = CLAIMS[name]
+    for result in store.stored(name, ROOT / "docs" / "claims"):
+        told = {key: result[key] for key in ("predicts", "measure", "exact")}
+        assert told == {
+            "predicts": [str(one) for one in claim.predictions],
+            "measure": claim.measured,
+            "exact": claim.exact is not None,
+        }
+        if claim.exact is None:
+            assert result["same"] == dict(claim.scales[result["scale"]].same), "run it again"
+            assert result["arms"] == {arm: str(one) for arm, one in claim.arms.items()}, "run it again"
 
 
 @pytest.mark.parametrize("name", EXACT)

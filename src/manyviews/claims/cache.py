@@ -18,7 +18,7 @@ from typing import Any, TypeGuard
 
 from manyviews import learn
 from manyviews.claims.claim import Measure
-from manyviews.claims.trial import Trial
+from manyviews.claims.trial import Trial, syntax_of
 from manyviews.errors import Diverged, ManyviewsError
 from manyviews.evaluation import PROTOCOLS
 from manyviews.files import write_json
@@ -167,10 +167,12 @@ def _is_number(value: Any) -> TypeGuard[float]:
 
 
 def _name(measure: Measure) -> str:
-    """A measure by name; of a function with the digest of its source, so that another one is not taken for it."""
+    """A measure by name; of a function with the digest of its source and of what its file does, so that another one is
+    not taken for it, nor one whose helpers have changed."""
     if isinstance(measure, str):
         return measure
-    source = hashlib.blake2b(inspect.getsource(measure).encode(), digest_size=6).hexdigest()
+    code = inspect.getsource(measure) + syntax_of(measure.__module__)
+    source = hashlib.blake2b(code.encode(), digest_size=6).hexdigest()
     return f"{measure.__module__}.{measure.__name__}-{source}"
 
 

@@ -101,7 +101,7 @@ def claim_all(
         dues = {name: cost.due(one, one.scales[scale], kept, seeds) for name, one in known.items()}
         name = min(dues, key=lambda each: (dues[each].seconds, each))
         left = None if seconds is None else seconds - (time.monotonic() - started)
-        if left is not None and dues[name].seconds > left:
+        if left is not None and dues[name].seconds / jobs > left:
             if say:
                 say(f"{len(known)} claims do not fit; the cheapest, {name}, would take {dues[name]}")
             break

@@ -40,7 +40,10 @@ DECIDES = (
 TOLD_ELSEWHERE = (
     "RECIPES",
     "ANATOMY",
-)  # of a method's file: settings are in the digest as they are, words are words
+    "LAPTOP",
+    "GPU",
+    "CLAIMS",
+)  # of the file of a method or of claims: settings are in the digest as they are, words are words
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ def code_of(module: str, net: str) -> str:
         if (name := due.pop()) not in found:
             found.add(name)
             due += [each for each in _imports(name) if each.split(".")[1] in DECIDES]
-    return _digest("\n".join(f"{name} {_syntax(name)}" for name in sorted(found)))
+    return _digest("\n".join(f"{name} {syntax_of(name)}" for name in sorted(found)))
 
 
 def _net_files(net: str) -> list[str]:
@@ -181,7 +184,7 @@ def _written(module: str, name: str) -> str:
 
 
 @cache
-def _syntax(module: str) -> str:
+def syntax_of(module: str) -> str:
     """What a module does: its syntax tree without docstrings and without what the digest knows otherwise."""
     tree = ast.parse(ast.unparse(_tree(module)))
     tree.body = [node for node in tree.body if not _told_elsewhere(node)]

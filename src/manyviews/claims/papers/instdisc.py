@@ -15,7 +15,7 @@ GPU = Scale(data="cifar10", net="resnet18", size=32, batch=512, budget="50ep")
 
 
 def roughness(run: Run) -> float:
-    """How much the embeddings of an item jump from pass to pass: the mean squared way since it was last seen."""
+    """How far the embedding of an item jumps from pass to pass: the root of the mean squared way since it was last seen."""
     moved = [row["moved"] for row in run.metrics() if "moved" in row and row.get("progress", 0.0) > 0.5]
     return math.sqrt(fmean(moved))
 
