@@ -154,6 +154,10 @@ def test_compare_goes_on_where_it_stopped(
     assert answer(capsys, *words)["methods"] == first["methods"]
     assert stamps == {path: path.stat().st_mtime_ns for path in stamps}
     assert "simsiam" in (tmp_path / "c/report.html").read_text()
+    beside = answer(capsys, *words[:-1], str(tmp_path / "beside"), "--jobs", "2")
+    for name, row in first["methods"].items():  # the order of runs is no part of what they give
+        assert beside["methods"][name]["kNN top-1"] == row["kNN top-1"]
+    assert "--jobs is 0" in refused(capsys, *words, "--jobs", "0")
 
 
 def test_compare_takes_all_or_some(capsys: pytest.CaptureFixture[str]) -> None:

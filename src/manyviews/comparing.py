@@ -1,7 +1,8 @@
 """Several methods on the same data, network and budget: one honest table."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from manyviews.data.corpus import open_corpus
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import mean_std
 from manyviews.files import write_json
-from manyviews.learn import free_folder, pretrain
+from manyviews.learn import free_folder, pretrain, resume
 from manyviews.method import Paper, Spec, find, names
 from manyviews.nets import net_factory
 from manyviews.report import Comparison, Contender, write
 from manyviews.runs import Run
+from manyviews.side import positive, side_by_side
 
 MANY = 10_000  # items of a set that nobody looks at: does the net suit the method?
 FIGURES = {"knn": "kNN top-1", "linear": "linear top-1"}
@@ -34,7 +36,9 @@ def compare(
     batch: int | None = None,
     out: str | Path | None = None,
     data_root: str | Path | None = None,
+    jobs: int = 1,
     quiet: bool = False,
+    say: Callable[[str], None] | None = None,
     command: str | None = None,
 ) -> dict[str, Any]:
     """Train every method with every seed and tell what each encoder is worth.
@@ -53,12 +57,19 @@ def compare(
         batch: the same for all; None: each method's own.
         out: the folder of the comparison; None: the next free one under ``runs/``.
         data_root: where named sets are.
+        jobs: runs side by side, each with its share of the cores; where the budget is a time, each then learns less in it.
         quiet: no progress bars.
+        say: takes a sentence as each run ends, where ``jobs`` are more than one.
         command: what the user typed, for the record.
 
     Returns:
         ``{"methods": {name: {figure: {"mean", "std", "seeds"}}}, "baselines": {...}, "out": folder}``
+
+    Raises:
+        ManyviewsError: a method, the data or a setting is not there, or one of the runs cannot be.
+        KeyboardInterrupt: Ctrl-C, after the state was saved.
     """
+    positive(jobs)
     chosen = list(methods) or _all_for(data, data_root)
     recipes = [plan.base(find(name), data)[1] for name in chosen]
     shared = (
@@ -77,13 +88,20 @@ def compare(
         if out is not None
         else free_folder("compare", str(data) if isinstance(data, str) else "data")
     )
-    runs = {
-        name: [
-            _one(name, data, seed, same | own.get(name, {}), folder, data_root, quiet)
+
+    def run(name: str, seed: int) -> partial[Run]:
+        return partial(_one, name, data, seed, same | own.get(name, {}), folder, data_root)
+
+    if jobs > 1:
+        due = {
+            f"{name}, seed {seed}": partial(_ahead, run(name, seed))
             for seed in range(seeds)
-        ]
-        for name in chosen
-    }
+            for name in chosen
+        }
+        for number, (done, _) in enumerate(side_by_side(due, jobs), start=1):
+            if say:
+                say(f"run {number} of {len(due)} is done: {done}")
+    runs = {name: [run(name, seed)(quiet) for seed in range(seeds)] for name in chosen}
     table = {name: _figures(of) for name, of in runs.items()}
     baselines = {
         name: {FIGURES[key]: row[key]["top1"] for key in FIGURES if key in row}
@@ -146,9 +164,12 @@ def _texts(paper: Paper, data: Any) -> int:
     return 0 if reading is None else reading.texts
 
 
-def _one(name: str, data: Any, seed: int, same: dict[str, Any], folder: Path, root: Any, quiet: bool) -> Run:
-    from manyviews.learn import resume
+def _ahead(run: partial[Run]) -> None:
+    """A run in a process of its own: it is found in its folder, and nothing travels back."""
+    run(quiet=True)
 
+
+def _one(name: str, data: Any, seed: int, same: dict[str, Any], folder: Path, root: Any, quiet: bool) -> Run:
     path = folder / f"{name}-{seed}"
     if not (path / "run.json").exists():
         first = seed == 0

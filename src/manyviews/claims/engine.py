@@ -2,18 +2,19 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from manyviews.claims import cost, store
 from manyviews.claims.cache import Cache, folder_of, trainer
-from manyviews.claims.claim import Claim, Found, Scale, everything, find, pages, scale_of
-from manyviews.claims.side import run_ahead
-from manyviews.claims.trial import trials
+from manyviews.claims.claim import Claim, Found, Measure, Scale, everything, find, pages, scale_of
+from manyviews.claims.trial import Trial, trials
 from manyviews.claims.verdict import judge
 from manyviews.errors import ManyviewsError
 from manyviews.machine import about_machine
 from manyviews.recipe import Budget
+from manyviews.side import positive, side_by_side
 
 Say = Callable[[str], None]
 
@@ -143,8 +144,7 @@ def run(
     same = scale_of(name, claim, scale)
     if seeds is not None and seeds < 1:
         raise ManyviewsError(f"--seeds is {seeds}; it must be at least 1.")
-    if jobs < 1:
-        raise ManyviewsError(f"--jobs is {jobs}; it must be at least 1.")
+    positive(jobs)
     if claim.exact is not None:
         found = _computed(claim.exact)
     else:
@@ -209,8 +209,13 @@ def _trained(
         trial.planned()
     if jobs > 1:
         missing = {trial.digest: (arm, trial) for arm, trial in plan if cache.kept(trial) is None}
-        due = [(arm, trial, claim.measure_of(arm)) for arm, trial in missing.values()]
-        run_ahead(due, cache, jobs, say=say, deadline=deadline)
+        due = {
+            f"{arm}, seed {trial.seed}": partial(_ahead, cache.path, trial, claim.measure_of(arm), deadline)
+            for arm, trial in missing.values()
+        }
+        for number, (run_of, trained) in enumerate(side_by_side(due, jobs), start=1):
+            if trained and say:
+                say(f"run {number} of {len(due)} is done: {run_of}")
     figures: dict[str, list[float | None]] = {arm: [] for arm in claim.arms}
     states: dict[str, list[str | None]] = {arm: [] for arm in claim.arms}
     for number, (arm, trial) in enumerate(plan, start=1):
@@ -231,6 +236,14 @@ def _trained(
         "runs": {arm: [trial.digest for of, trial in plan if of == arm] for arm in claim.arms},
         "seconds": round(cost.spent([trial for _, trial in plan], cache), 1),
     }
+
+
+def _ahead(path: Path, trial: Trial, measure: Measure, deadline: float | None) -> bool:
+    """Trains and measures in a process of its own, so that the cache has it; False where the time was over before."""
+    if deadline is not None and time.monotonic() > deadline:
+        return False
+    Cache(path, trainer(quiet=True)).figure(trial, measure)
+    return True
 
 
 def _seconds(budget: str | None) -> float | None:

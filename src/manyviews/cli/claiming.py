@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from manyviews.cli.shared import parse, positional, print_json, said, typed
+from manyviews.cli.shared import parse, positional, print_json, tell, typed
 from manyviews.errors import ManyviewsError
 
 
@@ -77,9 +77,6 @@ def claim_command(words: list[str]) -> None:
         raise ManyviewsError(
             "--budget is for --all; how long the runs of one claim are, the claim itself says."
         )
-
-    def tell(sentence: str) -> None:
-        said(sentence, 0)
 
     asked = {key: getattr(ask, key) for key in ("seeds", "cache", "out", "jobs", "lean")}
     command = typed("claim", words)

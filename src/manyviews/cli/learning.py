@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
-from manyviews.cli.shared import figures_table, parse, positional, print_json, typed
+from manyviews.cli.shared import figures_table, parse, positional, print_json, tell, typed
 from manyviews.errors import ManyviewsError
 
 
@@ -146,6 +146,7 @@ def compare_command(words: list[str]) -> None:
         batch: int | None = None  # for all; unless told, each method's own
         out: Path | None = None  # folder; a comparison that stopped goes on there
         data_root: Path | None = None  # where named sets are
+        jobs: int = 1  # runs side by side, each with its share of the cores
         json: bool = False  # print one JSON object
 
     ask = parse(Compare, words, "compare")
@@ -158,7 +159,7 @@ def compare_command(words: list[str]) -> None:
     asked = {
         name: value for name, value in vars(ask).items() if name not in ("methods", "all", "data", "json")
     }
-    result = compare(ask.methods, ask.data, command=typed("compare", words), **asked)
+    result = compare(ask.methods, ask.data, say=tell, command=typed("compare", words), **asked)
     if ask.json:
         print_json(result)
         return

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from manyviews.cli.shared import parse, print_json, said, typed
+from manyviews.cli.shared import parse, print_json, tell, typed
 
 
 def optimisers_command(words: list[str]) -> None:
@@ -23,10 +23,6 @@ def optimisers_command(words: list[str]) -> None:
     from manyviews.tuning import Task, optimisers
 
     task = Task(items=ask.items, epochs=ask.epochs, seeds=ask.seeds)
-
-    def tell(sentence: str) -> None:
-        said(sentence, 0)
-
     result = optimisers(
         ask.out,
         seed=ask.seed,

@@ -25,9 +25,14 @@ def positional(kind: Any, help: str) -> Any:
     return Annotated[kind, tyro.conf.Positional, tyro.conf.arg(help=help)]
 
 
-def said(sentence: str, status: int) -> int:
-    """Say something to the person rather than to a pipe; gives back ``status``."""
+def tell(sentence: str) -> None:
+    """Say something to the person rather than to a pipe."""
     print(f"manyviews: {sentence}", file=sys.stderr)
+
+
+def said(sentence: str, status: int) -> int:
+    """``tell``, and give back ``status``."""
+    tell(sentence)
     return status
 
 
