@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from manyviews.memory import Queue, Twin, cosine_momentum
+from manyviews.nets.norms import split_batch_norm
 
 
 def oldest_first(queue: Queue) -> torch.Tensor:
@@ -98,6 +99,20 @@ def test_a_twin_keeps_its_own_batch_statistics() -> None:
     twin.eval()
     twin(torch.randn(8, 4))
     assert torch.equal(own.running_mean, before)
+
+
+def test_shuffled_rows_share_other_statistics_and_come_back_in_order() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(12, 3, 4, 4)
+    per_row = Twin(nn.Conv2d(3, 5, 1))
+    torch.testing.assert_close(per_row.shuffled(x), per_row(x))
+    split = Twin(split_batch_norm(nn.Sequential(nn.BatchNorm2d(3)), 3))
+    torch.manual_seed(1)
+    order = torch.randperm(12)
+    expected = split(x[order])[order.argsort()]
+    torch.manual_seed(1)
+    torch.testing.assert_close(split.shuffled(x), expected)
+    assert not torch.allclose(expected, split(x), atol=1e-2)
 
 
 def test_a_twin_refuses_to_follow_a_stranger() -> None:

@@ -35,6 +35,22 @@ class Twin(nn.Module):
         return self.module(*inputs, **named)
 
     @torch.no_grad()
+    def shuffled(self, x: Tensor) -> Any:
+        """What it makes of ``x`` ``[B, ...]`` where the rows of all ranks go through it in another order, and come back in
+        their own: query and key then share no batch statistics (He et al., CVPR 2020, section 3.3).
+
+        The network gives a tensor of B rows, or several.
+        """
+        everyone = distributed.gather(x)
+        order = distributed.broadcast_(torch.randperm(len(everyone), device=x.device))
+        mine = distributed.local_rows(len(everyone))
+        back = order.argsort()[mine]
+        out = self.module(everyone[order[mine]])
+        if isinstance(out, Tensor):
+            return distributed.gather(out)[back]
+        return [distributed.gather(part)[back] for part in out]
+
+    @torch.no_grad()
     def follow(self, online: nn.Module, momentum: float) -> None:
         """Set every parameter to ``momentum * own + (1 - momentum) * online's``; ``momentum`` in [0, 1].
 

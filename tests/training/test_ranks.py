@@ -31,7 +31,7 @@ def data(name: str) -> ImageSet:
 
 def build(name: str, net: str) -> tuple[Method, Recipe]:
     config, recipe = plan.base(find(name), "world")
-    config = shrunk(config, splits=1)
+    config = shrunk(config, splits=RANKS)
     changes = {
         "size": SIDE[sees(name)],
         "batch": BATCH,

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from manyviews import distributed
 from manyviews.errors import ManyviewsError
 from manyviews.nets.encoder import Encoder
 
@@ -86,9 +87,10 @@ class SplitBatchNorm(nn.BatchNorm2d):
             F.batch_norm(x, m, v, self.weight, self.bias, True, rate, self.eps)
             for x, m, v in zip(slices, mean_SC, var_SC, strict=True)
         ]
+        both_2C = distributed.all_reduce_mean(torch.stack([mean_SC.mean(dim=0), var_SC.mean(dim=0)]))
         with torch.no_grad():
-            mean.copy_(mean_SC.mean(dim=0))
-            var.copy_(var_SC.mean(dim=0))
+            mean.copy_(both_2C[0])
+            var.copy_(both_2C[1])
         return torch.cat(out)
 
     def extra_repr(self) -> str:
@@ -98,7 +100,7 @@ class SplitBatchNorm(nn.BatchNorm2d):
 def split_batch_norm(module: M, splits: int) -> M:
     """`module` with every `nn.BatchNorm2d` in it replaced by a `SplitBatchNorm` of the same tensors.
 
-    Submodules are replaced in place; with one split, or without batch norm, a net comes back as it was. Raises
+    `splits` are those of the whole batch: each of R ranks splits its own into so many R-ths, at least one. Submodules are replaced in place; with one split, or without batch norm, a net comes back as it was. Raises
     `ManyviewsError` for batch norms of another kind (fused with an activation, without running statistics),
     whose meaning a replacement would change.
     """
@@ -108,7 +110,7 @@ def split_batch_norm(module: M, splits: int) -> M:
         return module
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):
-            setattr(module, name, _split(child, splits))
+            setattr(module, name, _split(child, max(1, splits // distributed.world_size())))
         else:
             split_batch_norm(child, splits)
     return module

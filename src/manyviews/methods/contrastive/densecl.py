@@ -58,8 +58,7 @@ class DenseCL(mocov2.MoCoV2):
     def loss(self, batch: Batch, progress: float) -> Out:
         x_q, x_k = batch.views
         f_BSC, q_BD, r_BSD = self.query(x_q)
-        shuffle = torch.randperm(len(x_k), device=x_k.device)  # as in MoCo
-        f_k_BSC, k_BD, t_BSD = (out[shuffle.argsort()] for out in self.key(x_k[shuffle]))
+        f_k_BSC, k_BD, t_BSD = self.key.shuffled(x_k)
         pooled_BD = normalize(t_BSD.mean(1))  # what the dense queue keeps of a key (section 3.3)
         q_BD, k_BD = normalize(q_BD), normalize(k_BD)
         r_BSD, t_BSD = normalize(r_BSD, dim=2), normalize(t_BSD, dim=2)

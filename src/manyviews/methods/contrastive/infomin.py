@@ -4,8 +4,7 @@ Paper    Tian, Sun, Poole, Krishnan, Schmid, Isola, NeurIPS 2020 (arXiv:2005.102
          InfoMin Aug and its settings: the authors' code, PyContrast ("InfoMin": augmentation D, jigsaw branch).
 Differs  RandAugment has the fourteen operations of its own paper in torchvision's ranges: invert and solarise-add, which
          the authors add, are missing, colour and sharpness change both ways, the magnitude is one and does not vary.
-         On one device, batch norm in `splits` slices and a shuffled key batch stand in for shuffling across devices.
-         A jigsaw's pieces have a multiple of 4 pixels. Parted views (`space`, `distance`, `frequency`) are parts of one
+         Batch statistics are those of `splits` slices of the batch, as MoCo's. A jigsaw's pieces have a multiple of 4 pixels. Parted views (`space`, `distance`, `frequency`) are parts of one
          crop, for which the jigsaw must be off; but for channels one network sees both, and is judged on whole images.
          I_NCE takes its negatives from the queue, whose keys are a little older than the encoder.
          The paper's learned view generator (an invertible flow against two encoders) is not here yet.
@@ -30,7 +29,6 @@ from manyviews.nets.jigsaw import JigsawHead, side_it_takes
 from manyviews.nets.norms import split_batch_norm
 from manyviews.objectives import info_nce
 from manyviews.recipe import Recipe
-from manyviews.rng import generator
 from manyviews.views import View, Views
 from manyviews.views.blur import low_pass
 from manyviews.views.patches import apart, cut, in_cells
@@ -48,7 +46,7 @@ class Config:
     queue: int = 65_536  # K, keys in the dictionary (authors' code)
     momentum: float = 0.999  # share of the old key encoder kept at each step (authors' code)
     temperature: float = 0.15  # divides the cosine (authors' code)
-    splits: int = 8  # slices of the batch with batch statistics of their own, as on so many devices
+    splits: int = 8  # slices of the whole batch with batch statistics of their own, as of so many devices
     min_area: float = 0.2  # smallest crop, a share of the image's area (authors' code); the paper sweeps it
     strength: float = 1.0  # s of the colour jitter: 0.8 s, 0.2 s for the hue (authors' code); likewise swept
     grey: float = 0.2  # probability of greying (authors' code); none where channels are the views
@@ -101,10 +99,9 @@ class InfoMin(Method):
 
     def loss(self, batch: Batch, progress: float) -> Out:
         c = self.config
-        v_1, v_2 = self.pair(batch, progress)
+        v_1, v_2 = self.pair(batch)
         q_M = self.query(v_1)
-        shuffle = torch.randperm(len(v_2), device=v_2.device)  # query and key share no batch statistics
-        k_M = [k_BD[shuffle.argsort()] for k_BD in self.key(v_2[shuffle])]
+        k_M = self.key.shuffled(v_2)
         queue_M = [cast(Queue, queue).keys_KD for queue in self.queues]
         others = zip(q_M, k_M[::-1], queue_M[::-1], strict=True)  # light looks up colour, and colour light
         losses = [info_nce(q_BD, k_BD, queue_KD, c.temperature) for q_BD, k_BD, queue_KD in others]
@@ -113,18 +110,18 @@ class InfoMin(Method):
         information = math.log(c.queue + 1) - loss.detach() / len(losses)
         log = {"mutual_information": information}
         if c.jigsaw:
-            piecemeal_BD = self.piecemeal(batch.views[2], progress)
+            piecemeal_BD = self.piecemeal(batch.views[2])
             jigsaw = info_nce(piecemeal_BD, k_M[0], queue_M[0], c.temperature)
             loss = (1 - c.jigsaw) * loss + c.jigsaw * jigsaw
             log["jigsaw_loss"] = jigsaw.detach()
         return Out(loss, log=log, carry=tuple(k_M), z=q_M[0])
 
-    def pair(self, batch: Batch, progress: float) -> tuple[Tensor, Tensor]:
+    def pair(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """v_1 and v_2, whose shared information is what the paper studies."""
         c, x = self.config, batch.views[0]
         if c.distance is not None:
             side = self.spec.size
-            corners = apart(self.draw(progress, x, 2), round(c.distance * side), x.shape[-1], side)
+            corners = apart(distributed.rand(len(x), 2), round(c.distance * side), x.shape[-1], side)
             v_B2CHW = cut(x, *corners, side)
             return v_B2CHW[:, 0], v_B2CHW[:, 1]
         if c.frequency is not None:
@@ -132,22 +129,15 @@ class InfoMin(Method):
             return low, x - low
         return x, x if c.space else batch.views[1]
 
-    def piecemeal(self, x: Tensor, progress: float) -> Tensor:
+    def piecemeal(self, x: Tensor) -> Tensor:
         """The image from nine patches that were seen one by one, in a drawn order: unit rows ``[B, D]``."""
-        u = self.draw(progress, x, GRID**2, 3)
+        u = distributed.rand(len(x), GRID**2, 3)
         corners = in_cells(u[..., :2], GRID, self.cell, self.patch)
         patches = cut(x, *corners, self.patch).flatten(0, 1)
         if self.seen != self.patch:
             patches = F.interpolate(patches, size=self.seen, mode="bilinear")
         h_BME = self.encoder(patches).unflatten(0, (len(x), GRID**2))
         return F.normalize(self.jigsaw(h_BME, u[..., 2].argsort(1).to(x.device)), dim=1)
-
-    def draw(self, progress: float, x: Tensor, *shape: int) -> Tensor:
-        """Uniform numbers for each of this rank's images: a function of the moment, so that ranks agree on all rows."""
-        rows = len(x) * distributed.world_size()
-        return torch.rand(rows, *shape, generator=generator("infomin", repr(progress)))[
-            distributed.local_rows(rows)
-        ]
 
     def after_step(self, out: Out, progress: float) -> None:
         self.key.follow(self.query, self.config.momentum)

@@ -1,14 +1,13 @@
 """MoCo: look your own key up in a large, consistent dictionary of keys.
 
 Paper    He, Fan, Wu, Xie, Girshick, CVPR 2020 (arXiv:1911.05722). Loss eq. 1, twin eq. 2, order algorithm 1.
-Differs  On one device, batch norm in `splits` slices and a shuffled key batch stand in for shuffling across
-         devices (section 3.3).
+Differs  Batch statistics are those of `splits` slices of the batch, on however many devices; the paper's are those of a
+         device's share, of eight (section 3.3).
 Shapes   B images, C H W pixels, D embedding, K queued keys.
 """
 
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 from torch.nn.functional import normalize
 
@@ -26,7 +25,7 @@ class Config:
     queue: int = 65_536  # K, keys in the dictionary (section 4.1; 4,096 in the authors' CIFAR-10 demo)
     momentum: float = 0.999  # m, share of the old key encoder kept at each step (eq. 2; 0.99 on CIFAR-10)
     temperature: float = 0.07  # divides the cosine (section 3.3; 0.1 on CIFAR-10)
-    splits: int = 8  # slices of the batch with batch statistics of their own, as on so many devices (3.3)
+    splits: int = 8  # slices of the whole batch with batch statistics of their own (3.3: of 8 devices)
 
 
 ANATOMY = Anatomy(
@@ -57,10 +56,7 @@ class MoCo(Method):
     def loss(self, batch: Batch, progress: float) -> Out:
         x_q, x_k = batch.views
         q_BD = normalize(self.query(x_q))
-        shuffle = torch.randperm(
-            len(x_k), device=x_k.device
-        )  # so that query and key share no batch statistics
-        k_BD = normalize(self.key(x_k[shuffle]))[shuffle.argsort()]
+        k_BD = normalize(self.key.shuffled(x_k))  # section 3.3
         loss = info_nce(q_BD, k_BD, self.queue.keys_KD, self.config.temperature)  # eq. 1
         return Out(loss, carry=k_BD, z=q_BD)
 
