@@ -42,14 +42,12 @@ def test_loss_is_the_cross_entropy_of_every_view_and_head() -> None:
     torch.manual_seed(1)
     method.before_epoch(0, features)
     batch = seen(torch.tensor([40, 2, 17, 9]))
-    big, small = (
-        F.normalize(method.projector(method.encoder(torch.cat(views))), dim=1).chunk(2)
-        for views in (batch.views[:2], batch.views[2:])
-    )
+    h = [method.encoder(torch.cat(views)) for views in (batch.views[:2], batch.views[2:])]
+    z_VBD = F.normalize(method.projector(torch.cat(h)), dim=1).chunk(4)
     each = [
         F.cross_entropy(z @ method.prototypes_HKD[h].T / 0.1, method.label_HN[h][batch.index])
         for h in range(3)
-        for z in (*big, *small)
+        for z in z_VBD
     ]
     torch.testing.assert_close(method.loss(batch, 0.5).loss, torch.stack(each).mean())
 

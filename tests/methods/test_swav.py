@@ -37,13 +37,10 @@ def seen(method: SwAV, rows: int = ROWS, seed: int = 0) -> Batch:
 
 
 def outputs(method: SwAV, batch: Batch) -> list[Tensor]:
-    """Scores z . c of every view; views of one size go through together, as the authors' code has it."""
-    found = []
-    for some in (batch.views[:2], batch.views[2:]):
-        if some:
-            z = normalize(method.projector(method.encoder(torch.cat(some))), dim=1)
-            found += (z @ method.prototypes.weight.T).chunk(len(some))
-    return found
+    """Scores z . c of every view; those of one size share the encoder's statistics, all the projector's, as the authors'."""
+    h = [method.encoder(torch.cat(some)) for some in (batch.views[:2], batch.views[2:]) if some]
+    z = normalize(method.projector(torch.cat(h)), dim=1)
+    return list((z @ method.prototypes.weight.T).chunk(len(batch.views)))
 
 
 @pytest.mark.parametrize("local_crops", [0, 3])

@@ -16,7 +16,8 @@ from manyviews.nets.watching import ReadsPatches
 def by_size(net: Callable[[Tensor], Tensor], views: Sequence[Tensor]) -> list[Tensor]:
     """`net` of every view `[B, C, S, S]`, in order: neighbours of one size go through together, in one pass.
 
-    So they share their batch's statistics, as in the authors' code of SwAV and DINO.
+    So they share their batch's statistics, as in the authors' code of SwAV and DINO; there heads come after, and see the
+    features of all sizes at once.
     """
     outs: list[Tensor] = []
     for _, alike in groupby(views, key=lambda view: view.shape[-2:]):

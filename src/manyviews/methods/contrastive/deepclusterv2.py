@@ -3,7 +3,7 @@
 Paper    Caron, Misra, Mairal, Goyal, Bojanowski, Joulin, NeurIPS 2020 (arXiv:2006.09882), the improved
          DeepCluster of its experiments and appendix; loss, memory and k-means as in the authors' code.
 Differs  The first memory is filled from the centre of each image, seen once by encoder and projector, not from two
-         random crops. An empty cluster takes over a part of another one; the authors' code leaves it empty.
+         random crops. An empty cluster takes over a part of another one; the authors' code leaves it empty. LARS as SwAV's.
 Shapes   N images in the data, B in the batch, D embedding, H heads of K prototypes, V views: first two of full size.
 """
 
@@ -109,7 +109,8 @@ class DeepClusterV2(Method):
         return z_ND
 
     def loss(self, batch: Batch, progress: float) -> Out:
-        z_VBD = by_size(lambda x: normalize(precise(self.projector(self.encoder(x))), dim=1), batch.views)
+        h = by_size(self.encoder, batch.views)
+        z_VBD = normalize(precise(self.projector(torch.cat(h))), dim=1).chunk(len(h))
         index_B = batch.index.to(self.label_HN.device)
         losses = []
         for c_KD, label_N in zip(self.prototypes_HKD, self.label_HN, strict=True):

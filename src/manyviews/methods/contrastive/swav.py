@@ -3,7 +3,8 @@
 Paper    Caron, Misra, Mairal, Goyal, Bojanowski, Joulin, NeurIPS 2020 (arXiv:2006.09882). Loss eq. 1 and 2, codes eq. 3
          to 5, multi-crop eq. 6, order of a step as in the pseudo-code of appendix A.
 Differs  Queue and frozen prototypes begin and end at shares of the run, not at epochs and steps; the queue fills from
-         the first step on, so that it is full when it is wanted. SGD or AdamW in place of LARS in the small recipes.
+         the first step on, so that it is full when it is wanted. LARS leaves biases
+         and norms as they are, undecayed and unscaled, and the rate ends at 0, not at 0.0048; small recipes use SGD or AdamW.
 Shapes   B images, D embedding, K prototypes, V views of which the first two are of full size.
 """
 
@@ -81,7 +82,8 @@ class SwAV(Method):
         return Views(t, t, *[replace(t, size=self.local or t.size, crop=c.local_area)] * c.local_crops)
 
     def loss(self, batch: Batch, progress: float) -> Out:
-        z_VBD = by_size(lambda x: normalize(precise(self.projector(self.encoder(x))), dim=1), batch.views)
+        h = by_size(self.encoder, batch.views)
+        z_VBD = normalize(precise(self.projector(torch.cat(h))), dim=1).chunk(len(h))
         score_VBK = [self.scores(z_BD) for z_BD in z_VBD]
         loss = torch.zeros_like(score_VBK[0][0, 0])
         for s in (0, 1):  # codes come from the full-size crops alone (section 3.2)
