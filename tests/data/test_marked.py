@@ -72,6 +72,7 @@ def test_what_is_not_read_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     data = read(marked(from_texts(TEXTS), FOUND, ["colour", "noun"]), "chars", 10)
     assert "1 marks of texts lie beyond the 10 tokens" in capsys.readouterr().err
     assert [mark for _, mark, _ in shown(data, 0)] == [BEYOND, 0, 0, 1, 1, 1, 0, 2, 2, BEYOND]
+    assert shown(data, 1)[0][1] == 2  # [CLS] tells that there is one beyond
 
 
 def test_marks_follow_their_items() -> None:
@@ -113,13 +114,19 @@ def test_files_of_conll_and_squad(tmp_path: Path) -> None:
     assert corpus.marks == [[Mark(0, 0, 4, "B-ORG"), Mark(0, 14, 19, "B-PER")], [Mark(0, 0, 4, "B-PER")]]
     assert corpus.marked == ("B-ORG", "B-PER") and corpus.names[0] == f"{words}:3"
 
-    qas = [{"id": "x", "question": "Who?", "answers": [{"text": "Rolf", "answer_start": 3}]},
+    qas = [{"id": "x", "question": "Who?", "answers": [{"text": "Rolf", "answer_start": 3}, {"text": "It", "answer_start": 0}]},
            {"id": "y", "question": "Why?", "answers": []}]  # fmt: skip
     asked = tmp_path / "asked.json"
     asked.write_text(json.dumps({"data": [{"paragraphs": [{"context": "It Rolf", "qas": qas}]}]}))
     corpus = open_corpus(str(asked))
     assert list(corpus.texts) == [("Who?", "It Rolf"), ("Why?", "It Rolf")]
-    assert corpus.marks == [[Mark(1, 3, 7, ANSWER)], []]
+    assert corpus.marks == [[Mark(1, 3, 7, ANSWER), Mark(1, 0, 2, ANSWER, by=1)], []]
+    senses = read(corpus, "chars", 20, pairs=True).senses
+    assert senses[MARKS].shape[1] == 2 and senses[WORDS].shape[1] == 1
+    assert [(senses[MARKS][0, by, 0] == 1).nonzero().flatten().tolist() for by in (0, 1)] == [
+        [9, 10, 11, 12],
+        [6, 7],
+    ]
     with pytest.raises(ManyviewsError, match="has no split 'test'"):
         open_corpus(str(asked), split="test")
 

@@ -19,7 +19,7 @@ from manyviews.data.world.asked import world_tags
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import evaluate, finetune
 from manyviews.evaluation.finetune import layers
-from manyviews.evaluation.spans import best_span, entities, overlap, where
+from manyviews.evaluation.spans import best_span, entities, judged, overlap, where
 from manyviews.evaluation.tokens import span, tag
 from manyviews.nets.bert import BERT
 from manyviews.nets.reader import LastLayers, Reader
@@ -129,6 +129,31 @@ def test_overlap_is_the_f1_of_the_tokens(ends: tuple[int, int, int, int]) -> Non
 def test_where_an_answer_stands() -> None:
     marks = torch.tensor([[BEYOND, 0, 1, 1, 0], [BEYOND, 0, 0, 0, BEYOND], [BEYOND, 0, 0, 0, 1]])
     assert where(marks).tolist() == [[2, 3], [0, 0], [4, 4]]
+
+
+def test_any_of_several_answers_is_right_and_one_beyond_what_is_read_never() -> None:
+    first, second = [BEYOND, 0, 1, 1, 0], [BEYOND, 0, 0, 0, 1]
+    none, beyond = [BEYOND, 0, 0, 0, 0], [1, 0, 0, 0, 0]
+    marks_BAT = torch.tensor([[first, second], [first, none], [none, none], [beyond, none], [beyond, second]])
+    for said, exact, f1 in (
+        ([2, 3], [1, 1, 0, 0, 0], [1, 1, 0, 0, 0]),
+        ([4, 4], [1, 0, 0, 0, 1], [1, 0, 0, 0, 1]),
+        ([3, 4], [0, 0, 0, 0, 0], [2 / 3, 0.5, 0, 0, 2 / 3]),
+        ([0, 0], [0, 0, 1, 0, 0], [0, 0, 1, 0, 0]),
+    ):
+        found = judged(torch.tensor([said]).expand(5, 2), marks_BAT)
+        assert [one.tolist() for one in found] == [exact, pytest.approx(f1), [0, 0, 1, 0, 0]]
+
+
+def test_answers_that_are_cut_off_still_count_as_answers() -> None:
+    data = questions()
+    told = data.subset((where(data.senses[MARKS][:, 0, 0]) > 0).all(1).nonzero()[:, 0])
+    cut = told.senses[MARKS].clone()
+    cut[:40] = cut[:40].where(cut[:40] == BEYOND, 0)
+    cut[:40, 0, 0, 0] = 1
+    told = replace(told, senses=dict(told.senses) | {MARKS: cut})
+    done = span(reader(len(data.tokeniser or ())), told, data, size=16, epochs=1, lr=1e-4, threshold=1e9)
+    assert done.figures["f1_answered"] > 0  # none goes without, though some answers cannot be seen
 
 
 def test_entities_are_words_of_one_tag_in_a_row() -> None:

@@ -3,7 +3,7 @@
 words.conll   a word a line, its tag in the last column; a blank line ends a sentence (CoNLL 2003)
 asked.json    questions, each with the passage that may hold its answer (SQuAD 1.1 and 2.0)
 
-Shapes   N items, R rows, T tokens.
+Shapes   N items, A people who mark each, R rows, T tokens.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ if TYPE_CHECKING:
     from manyviews.data.corpus import Corpus
     from manyviews.data.images import ImageSet
 
-MARKS, WORDS = "marks", "words"  # what an `ImageSet` of marked texts has as senses, uint8 [N, 1, R, T]
+MARKS, WORDS = "marks", "words"  # what an `ImageSet` of marked texts has as senses, uint8 [N, A or 1, R, T]
 NONE, BEYOND = 0, 255  # the id of a token without a mark, and of what is no token of a text
 ANSWER = "answer"
 SUFFIXES = (".conll", ".json")
 
 
 class Mark(NamedTuple):
-    """Some characters of one of an item's texts, and what they are."""
+    """Some characters of one of an item's texts, and what they are; ``by`` is who says so, where several people do."""
 
     text: int
     start: int
     end: int
     name: str
+    by: int = 0
 
 
 def marked(corpus: Corpus, marks: Sequence[Sequence[Mark]], names: Sequence[str]) -> Corpus:
@@ -56,13 +57,15 @@ def marked(corpus: Corpus, marks: Sequence[Sequence[Mark]], names: Sequence[str]
 
 def with_marks(data: ImageSet, corpus: Corpus) -> ImageSet:
     """The set with what is marked as two senses, in the row of the tokens. ``MARKS`` holds ids: numbers from 1 on of the
-    corpus' names, ``NONE``, or ``BEYOND`` where no mark can be; ``WORDS`` is 1 where a word begins, after white space."""
+    corpus' names, ``NONE``, or ``BEYOND`` where no mark can be. At the first token, which is no word, stands the id of a
+    mark that lies beyond all tokens. ``WORDS`` is 1 where a word begins, after white space."""
     assert corpus.marks is not None and data.pixels is not None and data.tokeniser is not None
     places = [data.tokeniser.places(list(texts)) for texts in zip(*corpus.texts, strict=True)]
     around = torch.tensor([-1 if it is None else it for it in (data.tokeniser.start, data.tokeniser.end)])
     of_text_NT = ((data.pixels[:, 1] > 0) & ~torch.isin(data.pixels[:, 0], around)).numpy()
-    ids = np.full((len(data), 1, *data.pixels.shape[1:]), BEYOND, np.uint8)
-    begins = np.zeros_like(ids)
+    people = 1 + max((mark.by for marks in corpus.marks for mark in marks), default=0)
+    ids = np.full((len(data), people, *data.pixels.shape[1:]), BEYOND, np.uint8)
+    begins = np.zeros_like(ids[:, :1])
     number, lost = {name: i for i, name in enumerate(corpus.marked, 1)}, 0
     asked = {mark.text for marks in corpus.marks for mark in marks}  # questions have no marks, passages have
     for item, texts in enumerate(corpus.texts):
@@ -71,18 +74,20 @@ def with_marks(data: ImageSet, corpus: Corpus) -> ImageSet:
         )  # of one text after another
         for text, (characters, first, end) in enumerate(zip(texts, edges[::2], edges[1::2], strict=False)):
             spots_M2 = np.array(places[text][item][: end - first], np.int64).reshape(-1, 2)
-            id_M = np.full(len(spots_M2), NONE, np.uint8)
+            id_AM = np.full((people, len(spots_M2)), NONE, np.uint8)
             for mark in corpus.marks[item]:
                 if mark.text == text:
                     here_M = (spots_M2[:, 0] < mark.end) & (spots_M2[:, 1] > mark.start)
-                    id_M[here_M], lost = number[mark.name], lost + (not here_M.any())
+                    id_AM[mark.by, here_M] = number[mark.name]
+                    if not here_M.any():
+                        ids[item, mark.by, 0, 0], lost = number[mark.name], lost + 1
             if text in asked or not asked:
-                ids[item, 0, 0, first:end] = id_M
+                ids[item, :, 0, first:end] = id_AM
                 begins[item, 0, 0, first:end] = [_begins(characters, *spot) for spot in spots_M2]
     if lost:
         print(
             f"manyviews: {lost:,} marks of {corpus.name} lie beyond the {data.pixels.shape[-1]} tokens that are read, and "
-            "count as if they were not there: say a larger --size when pretraining.",
+            "are not found: say a larger --size when pretraining.",
             file=sys.stderr,
         )
     senses = {MARKS: torch.from_numpy(ids), WORDS: torch.from_numpy(begins)}
@@ -148,7 +153,7 @@ def _asked(path: str, text: str) -> Corpus:
                 for question in passage["qas"]:
                     names.append(str(question["id"]))
                     texts.append((question["question"], passage["context"]))
-                    marks.append([_answer(first) for first in question["answers"][:1]])
+                    marks.append([_answer(said, by) for by, said in enumerate(question["answers"])])
     except (ValueError, KeyError, TypeError) as error:
         raise ManyviewsError(
             f"{path} is no whole file of questions as SQuAD has them ({type(error).__name__}: {error}): give "
@@ -157,9 +162,9 @@ def _asked(path: str, text: str) -> Corpus:
     return _corpus(path, names, texts, marks, [ANSWER])
 
 
-def _answer(answer: dict[str, Any]) -> Mark:
+def _answer(answer: dict[str, Any], by: int) -> Mark:
     start = int(answer["answer_start"])
-    return Mark(1, start, start + len(answer["text"]), ANSWER)
+    return Mark(1, start, start + len(answer["text"]), ANSWER, by)
 
 
 def _corpus(

@@ -3,9 +3,9 @@
 Paper    Devlin et al. 2019 (arXiv:1810.04805): tags section 5.3, a word's first piece tells; spans section 4.2, the best
          one from i to j >= i by S T_i + E T_j; no answer section 4.3, S C + E C against it.
 Differs  Tags of frozen features are read by a linear layer, where the paper has a two-layer BiLSTM. Answers are judged by
-         their tokens, not by words without articles and signs; one that lies beyond the tokens that are read counts as
-         none, where the authors slide a window along the passage.
-Shapes   B texts, T tokens, D features of one, K outputs for each.
+         their tokens, not by words without articles and signs; one that lies beyond the tokens that are read is learned as
+         none and never found, where the authors slide a window along the passage.
+Shapes   B texts, T tokens, D features of one, K outputs for each, A people who mark a text; the first one's are learned.
 """
 
 import copy
@@ -27,7 +27,7 @@ from manyviews.evaluation.finetune import parameter_groups
 from manyviews.evaluation.frozen import frozen as unchanged
 from manyviews.evaluation.linear import linear_head
 from manyviews.evaluation.schedules import Schedule, share_of_peak
-from manyviews.evaluation.spans import Entity, best_span, entities, overlap, where
+from manyviews.evaluation.spans import Entity, best_span, entities, judged, marked, where
 from manyviews.nets.encoder import judging
 from manyviews.nets.reader import LastLayers, Reader
 
@@ -127,8 +127,8 @@ def tag(
     right = words = 0
     found: list[set[Entity]] = []
     there: list[set[Entity]] = []
-    for logits_BTK, _, marks_BT, words_BT in _asked(teller, test, how):
-        for said_T, is_T, word_T in zip(logits_BTK.argmax(-1), marks_BT, words_BT, strict=True):
+    for logits_BTK, _, marks_BAT, words_BT in _asked(teller, test, how):
+        for said_T, is_T, word_T in zip(logits_BTK.argmax(-1), marks_BAT[:, 0], words_BT, strict=True):
             said, known = (ids[word_T].tolist() for ids in (said_T, is_T))
             right += sum(a == b for a, b in zip(said, known, strict=True))
             words += len(known)
@@ -187,16 +187,14 @@ def span(
         at_B2 = where(marks_BT)
         return sum(F.cross_entropy(logits_BT2[..., k], at_B2[:, k]) for k in (0, 1)) / 2  # pyright: ignore[reportReturnType]
 
-    all_answered = bool((where(train.senses[MARKS][:, 0, 0, :size]) > 0).all())
+    all_answered = bool(marked(train.senses[MARKS][:, 0, 0]).any(1).all())
     teller, last = _learned(encoder, train, 2, how, loss)
     exact, f1, none = [], [], []
-    for logits_BT2, _, marks_BT, _ in _asked(teller, test, how):
+    for logits_BT2, _, marks_BAT, _ in _asked(teller, test, how):
         least = -torch.inf if all_answered else threshold
-        said_B2 = best_span(logits_BT2, marks_BT != BEYOND, longest, least)
-        known_B2 = where(marks_BT)
-        exact.append((said_B2 == known_B2).all(1).double())
-        f1.append(overlap(said_B2, known_B2))
-        none.append((known_B2 == 0).all(1).double())
+        said_B2 = best_span(logits_BT2, marks_BAT[:, 0] != BEYOND, longest, least)
+        for rows, found_B in zip((exact, f1, none), judged(said_B2, marks_BAT), strict=True):
+            rows.append(found_B)
     exact_N, f1_N, none_N = map(torch.cat, (exact, f1, none))
     some_N = 1 - none_N
     figures = {
@@ -236,9 +234,9 @@ def _learned(
                 group["lr"] = group["peak"] * share_of_peak(
                     (step + 1) / (total + 1), how.schedule, how.warmup
                 )
-            x_BRT, *known = _rows(train, plan.rows(len(train), step), how.size, device)
+            x_BRT, marks_BAT, words_BT = _rows(train, plan.rows(len(train), step), how.size, device)
             torch.manual_seed(rng.seed_of(how.seed, "tokens", "dropout", step))
-            last = loss_of(teller(x_BRT), x_BRT, *known)
+            last = loss_of(teller(x_BRT), x_BRT, marks_BAT[:, 0], words_BT)
             if not torch.isfinite(last):
                 raise ManyviewsError(
                     f"Learning what tokens are diverged at step {step}: its loss is {last.item()}; lower the learning rate."
@@ -250,11 +248,11 @@ def _learned(
 
 
 def _rows(data: ImageSet, rows_B: Tensor, size: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Texts `[B, R, T]`, what is marked in them, and where words begin, `[B, T]`."""
+    """Texts `[B, R, T]`, what is marked in them `[B, A, T]`, and where words begin `[B, T]`."""
     assert data.pixels is not None
     x_BRT = data.pixels[rows_B, :, :size].to(device).long()
-    marks_BT, words_BT = (data.senses[name][rows_B, 0, 0, :size].to(device) for name in (MARKS, WORDS))
-    return x_BRT, marks_BT.long(), words_BT == 1
+    marks_BAT, words_B1T = (data.senses[name][rows_B, :, 0, :size].to(device) for name in (MARKS, WORDS))
+    return x_BRT, marks_BAT.long(), words_B1T[:, 0] == 1
 
 
 def _asked(teller: Teller, data: ImageSet, how: How) -> Iterator[tuple[Tensor, ...]]:
