@@ -1,5 +1,7 @@
 """How supervised nets are shown their images: scale jitter, padded crops and AlexNet's colours, against plain formulas."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from manyviews.data.loader import enough
 from manyviews.views import MEAN, STD, View, Views
 from manyviews.views.colour import axes, pca_shifts
 from manyviews.views.geometry import crop_boxes
-from manyviews.views.view import ALPHAS, FLIP
+from manyviews.views.view import ALPHAS, FLIP, Draws
 
 VGG = View(size=224, crop=None, scale=(256 / 224, 512 / 224))
 CIFAR = View(size=32, crop=None, scale=(1, 1), pad=4)
@@ -90,6 +92,21 @@ def test_padded_crops_are_those_of_the_normalised_image_in_a_frame_of_zeros() ->
     many = crop_boxes(CIFAR, views.draw(5000, "places").uniforms[0], 32, 32)
     for corner in (many[:, 0], many[:, 1]):
         assert torch.equal(corner.unique(), torch.arange(9))  # 40 - 32 + 1 places, all of them
+
+
+def test_padding_can_be_a_mirror() -> None:
+    mirrored = dataclasses.replace(CIFAR, mirror=True)
+    views, image = Views(mirrored, CIFAR), pixels(64, 3, 32, 32)
+    draws = views.draw(64, "mirror")
+    framed = torch.nn.functional.pad(normalised(image), (4, 4, 4, 4), mode="reflect")
+    places = crop_boxes(mirrored, draws.uniforms[0], 32, 32)
+    for row, ours in enumerate(views(image, draws)[0]):
+        top, left, *_ = places[row].tolist()
+        crop = framed[row, :, top : top + 32, left : left + 32]
+        crop = crop.flip(-1) if draws.uniforms[0][row, FLIP] < 0.5 else crop
+        torch.testing.assert_close(ours, crop, atol=0.5 / 255 / min(STD) + 1e-4, rtol=0)
+    alone = Views(CIFAR)(image, Draws(draws.uniforms[1:], None))[0]
+    assert torch.equal(views(image, draws)[1], alone)  # beside it, a frame stays a frame
 
 
 def test_padding_is_in_pixels_of_the_view() -> None:

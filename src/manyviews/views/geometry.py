@@ -5,6 +5,7 @@ Shapes: B samples, H W pixels of the image, S side of the view.
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -64,15 +65,23 @@ def border_of(view: View, height: int, width: int) -> int:
 
 
 def bordered(view: View, image: Tensor, colour: tuple[float, ...]) -> Tensor:
-    """uint8 ``[..., C, H, W]`` with the view's padding around it, of ``colour`` in [0, 1]."""
+    """uint8 ``[..., C, H, W]`` with the view's padding around it, of ``colour`` in [0, 1] or mirrored."""
     border = border_of(view, *image.shape[-2:])
     if border == 0:
         return image
+    if view.mirror:
+        rows, columns = (_mirrored(side, border).to(image.device) for side in image.shape[-2:])
+        return image.index_select(-2, rows).index_select(-1, columns)
     height, width = (side + 2 * border for side in image.shape[-2:])
     fill = (torch.tensor(colour) * 255).round().to(torch.uint8).to(image.device)
     framed = fill[:, None, None].expand(*image.shape[:-2], height, width).clone()
     framed[..., border:-border, border:-border] = image
     return framed
+
+
+def _mirrored(side: int, border: int) -> Tensor:
+    """Places ``[border + side + border]`` of a row of pixels and of its mirror images, which do not repeat the edge."""
+    return torch.from_numpy(np.pad(np.arange(side), border, mode="reflect"))
 
 
 def crop_by_matrices(image: Tensor, boxes: Tensor, flip: Tensor, size: int) -> Tensor:

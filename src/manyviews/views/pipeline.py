@@ -35,9 +35,9 @@ class Views:
             raise ValueError("Views needs at least one View.")
         _keep_freed_memory()
         self.views = views
-        self._groups: dict[tuple[int, int, int, int], list[int]] = {}
+        self._groups: dict[tuple[int, ...], list[int]] = {}
         for number, view in enumerate(views):
-            alike = (view.size, view.blur_kernel, view.pad, view.randaugment[0])
+            alike = (view.size, view.blur_kernel, view.pad, view.mirror, view.randaugment[0])
             self._groups.setdefault(alike, []).append(number)
 
     def __len__(self) -> int:

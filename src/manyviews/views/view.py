@@ -74,6 +74,7 @@ class View:
     pad: int = (
         0  # pixels of the view that are put around the image before, in the mean colour (ResNet, section 4.2)
     )
+    mirror: bool = False  # of what a mirror at the edge would show instead (iGPT, section 3.1)
     flip: float = 0.5
     jitter: tuple[float, float, float, float] | None = (
         None  # strengths: brightness, contrast, saturation, hue
@@ -151,7 +152,7 @@ class View:
         if self.scale is not None:
             low, high = (f"{self.size * s:.4g}" for s in self.scale)
             sides = low if low == high else f"{low} to {high}"
-            padded = f", padded by {self.pad} of them" if self.pad else ""
+            padded = f", padded by {self.pad} of them{' in a mirror' * self.mirror}" if self.pad else ""
             steps = [f"the short side scaled to {sides} pixels{padded}, then a random square of {side}"]
         if self.flip:
             steps.append(f"flipped left to right ({_percent(self.flip)})")

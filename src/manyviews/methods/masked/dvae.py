@@ -3,7 +3,7 @@
 Paper    Ramesh, Pavlov, Goh, Gray, Voss, Radford, Chen, Sutskever, ICML 2021 (arXiv:2102.12092). Lower bound eq. 1,
          Gumbel-softmax section 2.1, logit-Laplace eq. 2 and appendix A.3, schedules appendix A.2.
 Differs  The encoder sees standardised images, not phi(x). Schedules last for shares of the run, and the learning rate falls
-         to 0 by its end. "squared" is a Gaussian of deviation 1 on standardised images, which the paper does not have.
+         to 0 by its end. Small images, which the paper would not enlarge, are seen whole. "squared" is a Gaussian of deviation 1 on standardised images, which the paper does not have.
 Shapes   B images, C H W pixels, V codes, h w positions.
 """
 
@@ -43,6 +43,7 @@ class Config:
     init: int = 128  # numbers that the decoder turns a code into (authors' code)
     blocks: int = 2  # residual blocks in a group of the decoder (authors' code)
     average: float = 0.999  # share of the old weights in those that are kept, at each step (A.2); 0: the last
+    scale: tuple[float, float] = (9 / 8, 12 / 8)  # short side, in sides of the crop (listing 1); 1, 1: all
 
 
 ANATOMY = Anatomy(
@@ -71,7 +72,7 @@ class DVAE(Method):
         self.encoder, self.decoder = kept.encoder, kept.decoder
 
     def views(self) -> Views:
-        return Views(View(size=self.spec.size, crop=None, scale=(1.0, 9 / 8)))  # the paper's listing 1
+        return Views(View(size=self.spec.size, crop=None, scale=self.config.scale))  # listing 1
 
     def loss(self, batch: Batch, progress: float) -> Out:
         (x,) = batch.views
@@ -198,6 +199,8 @@ def check(config: Config) -> None:
             f"--annealing is {config.annealing}, --beta-warmup {config.beta_warmup} and --average {config.average}; "
             "they are shares, from 0 to 1 (the last below 1)."
         )
+    if not 1 <= config.scale[0] <= config.scale[1]:
+        raise ManyviewsError(f"--scale is {config.scale[0]} {config.scale[1]}; it rises from 1 or more.")
     if min(config.width // 4, config.init, config.blocks) < 1:
         raise ManyviewsError(
             f"A decoder of width {config.width}, {config.init} numbers a code and {config.blocks} blocks cannot be; "
@@ -214,14 +217,16 @@ RECIPES = {
         ),
     ),
     "cifar10": (
-        Config(codes=512, width=32, beta=1.65, annealing=0.5, beta_warmup=0.05),
+        Config(codes=512, width=32, beta=1.65, annealing=0.5, beta_warmup=0.05, scale=(1.0, 1.0)),
         Recipe(
             data="cifar10", net="small_dvae", batch=128, budget="50ep", optimiser="adamw", lr=2e-3, weight_decay=1e-4,
             warmup=0.05,
         ),
     ),
     "world": (
-        Config(codes=128, width=16, blocks=1, beta=1.65, annealing=0.7, beta_warmup=0.3, average=0.98),
+        Config(
+            codes=128, width=16, blocks=1, beta=1.65, annealing=0.7, beta_warmup=0.3, average=0.98, scale=(1.0, 1.0),
+        ),
         Recipe(
             data="world", net="small_dvae", batch=64, budget="4ep", optimiser="adamw", lr=2e-3, weight_decay=1e-4,
             warmup=0.05,

@@ -37,7 +37,7 @@ class Config:
     ratio: float = HIDDEN  # probability with which "masked" hides a pixel (section 2.1)
     layer: int | None = None  # l of the features f^l that are kept (section 2.4); None: the middle
     scale: tuple[float, float] = (8 / 7, 12 / 7)  # short side, in sides of the crop (3.1: 256 to 384 of 224)
-    pad: int = 0  # pixels around the image before it is cropped (section 3.1: 4 on CIFAR)
+    pad: int = 0  # pixels in a mirror around the image before it is cropped (section 3.1: 4 on CIFAR)
     flip: float = 0.0  # probability of a mirror image (section 3.1: 0.5 on CIFAR)
 
 
@@ -66,7 +66,7 @@ class IGPT(Method):
 
     def views(self) -> Views:
         c = self.config
-        return Views(View(size=self.spec.size, crop=None, scale=c.scale, pad=c.pad, flip=c.flip))
+        return Views(View(size=self.spec.size, crop=None, scale=c.scale, pad=c.pad, mirror=True, flip=c.flip))
 
     def loss(self, batch: Batch, progress: float) -> Out:
         (image,) = batch.views
