@@ -17,7 +17,7 @@ SHARES = (
     "verdict",
     "layers",
 )
-SHARE_WORDS = ("accuracy", "error", "probe", "share", "top-1")
+SHARE_WORDS = ("accuracy", "error", "probe", "share", "top-1", "miou")
 
 
 def values(result: Mapping[str, Any]) -> dict[str, list[float]]:

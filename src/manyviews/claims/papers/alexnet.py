@@ -3,7 +3,7 @@
 from manyviews.claims import Arm, Claim, Order, Scale
 
 LAPTOP = Scale(data="world", size=16, batch=128, budget="1ep")
-GPU = Scale(data="cifar10", size=32, batch=128, budget="30ep")
+GPU = Scale(data="cifar10", size=32, batch=128, budget="30ep", optimiser="adamw")
 
 
 def _arm(net: str, lr: float = 1e-3) -> Arm:

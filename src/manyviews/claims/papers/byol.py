@@ -17,7 +17,7 @@ CLAIMS = {
     ),
     "byol-negatives": Claim(
         sentence="An encoder is learnt without negatives, and does not collapse.",
-        source="section 3.1",
+        source="section 3.1; section 4.1, table 1",
         arms={"BYOL": Arm("byol"), "untrained": Arm("byol", budget="1step", lr=1e-9)},
         laptop=LAPTOP,
         gpu=GPU,

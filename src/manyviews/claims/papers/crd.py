@@ -3,8 +3,8 @@
 from manyviews.claims import Arm, Claim, Order, Scale
 
 LAPTOP = Scale(data="world", net="cifar_resnet8", size=16, batch=128, budget="3ep")
-GPU = Scale(data="cifar10", net="cifar_resnet20", size=32, batch=64, budget="50ep")
-TEACHER = Arm("supervised", net="cifar_resnet14", lr=3e-3)
+GPU = Scale(data="cifar10", net="cifar_resnet8", size=32, batch=64, budget="50ep")
+TEACHER = Arm("supervised", net="cifar_resnet14")
 
 CLAIMS = {
     "crd-contrast": Claim(
@@ -12,7 +12,7 @@ CLAIMS = {
         source="section 4.1, table 1",
         arms={
             "contrast": Arm("crd", teacher=TEACHER),
-            "softened classes": Arm("crd", teacher=TEACHER, beta=0.0, alpha=1.0),
+            "softened classes": Arm("crd", teacher=TEACHER, beta=0.0, gamma=0.1, alpha=0.9),
         },
         laptop=LAPTOP,
         gpu=GPU,

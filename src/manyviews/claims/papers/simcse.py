@@ -8,16 +8,16 @@ START = Arm("bert", net="small_bert", data="world-riddles")
 
 CLAIMS = {
     "simcse-dropout": Claim(
-        sentence="Without dropout between the two readings of a sentence, nothing is learned.",
+        sentence="With hardly any dropout between the two readings of a sentence, much less is learned.",
         source="section 3, table 3",
         arms={
-            "dropout": Arm("simcse", start=START, positive="dropout", dropout=0.1),
-            "none": Arm("simcse", start=START, positive="dropout", dropout=0.0),
+            "0.1": Arm("simcse", start=START, positive="dropout", dropout=0.1),
+            "0.01": Arm("simcse", start=START, positive="dropout", dropout=0.01),
         },
         laptop=LAPTOP,
         gpu=GPU,
         measure="knn",
-        predicts=Order("dropout", "none"),
-        paper="STS-B, BERT-base: 82.5 with dropout of 0.1, 71.1 with none.",
+        predicts=Order("0.1", "0.01"),
+        paper="STS-B (development), BERT-base: 82.5 with a dropout of 0.1, 72.6 with 0.01, 71.1 without.",
     ),
 }

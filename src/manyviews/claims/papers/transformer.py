@@ -93,7 +93,7 @@ CLAIMS = {
         measure="loss",
         best="low",
         predicts=Equal("sinusoidal", "learned", within=0.1),
-        unit="loss, nats a token",
+        unit="training loss, labels smoothed, nats a token",
         paper="newstest2013: perplexity 4.92 and 25.8 BLEU with sinusoids, 4.92 and 25.7 with learned positions.",
     ),
     "transformer-scale": Claim(

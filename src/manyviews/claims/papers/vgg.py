@@ -53,7 +53,7 @@ GPU = Scale(
 CLAIMS = {
     "vgg-size": Claim(
         sentence="Eight more layers cost hardly any weights, for most lie in the first fully connected one.",
-        source="section 2.3, table 2",
+        source="section 2.2, table 2",
         exact=size,
         predicts=Equal("E, 19 layers", "A, 11 layers", within=0.1),
         unit="weights, relative",

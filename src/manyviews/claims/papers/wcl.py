@@ -8,7 +8,7 @@ GPU = Scale(data="cifar10", net="resnet18", size=32, batch=512, budget="50ep")
 CLAIMS = {
     "wcl-weak": Claim(
         sentence="Weak labels from nearest neighbours, on a head of their own, improve SimCLR.",
-        source="section 3, linear evaluation on ImageNet",
+        source="section 4, linear evaluation on ImageNet",
         arms={"WCL": Arm("wcl"), "SimCLR's loss alone": Arm("wcl", weak=0.0)},
         laptop=LAPTOP,
         gpu=GPU,
