@@ -33,7 +33,7 @@ learn: .venv/.test  ## that every method learns, those included that start slowl
 check: .venv/.test  ## format, lint and types only
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
-	@$(BIN)/basedpyright
+	@$(BIN)/basedpyright --threads 2
 
 format: .venv/.test  ## write code the way `make check` wants it
 	@$(BIN)/ruff format .

@@ -39,7 +39,7 @@ MAY_USE = {
     "writing": f"{LEAVES} nets data evaluation runs",
     "prompting": f"{LEAVES} nets data evaluation runs writing",
     "comparing": f"{LEAVES} data nets method evaluation plan runs report learn side",
-    "claims": f"{LEAVES} machine objectives nets views data method evaluation training plan runs report learn use side",
+    "claims": f"{LEAVES} machine objectives nets views data method evaluation training plan runs report learn use prompting side",
     "tuning": f"{LEAVES} data evaluation training report",
     "api": "method nets tuning learn use writing prompting comparing claims",
     "cli": f"{LEAVES} nets method plan learn use writing prompting comparing claims tuning api",

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from manyviews import plan
+from manyviews import nets, plan
 from manyviews.cli.learning import Run as RunFlags
 from manyviews.data import ImageSet
 from manyviews.errors import ManyviewsError
@@ -56,6 +56,16 @@ def build(name: str, **changes: object) -> tuple[Method, Recipe]:
     return find(name).method(config, net_factory(small_net(name), recipe.size), spec), recipe
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "says"),
+    [("simclr", {"optimiser": "adma"}, "--optimiser is 'adma'; it is one of gd, sgd"),
+     ("beit", {"masking": "rnadom"}, "--masking is 'rnadom'; it is one of block, random")],
+)  # fmt: skip
+def test_a_word_that_no_setting_has_is_refused_in_python_too(name: str, change: dict, says: str) -> None:
+    with pytest.raises(ManyviewsError, match=says):
+        plan.changed(find(name), *plan.base(find(name), "world"), change)
+
+
 @EVERY
 def test_config_survives_json_and_refuses_what_it_does_not_know(name: str) -> None:
     for config, recipe in find(name).recipes.values():
@@ -70,6 +80,7 @@ def test_recipes_can_be_asked_for(name: str) -> None:
     assert {"paper", plan.USUAL[sees(name)], "world"} <= set(find(name).recipes)
     for _, recipe in find(name).recipes.values():
         plan.check(recipe)
+        assert nets.sees(recipe.net) == sees(name), recipe.net
         assert Budget.parse(recipe.budget).amount > 0
 
 

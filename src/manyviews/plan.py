@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from manyviews.errors import ManyviewsError
 from manyviews.method import Paper
@@ -83,12 +83,23 @@ def changed(paper: Paper, config: Any, recipe: Recipe, changes: dict[str, Any]) 
             raise ManyviewsError(f"{paper.name} knows no setting '{name}'; {hint}")
     config = dataclasses.replace(config, **{k: v for k, v in changes.items() if k in for_config})
     recipe = dataclasses.replace(recipe, **{k: v for k, v in changes.items() if k in for_recipe})
+    check_words(config)
+    check_words(recipe)
     check(recipe)
     if recipe.labels < 1 and not paper.method.supervised:
         raise ManyviewsError(
             f"{paper.name} learns without labels, so --labels says nothing to it; leave it out"
         )
     return config, recipe
+
+
+def check_words(settings: Any) -> None:
+    """Refuse a word that is none of those which a setting can be; the command line does so by itself."""
+    for name, hint in get_type_hints(type(settings)).items():
+        value = getattr(settings, name)
+        if get_origin(hint) is Literal and value not in get_args(hint):
+            allowed = ", ".join(map(str, get_args(hint)))
+            raise ManyviewsError(f"--{name.replace('_', '-')} is {value!r}; it is one of {allowed}")
 
 
 def check(recipe: Recipe) -> None:

@@ -37,6 +37,7 @@ class Recipe:
     lr: float = 0.06  # learning rate at its peak, for this batch
     inertia: float = 0.9  # momentum of sgd, nesterov, lars; rho of rmsprop; first beta of adam, adamw, lamb
     beta2: float = 0.999  # second beta of adam, adamw, lamb: share of the past in the mean of squares
+    eps: float = 1e-8  # of adam and adamw: what the root of that mean is kept from 0 by
     weight_decay: float = 5e-4
     weight_decay_end: float | None = None  # what the weight decay becomes by the end, along a cosine (DINO)
     decay_all: bool = False  # also decay biases and norms (MoCo's and SimSiam's code do)
@@ -46,7 +47,9 @@ class Recipe:
     )
     milestones: tuple[float, ...] = (0.6, 0.8)  # step schedule: shares of the run at which lr falls tenfold
     warmup: float = 0.0  # share of the run over which lr rises linearly from 0
-    accumulate: int = 1  # pieces a batch is split into, to save memory (negatives stay within a piece)
+    accumulate: int = (
+        1  # pieces a batch is split into, to save memory (negatives, and means over tokens, are a piece's)
+    )
     clip: float | None = None  # largest allowed norm of the gradient
     crops: Literal["random", "contrastive"] = "random"  # contrastive: in a box around what the net looks at
     crop_alpha: float = 0.6  # of Beta(alpha, alpha), by which the centre lies in the box (0.1 for small sets)

@@ -111,7 +111,7 @@ def test_the_answer_is_the_likeliest_completion(scoring: Any):
         text = prompt(demonstrations(TRAIN, item, 2, 5, number), item)
         values = []
         for completion in item.completions:
-            whole, alone = tokenised(words, text, [completion]), tokenised(words, "Answer: ", [completion])
+            whole, alone = tokenised(words, text, [completion]), tokenised(words, "Answer:", [completion])
             log_p = by_hand(made, whole.texts[0], whole.first)
             anyway = sum(by_hand(made, alone.texts[0], alone.first))
             values.append(

@@ -26,7 +26,7 @@ def batch() -> Batch:
 
 def built(name: str = "char_lstm", **settings: int) -> Method:
     def small(*, in_channels: int) -> Reader:
-        net = make(f"{name}/nodrop", vocabulary=in_channels, width=H)
+        net = make(name, vocabulary=in_channels, width=H)
         for p in net.parameters():
             nn.init.normal_(p, std=0.4)
         return Reader(net, in_channels)

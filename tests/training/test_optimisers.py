@@ -496,3 +496,11 @@ def test_the_second_beta_is_the_recipes(name: str) -> None:
     for beta2 in (-0.1, 1.0):
         with pytest.raises(ManyviewsError, match=f"A beta2 of {beta2} is not in"):
             over([nn.Parameter(torch.ones(1))], recipe(name, beta2=beta2))
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_eps_is_that_of_the_recipe(name: str):
+    (group,) = over([nn.Parameter(torch.ones(1))], recipe(name, eps=1e-9)).param_groups
+    assert group["eps"] == 1e-9
+    with pytest.raises(ManyviewsError, match=r"An eps of 0\.0 keeps no root from 0"):
+        over([nn.Parameter(torch.ones(1))], recipe(name, eps=0.0))

@@ -72,9 +72,8 @@ def spans(documents: Sequence[Sequence[Ids]], room: int) -> Iterator[tuple[Ids, 
     """A, the B that follows it, and a B of another document, each of whole sentences."""
     draw = random.Random(seed_of("pairs"))
     for number, sentences in enumerate(documents):
-        first = 0
+        first, wanted = 0, draw.randint(2, room) if draw.random() < SHORT else room
         while first < len(sentences) > 1:
-            wanted = draw.randint(2, room) if draw.random() < SHORT else room
             first = min(first, len(sentences) - 2)
             last = _filled(sentences, first, wanted, least=2)
             cut = draw.randint(first + 1, last - 1)

@@ -89,7 +89,7 @@ def in_context(
         asked.append(one)
     found = likelihoods(logits, asked, words.padding, batch=batch, device=device)
     if scoring == "unconditional":
-        alone = [tokenised(words, unconditional, item.completions) for item in test]
+        alone = [tokenised(words, before(unconditional, item), item.completions) for item in test]
         anyway = likelihoods(logits, alone, words.padding, batch=batch, device=device)
         found = [[a - b for a, b in zip(*rows, strict=True)] for rows in zip(found, anyway, strict=True)]
     elif scoring == "token":
@@ -102,6 +102,11 @@ def in_context(
         demonstrations=used / len(test),
         answers=answers,
     )
+
+
+def before(context: str, item: Item) -> str:
+    """The context as completions follow it, which may bring the blank between the two along."""
+    return context.rstrip(" ") if all(words.startswith(" ") for words in item.completions) else context
 
 
 def demonstrations(train: Sequence[Item], item: Item, shots: int, seed: int, number: int) -> list[Item]:

@@ -105,7 +105,7 @@ class CharModel(nn.Module):
         return torch.cat(drawn, dim=1) if drawn else prompt_BT[:, :0]
 
 
-_LARGE = {"3x512": {"width": 512, "depth": 3}, "nodrop": {"dropout": 0.0}}
+_LARGE = {"3x512": {"width": 512, "depth": 3}}
 _PAPER = "Karpathy 2015, char-rnn"
 NETS = {
     "char_rnn": Net(

@@ -234,7 +234,7 @@ def _any_size(make: Callable[..., ResNet], *, size: int, **options: Any) -> ResN
     return make(**options)
 
 
-_ANY = {"group": {"norm": "group"}, "plain": {"shortcut": "none"}}
+_ANY = {"group": {"norm": "group"}, "plain": {"shortcut": "none"}, "zero_init": {"zero_init": True}}
 _SHORTCUTS = {option: {"shortcut": option} for option in ("A", "B", "C")}
 _STEMS = {"cifar": {"stem": "cifar"}, "imagenet": {"stem": "imagenet"}}
 _V1 = {"v1": {"v1": True}}

@@ -145,6 +145,12 @@ def stochastic_depth(net: nn.Module, rate: float) -> None:
         block.drop_path = rate * layer / max(1, len(blocks) - 1)
 
 
+def glorot(name: str, dense: nn.Linear) -> None:
+    """Weights by Glorot & Bengio 2010, of each projection by itself where a layer makes several."""
+    for part_ND in dense.weight.data.chunk({"qkv": 3, "kv": 2}.get(name.rpartition(".")[2], 1)):
+        nn.init.xavier_uniform_(part_ND)
+
+
 class Blocks(nn.ModuleList):
     """A stack of `depth` blocks, all alike and all given the same masks."""
 
@@ -189,9 +195,9 @@ class Transformer(nn.Module):
         self.decoder = Blocks(depth, width, heads, hidden, cross=True, **plan)
         last = nn.LayerNorm if norm == "pre" else nn.Identity
         self.encoder_norm, self.decoder_norm = last(width), last(width)
-        for module in self.modules():
+        for name, module in self.named_modules():
             if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
+                glorot(name, module)
                 nn.init.zeros_(module.bias)
         nn.init.normal_(self.tokens.weight, std=width**-0.5)
 

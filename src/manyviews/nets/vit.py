@@ -28,7 +28,7 @@ from manyviews.nets.net import Net
 from manyviews.nets.norms import standardise
 from manyviews.nets.positions import OnGrid, Relative
 from manyviews.nets.resnet import Bottleneck, ResNet, small_resnet
-from manyviews.nets.transformer import Blocks
+from manyviews.nets.transformer import Blocks, glorot
 from manyviews.nets.vit_names import NAMES as NAMES
 
 Pool = Literal["class", "average"]
@@ -192,8 +192,7 @@ def initialise(net: ViT) -> None:
     nn.init.zeros_(net.patch.bias)  # pyright: ignore[reportArgumentType]
     for name, module in net.blocks.named_modules():
         if isinstance(module, nn.Linear):
-            for part in module.weight.data.chunk(3 if name.endswith("qkv") else 1):
-                nn.init.xavier_uniform_(part)
+            glorot(name, module)
             nn.init.normal_(module.bias, std=1e-6) if "mlp" in name else nn.init.zeros_(module.bias)
 
 

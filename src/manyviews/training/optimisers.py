@@ -85,7 +85,8 @@ def over(parts: Iterable[Any], recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimiser over tensors or groups of them; what a group does not say, the recipe does.
 
     Raises:
-        ManyviewsError: an inertia or beta2 outside [0, 1), or an inertia that the optimiser cannot have.
+        ManyviewsError: an inertia or beta2 outside [0, 1), an eps that is not above 0, or an inertia that the optimiser
+            cannot have.
     """
     name, inertia = recipe.optimiser, recipe.inertia
     common: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
@@ -96,6 +97,10 @@ def over(parts: Iterable[Any], recipe: Recipe) -> torch.optim.Optimizer:
     if not 0 <= recipe.beta2 < 1:
         raise ManyviewsError(
             f"A beta2 of {recipe.beta2} is not in [0, 1): say how much of the past stays, as 0.999"
+        )
+    if not recipe.eps > 0:
+        raise ManyviewsError(
+            f"An eps of {recipe.eps} keeps no root from 0: say a small number above it, as 1e-8"
         )
     if name in ("gd", "adagrad") and inertia not in (0.0, Recipe.inertia):
         raise ManyviewsError(f"The optimiser {name} has no inertia: leave out --inertia {inertia}")
@@ -115,9 +120,13 @@ def over(parts: Iterable[Any], recipe: Recipe) -> torch.optim.Optimizer:
         case "rmsprop":
             return torch.optim.RMSprop(parts, **common, alpha=inertia)
         case "adam":
-            return torch.optim.Adam(parts, **common, betas=(inertia, recipe.beta2), fused=True)
+            return torch.optim.Adam(
+                parts, **common, betas=(inertia, recipe.beta2), eps=recipe.eps, fused=True
+            )
         case "adamw":
-            return torch.optim.AdamW(parts, **common, betas=(inertia, recipe.beta2), fused=True)
+            return torch.optim.AdamW(
+                parts, **common, betas=(inertia, recipe.beta2), eps=recipe.eps, fused=True
+            )
         case "lars":
             return LARS(parts, **common, momentum=inertia, trust=recipe.trust)
         case "lamb":

@@ -78,7 +78,7 @@ RECIPES = {
     "paper": (
         Config(),
         Recipe(
-            data="imagenet", net="resnet50", size=224, batch=4096, budget="1000ep",
+            data="imagenet", net="resnet50/zero_init", size=224, batch=4096, budget="1000ep",
             optimiser="lars", lr=3.2, weight_decay=1.5e-6, warmup=0.01,
         ),
     ),

@@ -33,8 +33,8 @@ class Config:
     modalities: tuple[str, ...] = ("lab",)  # image, or lab, ydbdr, ycbcr (two views); then senses: depth
     graph: Literal["core", "full"] = "full"  # the first view with each other one, or all pairs (section 3)
     contrast: Contrast = "nce"  # NCE, or softmax, over m samples of the bank (section 3); or over the batch
-    noise: int = 16_384  # m, samples an item (the authors' train_CMC.py; their published weights had 4,096)
-    bank_momentum: float = 0.5  # share of the old row that a bank keeps (the authors' code)
+    noise: int = 16_384  # m, samples an item (authors' train_CMC.py; their published weights had 4,096)
+    bank_momentum: float = 0.5  # share of the old row that the bank keeps (the authors' code)
     temperature: float = 0.07  # tau, divides the cosine (section 4.1; 0.1 on STL-10)
     dim: int = 128  # D, width of the embedding (section 4.1)
     two_crops: bool = False  # an anchor and what it picks are of two crops (the authors' PyContrast)
@@ -148,7 +148,7 @@ RECIPES = {
         Config(),
         Recipe(
             data="imagenet", net="resnet50", size=224, batch=128, budget="240ep", optimiser="sgd", lr=0.03,
-            weight_decay=1e-4, decay_all=True, schedule="step", milestones=(0.5, 0.667, 0.833),
+            weight_decay=1e-4, decay_all=True, schedule="step", milestones=(1 / 2, 2 / 3, 5 / 6),
         ),
     ),
     "cifar10": (

@@ -123,7 +123,7 @@ RECIPES = {
         Config(),
         Recipe(
             data="imagenet", net="resnet101", size=260, batch=512, budget="200ep",
-            optimiser="adam", lr=4e-4, inertia=0.8, weight_decay=0.0,
+            optimiser="adam", lr=4e-4, inertia=0.8, weight_decay=0.0, schedule="constant", clip=0.01,
         ),
     ),
     "cifar10": (

@@ -79,7 +79,8 @@ class DeepCluster(Method):
         if self.config.uniform:  # a mean of 1 over all images, so that the learning rate means what it did
             self.weight_K.copy_(len(label_N) / (size_K.clamp(min=1) * (size_K > 0).sum()))
         # Clusters have no order, so what the top layer knew of the last ones is worth nothing.
-        distributed.overwrite_(self.top.weight, torch.randn(self.top.weight.shape) * 0.01)
+        W_KD = (torch.randn(self.top.weight.shape) * 0.01).to(self.label_N.device)
+        distributed.overwrite_(self.top.weight, distributed.broadcast_(W_KD))
         distributed.overwrite_(self.top.bias, torch.zeros(self.config.clusters))
 
     def loss(self, batch: Batch, progress: float) -> Out:
@@ -113,7 +114,7 @@ RECIPES = {
     "paper": (
         Config(),
         Recipe(
-            data="imagenet", net="vgg16/bn", size=224, batch=256, budget="500ep",
+            data="imagenet", net="vgg_d/bn", size=224, batch=256, budget="500ep",
             optimiser="sgd", lr=0.05, weight_decay=1e-5, decay_all=True, schedule="constant",
         ),
     ),

@@ -2,7 +2,7 @@
 
 Paper    Chen, Xie, He, ICCV 2021 (arXiv:2104.02057). Loss eq. 1, order algorithm 1, heads and views section 3 and 5,
          frozen patch projection section 4.2.
-Differs  The twin follows after each step, at that step's momentum; the authors' code does so before the next forward.
+Differs  The paper's small ViT has twelve heads, ours six: its recipe here is of the base one. The twin follows after each step, at that step's momentum; the authors' code does so before the next forward.
 Shapes   B images, C H W pixels, D embedding; each query against the keys of the batches of all devices.
 """
 
@@ -25,7 +25,7 @@ class Config:
     hidden: int = 4096  # width of the hidden layers of projector and predictor (section 5)
     momentum: float = 0.99  # m at the start, rising to 1 by a cosine (section 5)
     temperature: float = 0.2  # tau (section 5; 1.0 for ResNet-50 in the authors' code)
-    freeze_patch: bool = True  # a ViT's patch projection stays as drawn (section 4.2); other nets have none
+    freeze_patch: bool = True  # the patch projection of our ViTs stays as drawn (section 4.2)
     predictor: bool = True  # the ablation without it loses a point (section 6)
     min_area: float = 0.08  # smallest crop, as a share of the image's area (section 5; 0.2 for ResNet-50)
     blur: tuple[float, float] = (1.0, 0.1)  # probability for the first and the second view (section 5)
@@ -85,14 +85,14 @@ RECIPES = {
     "paper": (
         Config(),
         Recipe(
-            data="imagenet", net="vit_s16/sincos2d", size=224, batch=4096, budget="300ep",
-            optimiser="adamw", lr=2.4e-3, weight_decay=0.1, warmup=40 / 300,
+            data="imagenet", net="vit_b16/sincos2d", size=224, batch=4096, budget="300ep",
+            optimiser="adamw", lr=2.4e-3, weight_decay=0.1, decay_all=True, warmup=40 / 300,
         ),
     ),
     "paper_resnet": (
         Config(temperature=1.0, min_area=0.2),
         Recipe(
-            data="imagenet", net="resnet50", size=224, batch=4096, budget="100ep",
+            data="imagenet", net="resnet50/zero_init", size=224, batch=4096, budget="100ep",
             optimiser="lars", lr=9.6, weight_decay=1e-6, warmup=0.1,
         ),
     ),

@@ -1,7 +1,8 @@
 """SimCLR: two views of one image attract; all other images of the batch repel.
 
 Paper    Chen, Kornblith, Norouzi, Hinton, ICML 2020 (arXiv:2002.05709). Loss eq. 1, views appendix A, CIFAR B.9.
-Differs  SGD instead of LARS at batches below 1,024, where layer-wise rates bring nothing.
+Differs  The projector has batch norm on its hidden layer: the paper writes none, its code has one on the output too. SGD
+         instead of LARS at batches below 1,024, where layer-wise rates bring nothing.
 Shapes   B images, C H W pixels, D embedding; N = 2B anchors, each against the 2B - 1 others.
 """
 
@@ -72,7 +73,7 @@ RECIPES = {
     "paper": (
         Config(),
         Recipe(
-            data="imagenet", net="resnet50", size=224, batch=4096, budget="100ep",
+            data="imagenet", net="resnet50/zero_init", size=224, batch=4096, budget="100ep",
             optimiser="lars", lr=4.8, weight_decay=1e-6, warmup=0.1,
         ),
     ),

@@ -80,7 +80,7 @@ RECIPES = {
     "paper": (
         Config(),
         Recipe(
-            data="imagenet", net="resnet50", size=224, batch=4096, budget="800ep",
+            data="imagenet", net="resnet50/zero_init", size=224, batch=4096, budget="800ep",
             optimiser="lars", lr=6.4, weight_decay=1e-4, warmup=0.05,
         ),
     ),

@@ -34,7 +34,7 @@ class Config:
     vocabulary: int = 30_000  # tokens of one that is made from the texts
     sentences: bool = False  # items are the sentences of the documents, not documents (section 3)
     positive: Literal["dropout", "delete", "crop", "pair", "triple"] = "dropout"  # h+ (table 1, section 4)
-    share: float = 0.1  # of the tokens that delete or crop takes away; 0: one token (table 1)
+    share: float = 0.1  # of the tokens that delete and crop take away; 0: one token (table 1)
     dropout: float = 0.1  # p, of the net while it learns, whatever its own is (table 3)
     temperature: float = 0.05  # tau, divides the cosine (eq. 1)
     pool: Literal["cls", "mlp", "mean"] = "cls"  # [CLS], its layer in training or always, or the mean (6.3)
@@ -139,6 +139,7 @@ RECIPES = {
     "paper": (
         Config(sentences=True),
         Recipe(
+            # With --tokens, the tokenizer.json that these weights were trained with.
             data="wikipedia", net="bert_base", pretrained="transformers", size=32, batch=64, budget="1M items",
             optimiser="adamw", lr=3e-5, weight_decay=0.0, schedule="linear", clip=1.0,
         ),
@@ -146,6 +147,7 @@ RECIPES = {
     "nli": (
         Config(positive="triple", pool="mlp"),
         Recipe(
+            # With --tokens as above, and --data, a table of threes.
             data="nli", net="bert_base", pretrained="transformers", size=32, batch=512, budget="3ep",
             optimiser="adamw", lr=5e-5, weight_decay=0.0, schedule="linear", clip=1.0,
         ),

@@ -66,7 +66,7 @@ RECIPES = {
     "paper": (
         Config(),
         Recipe(
-            data="imagenet", net="resnet50", size=224, batch=512, budget="100ep",
+            data="imagenet", net="resnet50/zero_init", size=224, batch=512, budget="100ep",
             optimiser="sgd", lr=0.1, weight_decay=1e-4, decay_all=True,
         ),
     ),

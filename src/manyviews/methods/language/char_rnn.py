@@ -92,7 +92,7 @@ RECIPES = {
     "paper": (
         Config(),
         Recipe(
-            data="tinyshakespeare", net="char_lstm", size=50, batch=50, budget="50ep", optimiser="rmsprop", lr=2e-3,
+            data="tinyshakespeare", net="char_lstm", size=200, batch=50, budget="50ep", optimiser="rmsprop", lr=2e-3,
             inertia=0.95, weight_decay=0.0, clip=5.0,
         ),
     ),

@@ -23,7 +23,7 @@ from manyviews.views import Text, Texts
 @dataclass(frozen=True, kw_only=True)
 class Config:
     tokens: str = "bpe"  # how texts become tokens: bpe (4.1), wordpiece, chars, or a tokenizer.json
-    vocabulary: int = 40_000  # V, tokens of one that is made from the texts (4.1: 40,000 merges)
+    vocabulary: int = 40_261  # V, if made from the texts (4.1: 40,000 merges; here 256 bytes, 5 marks)
 
 
 ANATOMY = Anatomy(
@@ -70,13 +70,13 @@ RECIPES = {
         Config(),
         Recipe(
             data="bookscorpus", net="gpt", size=512, batch=64, budget="100ep",
-            optimiser="adamw", lr=2.5e-4, weight_decay=0.01, warmup=0.002,
+            optimiser="adamw", lr=2.5e-4, weight_decay=0.01, warmup=0.0006,  # 2,000 of about 3.5 million updates
         ),
     ),
     "gpt3": (
-        Config(vocabulary=50_257),
+        Config(vocabulary=50_261),
         Recipe(
-            data="webtext", net="gpt3", size=2048, batch=256, budget="146M items", optimiser="adamw", lr=6e-4,
+            data="webtext", net="gpt3_125m", size=2048, batch=256, budget="146M items", optimiser="adamw", lr=6e-4,
             beta2=0.95, weight_decay=0.1, warmup=0.00125, clip=1.0,
         ),
     ),

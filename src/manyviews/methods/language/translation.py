@@ -84,8 +84,9 @@ RECIPES = {
     "paper": (
         Config(),
         Recipe(
+            # With --data, the pairs as parallel files or a table.
             data="wmt14-en-de", net="transformer_base", size=256, batch=900, budget="100000steps", optimiser="adam",
-            lr=7e-4, beta2=0.98, weight_decay=0.0, schedule="rsqrt", warmup=0.04,
+            lr=7e-4, beta2=0.98, eps=1e-9, weight_decay=0.0, schedule="rsqrt", warmup=0.04,
         ),
     ),
     "multi30k-en-de": (
