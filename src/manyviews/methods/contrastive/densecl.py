@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, normalize
 
 from manyviews.errors import ManyviewsError
-from manyviews.memory import Queue, Twin
+from manyviews.memory import Queue
 from manyviews.method import Anatomy, Batch, NetFactory, Out, Spec
 from manyviews.methods.contrastive import mocov2
 from manyviews.nets.encoder import Encoder
@@ -42,18 +42,18 @@ ANATOMY = Anatomy(
 class DenseCL(mocov2.MoCoV2):
     def __init__(self, config: Config, net: NetFactory, spec: Spec) -> None:
         super().__init__(config, net, spec)
-        grid = grid_of(self.encoder, spec.size, "DenseCL")
+        self.dense_queue = Queue(config.queue, config.dim)
+
+    def network(self) -> nn.Module:
+        c, grid = self.config, grid_of(self.encoder, self.spec.size, "DenseCL")
         if not grid.pooled:
             raise ManyviewsError(
                 "DenseCL needs a net whose embedding is the mean of its feature grid, and this net's is something "
                 "else (a class token, a head); take another --net, such as a ResNet."
             )
-        _, whole = self.query.children()
-        width, hidden = self.encoder.width, config.hidden
-        dense = nn.Sequential(nn.Conv2d(width, hidden, 1), nn.ReLU(True), nn.Conv2d(hidden, config.dim, 1))
-        self.query: nn.Module = TwoHeads(self.encoder, whole, dense, config.cells)
-        self.key = Twin(self.query)
-        self.dense_queue = Queue(config.queue, config.dim)
+        width = self.encoder.width
+        dense = nn.Sequential(nn.Conv2d(width, c.hidden, 1), nn.ReLU(True), nn.Conv2d(c.hidden, c.dim, 1))
+        return TwoHeads(self.encoder, self.head(), dense, c.cells)
 
     def loss(self, batch: Batch, progress: float) -> Out:
         x_q, x_k = batch.views

@@ -41,10 +41,12 @@ class MoCo(Method):
     def __init__(self, config: Config, net: NetFactory, spec: Spec) -> None:
         super().__init__(config, spec)
         self.encoder = net()
-        self.query = nn.Sequential(self.encoder, self.head())  # f_q
-        split_batch_norm(self.query, config.splits)
+        self.query = split_batch_norm(self.network(), config.splits)  # f_q
         self.key = Twin(self.query)  # f_k, equal to f_q at the first step
         self.queue = Queue(config.queue, config.dim)
+
+    def network(self) -> nn.Module:
+        return nn.Sequential(self.encoder, self.head())
 
     def head(self) -> nn.Module:
         return nn.Linear(self.encoder.width, self.config.dim)
