@@ -1,6 +1,6 @@
 """What every method makes of the embedded world by its own recipe, beside the encoder that it started from.
 
-python benchmarks/methods.py                             # all that need no teacher; minutes each
+python benchmarks/methods.py                             # all of images and sounds that need no other run; minutes each
 python benchmarks/methods.py moco byol --budget 8ep      # some, at another length
 python benchmarks/methods.py moco --set momentum=0.9     # with other settings, of method or recipe
 """

@@ -41,7 +41,7 @@ def verdicts(names: Sequence[str] = FEATURED) -> str:
     for name in names:
         claim, result = find(name), store.stored(name, RESULTS)[0]
         parts += [
-            f"**{claim.sentence}** `{name}` **{result['verdict']['state']}**. {' '.join(verdict_sentences(result))}",
+            f"**{claim.sentence}** `{name}` **{result['verdict']['state']}**, by {result['measure']}. {' '.join(verdict_sentences(result))}",
             f"![{result['measure']}, a dot a seed]({PICTURES / name}.svg)",
         ]
     return "\n\n".join(parts)

@@ -152,6 +152,29 @@ def test_compare_trains_side_by_side_and_goes_on_where_it_stopped(
     assert "--jobs is 0" in refused(capsys, *words, "--jobs", "0")
 
 
+def test_compare_refuses_runs_of_other_settings(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["compare", "simclr", "--data", str(photos), *SMALL, "--seeds", "1", "--out", str(tmp_path / "c")]
+    answer(capsys, *words)
+    assert "is a run of other settings" in refused(capsys, *words, "--budget", "5steps")
+
+
+def test_what_learned_labels_is_judged_by_items_that_it_did_not_see(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "labels")
+    main(["pretrain", "supervised", "--data", str(photos), *SMALL, "--budget", "3ep", "--out", out])
+    assert "20% of it is held out" in capsys.readouterr().err
+    run = manyviews.load(out)
+    assert run.metrics()[-1]["items"] == 3 * (48 // 16 * 16)  # of 60
+    single = answer(capsys, "evaluate", out, "--protocol", "single", "knn")["figures"]
+    assert single["knn"] == run.results()["figures"]["this encoder"]["knn"]
+    again = answer(capsys, "evaluate", out, "--protocol", "linear")["figures"]
+    kept = run.results()["evaluations"]
+    assert {"single", "knn", "linear"} <= set(next(iter(kept.values()))) and again
+
+
 def test_compare_takes_all_or_some(capsys: pytest.CaptureFixture[str]) -> None:
     assert "either all methods or simclr, moco" in refused(capsys, "compare", "--all", "simclr", "moco")
 
@@ -222,18 +245,20 @@ def test_two_processes_learn_what_one_does(photos: Path, run: Path, tmp_path: Pa
 # -- interruption --------------------------------------------------------------------------------------------------
 
 
-def test_ctrl_c_saves_and_exits_130_and_resume_finishes(photos: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("devices", ["1", "2"])
+def test_ctrl_c_saves_and_exits_130_and_resume_finishes(photos: Path, tmp_path: Path, devices: str) -> None:
     out = tmp_path / "run"
     words = [sys.executable, "-m", "manyviews", "pretrain", "simclr", "--data", str(photos), *SMALL]
     process = subprocess.Popen(
-        [*words, "--budget", "100000steps", "--out", str(out)], stderr=subprocess.PIPE, text=True
-    )
+        [*words, "--budget", "100000steps", "--devices", devices, "--out", str(out)],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
     while process.poll() is None and not (out / "metrics.jsonl").exists():
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
-    assert f"manyviews resume {out}" in said
+    assert f"manyviews resume {out}" in said and "Traceback" not in said
     assert len(list((out / "checkpoints").glob("step-*.pt"))) == 1
 
     settings = json.loads((out / "run.json").read_text())

@@ -16,7 +16,7 @@ from manyviews.cli import main
 from manyviews.comparing import _all_for
 from manyviews.data.tokeniser import Tokeniser
 from manyviews.errors import ManyviewsError
-from manyviews.learn import held_out
+from manyviews.judging import held_out
 from manyviews.nets.interop import load_encoder, save_encoder
 from manyviews.runs import Run
 from manyviews.writing import bleu_of, translate, write

@@ -17,6 +17,7 @@ from manyviews.files import write_json
 from manyviews.learn import free_folder, pretrain, resume
 from manyviews.method import Paper, Spec, find, names
 from manyviews.nets import net_factory
+from manyviews.recipe import record
 from manyviews.report import Comparison, Contender, write
 from manyviews.runs import Run
 from manyviews.side import positive, side_by_side
@@ -178,6 +179,11 @@ def _one(name: str, data: Any, seed: int, same: dict[str, Any], folder: Path, ro
             baselines=("pixels", "random") if first else (), **same,
         )  # fmt: skip
     run = Run.open(path)
+    asked = plan.changed(find(name), *plan.base(find(name), data), same | {"seed": seed})
+    if (record(type(asked[0]), run.settings["config"]), run.recipe) != asked:
+        raise ManyviewsError(
+            f"{path} is a run of other settings than are asked for now: choose another --out, or compare as before."
+        )
     return run if "figures" in run.results() else resume(path, data, quiet=quiet)
 
 

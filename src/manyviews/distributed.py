@@ -11,10 +11,7 @@ rank r then holds the gradient of ``sum_s L_s`` by its own rows, and the averagi
 """
 
 import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -180,15 +177,17 @@ class SyncBatchNorm(_BatchNorm):
         over = [axis for axis in range(input.dim()) if axis != 1]
         column = (1, -1) + (1,) * (input.dim() - 2)
         count = input.numel() // input.shape[1] * world_size()
-        mean = all_reduce_sum_with_grad(input.sum(over)) / count
-        centred = input - mean.view(column)
+        x = input.float() if input.dtype in (torch.bfloat16, torch.float16) else input
+        mean = all_reduce_sum_with_grad(x.sum(over)) / count
+        centred = x - mean.view(column)
         variance = all_reduce_sum_with_grad(centred.square().sum(over)) / count
         if self.training:
             self._remember(mean.detach(), variance.detach() * count / max(count - 1, 1))
         scale = torch.rsqrt(variance + self.eps)
         if self.weight is None:
-            return centred * scale.view(column)
-        return torch.addcmul(self.bias.view(column), centred, (scale * self.weight).view(column))
+            return (centred * scale.view(column)).to(input.dtype)
+        out = torch.addcmul(self.bias.view(column), centred, (scale * self.weight).view(column))
+        return out.to(input.dtype)
 
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
@@ -253,46 +252,3 @@ def _device() -> torch.device:
         if dist.get_backend() == "nccl"
         else torch.device("cpu")
     )
-
-
-def launched() -> bool:
-    """Whether torchrun (or what speaks its language) started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
-def launch(processes: int, arguments: list[str]) -> None:
-    """Start ``processes`` Pythons with ``arguments`` by torchrun on this machine, and wait for them.
-
-    Raises:
-        KeyboardInterrupt: they were interrupted and saved their state.
-        RuntimeError: one of them failed; what it printed stands above.
-    """
-    torchrun = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        f"--nproc-per-node={processes}",
-    ]
-    code = subprocess.call([*torchrun, *arguments])
-    if code == 130:
-        raise KeyboardInterrupt
-    if code:
-        raise RuntimeError(
-            f"one of {processes} processes failed with status {code}; its own message stands above"
-        )
-
-
-@contextmanager
-def group() -> Iterator[None]:
-    """Join the other processes for the length of the block: NCCL on GPUs, gloo on CPUs. Nothing on one process."""
-    if not launched():
-        yield
-        return
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()

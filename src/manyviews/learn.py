@@ -6,22 +6,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from manyviews import distributed, plan
+from manyviews import distributed, launching, plan
 from manyviews.data import ImageSet, Reading, open_data, summary
 from manyviews.data.tokeniser import Tokeniser, require_size
 from manyviews.errors import ManyviewsError
-from manyviews.evaluation import EncoderEmbedder, evaluate
-from manyviews.evaluation.baselines import raw
+from manyviews.judging import CANVAS, judge, share_held_out
 from manyviews.machine import about_machine
 from manyviews.method import find
 from manyviews.nets import interop
-from manyviews.nets.encoder import Midway
-from manyviews.report.run_page import write_report
 from manyviews.runs import Run
 
 BASELINES = ("pixels", "random", "supervised")
-PROTOCOLS = ("knn", "linear")  # what a finished run is judged by, where there are labels
-CANVAS = 2  # images of a folder are kept at this many times the side of a view, where memory allows
 
 
 def pretrain(
@@ -75,15 +70,12 @@ def pretrain(
     data = settings.data if isinstance(data, str) else data
     if unknown := set(baselines) - set(BASELINES):
         raise ManyviewsError(f"There is no baseline '{unknown.pop()}'; there are {', '.join(BASELINES)}.")
-    if devices > 1 and not isinstance(data, (str, Path)):
-        raise ManyviewsError(
-            "Several devices need data that each can open by itself: give a folder or a name."
-        )
+    launching.require_shares(devices, data, settings)
     reading = paper.method.reading(config)
     images = _training_set(data, settings.size, data_root, paper.method.senses(config), reading)
     if words is not None and images.tokeniser is not None:
         _same_words(words, images.tokeniser)
-    if out is None and distributed.launched():
+    if out is None and launching.launched():
         raise ManyviewsError("Under torchrun all processes must agree on the folder: say --out.")
     path = Path(out) if out is not None else free_folder(method, images.name)
     about = {
@@ -93,6 +85,7 @@ def pretrain(
         "data": summary(images) | {"root": data_root and str(data_root)},
         "baselines": list(baselines),
         "init_from": init_from and str(Path(init_from).resolve()),
+        "held_out": share_held_out(paper, images, data, settings.size, data_root),
         "command": command or _as_python(method, settings.data, changes),
         **about_machine(),
     }
@@ -134,6 +127,7 @@ def resume(
         raise ManyviewsError(
             f"{path} learned from an array; give it again: manyviews.resume({str(path)!r}, data=...)."
         )
+    launching.require_shares(devices, data or source, run.recipe)
     images = _training_set(source, run.size, run.settings["data"]["root"], run.senses, run.reading)
     was, now = run.settings["data"], summary(images)
     if images.tokeniser is not None:
@@ -151,7 +145,7 @@ def _train(
     create: Callable[[], Run], run: Run, images: ImageSet, data: Any, devices: int, how: dict[str, Any]
 ) -> Run:
     """Make the folder (one process does), train on all devices, judge (one process does)."""
-    if devices > 1 and not distributed.launched():
+    if devices > 1 and not launching.launched():
         create()
         again = [
             "resume",
@@ -161,9 +155,9 @@ def _train(
             "--save-every",
             str(how["save_every"]),
         ]
-        distributed.launch(devices, ["-m", "manyviews", *again])
+        launching.launch(devices, ["-m", "manyviews", *again])
         return run
-    with distributed.group():
+    with launching.group():
         if distributed.is_main():
             create()
             run.keep(images.tokeniser)
@@ -176,63 +170,6 @@ def _train(
     if distributed.is_main():
         judge(run, images, data)
     return run
-
-
-def judge(run: Run, images: ImageSet, data: Any) -> None:
-    """Enter what a finished run is worth, beside its baselines, and write ``report.html``."""
-    root = run.settings["data"]["root"]
-    if run.apart is not None:
-        images = open_data(data, root=root, size=run.size, reading=run.apart)
-    test = held_out(data, run.size, root, run.rate, run.apart)
-    labelled = images.labels is not None
-    protocols = PROTOCOLS if labelled else ("labelfree",)
-    by_layer = ("layers",) if labelled and isinstance(run.encoder, Midway) else ()
-    given = {"this encoder": run.embedder, **_baselines(run, images, data)}
-    figures = {
-        name: evaluate(
-            embedder,
-            images,
-            test if labelled else None,
-            protocols=protocols + (by_layer if name == "this encoder" else ()),
-            seed=run.recipe.seed,
-        )
-        for name, embedder in given.items()
-    }
-    run.add_results(figures=figures)
-    write_report(run, images, test)
-
-
-def _baselines(run: Run, images: ImageSet, data: Any) -> dict[str, Any]:
-    made: dict[str, Any] = {}
-    for name in run.settings["baselines"]:
-        if name == "pixels":
-            made |= raw(images, run.size)
-        elif name == "random":
-            made["random encoder"] = EncoderEmbedder(run.build(images).encoder, run.size)
-        elif images.labels is not None:
-            made["supervised"] = _supervised(run, images, data).embedder
-    return made
-
-
-def _supervised(run: Run, images: ImageSet, data: Any) -> Run:
-    """The same net trained on the labels, by the supervised recipe for this data, in a run of its own inside this one."""
-    path = run.path / "supervised"
-    if (path / "run.json").exists() and Run.open(path).finished:
-        return Run.open(path)
-    paper = find("supervised")
-    same = {"net": run.recipe.net, "size": run.size, "batch": run.recipe.batch, "seed": run.recipe.seed}
-    config, recipe = plan.changed(paper, *plan.base(paper, data), same)
-    settings = run.settings | {
-        "method": paper.name,
-        "config": dataclasses.asdict(config),
-        "recipe": dataclasses.asdict(recipe),
-        "baselines": [],
-        "init_from": None,
-    }
-    other = Run.create(path, settings, overwrite=path.exists())
-    if other.train(images) == "interrupted":
-        raise KeyboardInterrupt
-    return other
 
 
 def _net_of(path: str | Path) -> str:
@@ -267,24 +204,6 @@ def _training_set(
     """What is learned from, with what the method asks for beside images: in memory where it fits, on disk otherwise."""
     side = size if reading or (isinstance(data, str) and data == "world") else CANVAS * size
     return open_data(data, split="train", root=root, size=side, senses=senses, reading=reading)
-
-
-def held_out(
-    data: Any,
-    size: int,
-    root: str | Path | None,
-    rate: int | None = None,
-    reading: Reading | None = None,
-    senses: Sequence[str] = (),
-) -> ImageSet | None:
-    """The test split of a source; None where it has none (a part of the training set is then held out to judge by)."""
-    if not isinstance(data, (str, Path)):
-        return None
-    side = size if reading or (isinstance(data, str) and data == "world") else CANVAS * size
-    try:
-        return open_data(data, split="test", root=root, size=side, senses=senses, rate=rate, reading=reading)
-    except ManyviewsError:
-        return None
 
 
 def free_folder(method: str, data: str, under: Path = Path("runs")) -> Path:

@@ -28,7 +28,7 @@ def recipe_name(paper: Paper, data: Any, wanted: str | None) -> str:
         if wanted not in paper.recipes:
             raise ManyviewsError(f"{paper.name} has no recipe '{wanted}'; it has {', '.join(paper.recipes)}")
         return wanted
-    named = {recipe.data: name for name, (_, recipe) in paper.recipes.items()}
+    named = {recipe.data: name for name, (_, recipe) in reversed(paper.recipes.items())}  # the first wins
     known = data if isinstance(data, str) and data in paper.recipes else named.get(str(data))
     return known or USUAL[paper.method.sees]
 
@@ -111,6 +111,24 @@ def check(recipe: Recipe) -> None:
             raise ManyviewsError(f"--{name} is {getattr(recipe, name)}; it must be at least {least}")
     if recipe.lr <= 0:
         raise ManyviewsError(f"--lr is {recipe.lr}; a learning rate is positive")
+    if recipe.clip is not None and recipe.clip <= 0:
+        raise ManyviewsError(
+            f"--clip is {recipe.clip}; a gradient may be longer than 0, or else nothing moves"
+        )
+    if recipe.trust <= 0:
+        raise ManyviewsError(f"--trust is {recipe.trust}; it multiplies the rate of LARS and is above 0")
+    if min(recipe.weight_decay, recipe.weight_decay_end or 0.0) < 0:
+        raise ManyviewsError(
+            f"--weight-decay is {recipe.weight_decay} and its end {recipe.weight_decay_end}; weights that decay do not grow: 0 or more"
+        )
+    if recipe.weight_decay_end and not recipe.weight_decay:
+        raise ManyviewsError(
+            "--weight-decay-end changes a weight decay that is there: say --weight-decay, if only 1e-6"
+        )
+    if not all(0 < milestone < 1 for milestone in recipe.milestones):
+        raise ManyviewsError(
+            f"--milestones are {recipe.milestones}; they are shares of the run, between 0 and 1"
+        )
     if not 0 < recipe.labels <= 1:
         raise ManyviewsError(
             f"--labels is {recipe.labels}; it is a share of all labels, above 0 and at most 1"

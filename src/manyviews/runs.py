@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from manyviews import distributed, nets
-from manyviews.data import ImageSet, Reading
+from manyviews.data import ImageSet, Reading, split_of
 from manyviews.data.reading import laid_out
 from manyviews.data.tokeniser import Tokeniser, require_size
 from manyviews.errors import ManyviewsError
@@ -220,8 +220,10 @@ class Run:
         return None if found is None else interop.load_encoder(found)[0]
 
     def seen(self, data: ImageSet) -> ImageSet:
-        """The set as the method may see it: with a share of the labels, items without one are hidden or carry -1."""
+        """The set as the method may see it: items held out to judge by, or without a label, are hidden or carry -1."""
         share, method = self.recipe.labels, self.paper.method
+        if held_out := self.settings.get("held_out"):
+            data, _ = split_of(data, held_out, self.recipe.seed)
         if share == 1.0 or data.labels is None:
             return data
         known = label_subset(data.labels, share, self.recipe.seed)
@@ -254,18 +256,17 @@ class Run:
             save_every: seconds between checkpoints.
         """
         seen = self.seen(data)
-        state, refused = checkpoint.newest(self.path / "checkpoints")
+        state, refused = checkpoint.agreed(self.path / "checkpoints")
         for sentence in refused:
             print(f"manyviews: {sentence}; the one before it is used", file=sys.stderr)
-        step = 0 if state is None else state["step"]
         method = self.build(seen, self.start(seen) if state is None else None)
         bar = Bar(self.settings["method"], quiet)
         with Interrupt() as interrupt:
             loop = Loop(method, seen, self.recipe, workers=workers, interrupted=interrupt)
-            log, saver = Log(self.path, step), Saver(self.path / "checkpoints", save_every)
-            loop.hooks = (Monitor(method, data, self.looks()), log, bar, saver)
             if state is not None:
                 loop.restore(state)
+            log, saver = Log(self.path, loop.step), Saver(self.path / "checkpoints", save_every)
+            loop.hooks = (Monitor(method, data, self.looks(), loop.done), log, bar, saver)
             try:
                 ends = loop.run()
             finally:

@@ -1,6 +1,6 @@
 """Runs side by side, each in a process of its own with its share of the cores.
 
-Small nets leave cores idle: two of them with a core each learn more in an hour than one after the other with two.
+Small nets leave cores idle, which runs side by side can use.
 """
 
 import os

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from manyviews import learn
-from manyviews.data import ImageSet, open_data, read, read_sound, summary
+from manyviews import judging, vectors
+from manyviews.data import ImageSet, open_data, read, read_sound, split_of, summary
 from manyviews.data.reading import laid_out
 from manyviews.data.tokeniser import Tokeniser
 from manyviews.errors import ManyviewsError
@@ -25,6 +25,7 @@ SUFFIX = {
     "onnx": ".onnx",
     "transformers": "",
 }  # of an exported file, or of a folder; .safetensors for all others
+MEANT = ("top1", "miou", "f1", "exact")  # figures of which several seeds give a mean and a deviation
 LEAST = 96  # pixels that a picture's side is enlarged to where it is smaller, by whole multiples
 
 
@@ -67,21 +68,23 @@ def evaluate(
     if isinstance(source, str) and not source:
         raise ManyviewsError(f"{run.path} learned from an array; say with data= what to judge it by.")
     drawn = isinstance(source, str) and source == "world"
-    side = run.size if run.apart or drawn else learn.CANVAS * run.size
+    side = run.size if run.apart or drawn else judging.CANVAS * run.size
     dense = {sense for name in protocol if name in PROTOCOLS for sense in PROTOCOLS[name].senses}
     senses = tuple(sorted(dense)) if drawn else ()  # other sets have what they have
     given = {"rate": run.rate, "reading": run.apart, "senses": senses}
     train = open_data(source, split="train", root=root, size=side, **given)
     run.paper.suits(train.kind, train.name)
-    test = learn.held_out(source, run.size, root, **given)
+    test = judging.held_out(source, run.size, root, **given)
     if train.labels is None and data is None:
         protocol = [name for name in protocol if name in PROTOCOLS and not PROTOCOLS[name].labels] or [
             "labelfree"
         ]
     seen = test is None and (data is None or summary(train)["digest"] == run.settings["data"]["digest"])
-    if asked := [name for name in protocol if seen and name in PROTOCOLS and PROTOCOLS[name].classifier]:
+    if seen and (held_out := run.settings.get("held_out")):
+        train, test = split_of(train, held_out, run.recipe.seed)
+    elif asked := [name for name in protocol if seen and _knows_labels(run, name)]:
         raise ManyviewsError(
-            f'{train.name} has no test split, and the classifier that "{asked[0]}" judges has learned from all of it; '
+            f'{train.name} has no test split, and what "{asked[0]}" judges has learned from the labels of all of it; '
             "give other images with --data."
         )
     options = dict(options or {})
@@ -95,15 +98,22 @@ def evaluate(
     ]
     figures = all_seeds[0]
     if seeds > 1:
-        found = [(name, key) for name in figures for key in ("top1", "miou") if key in figures[name]]
+        found = [(name, key) for name in figures for key in MEANT if key in figures[name]]
         for name, key in found:
             each = torch.tensor([one[name][key] for one in all_seeds], dtype=torch.float64)
             figures[name] |= {
                 f"{key}_mean": each.mean().item(), f"{key}_std": each.std().item(), "seeds": seeds,
             }  # fmt: skip
     entered = run.results().get("evaluations", {})
-    run.add_results(evaluations=entered | {train.name: figures})
+    run.add_results(evaluations=entered | {train.name: entered.get(train.name, {}) | figures})
     return {"run": str(run.path), "data": train.name, "figures": figures}
+
+
+def _knows_labels(run: Run, name: str) -> bool:
+    """Whether what a protocol judges by labels has learned from them."""
+    return name in PROTOCOLS and (
+        PROTOCOLS[name].classifier or (run.paper.method.supervised and PROTOCOLS[name].labels)
+    )
 
 
 def _shown(run: Run) -> Callable[[str, Tensor], None]:
@@ -145,7 +155,7 @@ def embed(
     run = run if isinstance(run, Run) else load(run)
     images = every_item(run, data, data_root)
     run.paper.suits(images.kind, images.name)
-    writer = None if out is None else _writer(Path(out))
+    writer = None if out is None else vectors.writer(Path(out))
     features = embed_all(run.embedder, images)
     if writer is not None and out is not None:
         writer(Path(out), images, features)
@@ -157,61 +167,6 @@ def every_item(run: Run, data: Any, root: str | Path | None) -> ImageSet:
     is_path = isinstance(data, (str, Path)) and Path(data).expanduser().exists()
     split, size = "all" if is_path else "train", run.size if run.apart else None
     return open_data(data, split=split, root=root, rate=run.rate, size=size, reading=run.apart)
-
-
-def _writer(out: Path) -> Any:
-    writers = {".parquet": _parquet, ".npz": _npz, ".csv": _csv}
-    if out.suffix not in writers:
-        raise ManyviewsError(
-            f"Vectors cannot be written as '{out.suffix}' ({out}); choose {', '.join(writers)}."
-        )
-    return writers[out.suffix]
-
-
-def _columns(images: ImageSet, features: Features) -> tuple[list[str], list[str] | None]:
-    rows = range(len(images)) if features.index is None else features.index.tolist()
-    names = [str(images.names[row]) for row in rows]
-    if features.labels is None or images.classes is None:
-        return names, None
-    return names, [images.classes[label] for label in features.labels.tolist()]
-
-
-def _parquet(out: Path, images: ImageSet, features: Features) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    names, labels = _columns(images, features)
-    width = features.h_ND.shape[1]
-    flat = pa.array(features.h_ND.contiguous().view(-1).numpy(), pa.float32())
-    columns = {"path": names, **({"label": labels} if labels else {})}
-    table = pa.table({**columns, "vector": pa.FixedSizeListArray.from_arrays(flat, width)})
-    with replacing(out) as file:
-        pq.write_table(table, file)
-
-
-def _npz(out: Path, images: ImageSet, features: Features) -> None:
-    import numpy as np
-
-    names, labels = _columns(images, features)
-    more = {"label": np.array(labels)} if labels else {}
-    with replacing(out) as file:
-        np.savez(file, allow_pickle=False, path=np.array(names), vector=features.h_ND.numpy(), **more)
-
-
-def _csv(out: Path, images: ImageSet, features: Features) -> None:
-    import csv
-    import io
-
-    names, labels = _columns(images, features)
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(
-        ["path", *(["label"] if labels else []), *(f"v{i}" for i in range(features.h_ND.shape[1]))]
-    )
-    for row, (name, vector) in enumerate(zip(names, features.h_ND.tolist(), strict=True)):
-        writer.writerow([name, *([labels[row]] if labels else []), *vector])
-    with replacing(out) as file:
-        file.write(text.getvalue().encode())
 
 
 @dataclass(frozen=True)
@@ -247,7 +202,7 @@ def search(
     """
     run = run if isinstance(run, Run) else load(run)
     if k < 1:
-        raise ManyviewsError(f"-k is {k}; ask for at least one neighbour.")
+        raise ManyviewsError(f"--k is {k}; ask for at least one neighbour.")
     asked = _asked(run, query)
     images = every_item(run, data, data_root)
     run.paper.suits(images.kind, images.name)

@@ -43,11 +43,11 @@ def test_b_follows_a_and_the_other_is_of_another_document(sizes: list[list[int]]
 
 
 def test_spans_fill_the_room_and_some_are_short() -> None:
-    documents = numbered([[5] * 400, [5] * 400])
+    documents = numbered([[5] * 400] * 40)
     found = list(spans(documents, 50))  # pyright: ignore[reportArgumentType]
     sizes = [len(a) + len(b) for a, b, _ in found]
     full = sum(size == 50 for size in sizes)
-    assert max(sizes) == 50 and 0.8 * len(sizes) < full < len(sizes)
+    assert max(sizes) == 50 and 0.5 * len(sizes) < full < len(sizes)
     assert sum(len(a) + len(other) == 50 for a, _, other in found) > 0.7 * len(found)
     assert min(len(a) for a, _, _ in found) >= 5 and len({len(a) for a, _, _ in found}) > 5
 

@@ -222,16 +222,12 @@ def test_texts_that_end_are_transformers(beam: int):
 
 
 def test_a_wider_beam_is_no_worse_and_greedy_is_the_likeliest_each_time():
-    net = translator()
-    source = sources([4] * 20)
-    greedy = translate(net, source, start=START, end=END, beam=1, alpha=0.6, more=6)
-    wide = translate(net, source, start=START, end=END, beam=8, alpha=0.6, more=6)
+    net, prompt = writer(), torch.randint(10, (60, 3))
+    greedy, wide = (answer(net, prompt, 12, end=None, beam=beam, alpha=0.6) for beam in (1, 8))
     assert (wide.score_B - greedy.score_B).mean() > 0.01
-    tokens = torch.cat([torch.full((20, 1), START), greedy.tokens_BT], dim=1)
     with torch.no_grad():
-        likeliest = net(source, tokens[:, :-1]).argmax(2)
-    before_end = greedy.tokens_BT.eq(END).cumsum(1) - greedy.tokens_BT.eq(END).long() == 0
-    assert torch.equal(likeliest[before_end], greedy.tokens_BT[before_end])
+        likeliest = net(torch.cat([prompt, greedy.tokens_BT], dim=1)[:, :-1]).argmax(2)[:, 2:]
+    assert torch.equal(likeliest, greedy.tokens_BT)
 
 
 def test_nothing_is_left_behind():

@@ -271,7 +271,7 @@ def test_build_says_what_it_built():
         ("small_resnet/cifar", "no variant"),
         (
             "cifar_resnet20/D",
-            "cifar_resnet20/plain or cifar_resnet20/A or cifar_resnet20/B or cifar_resnet20/C",
+            "cifar_resnet20/plain or cifar_resnet20/zero_init or cifar_resnet20/A or cifar_resnet20/B or cifar_resnet20/C",
         ),
         ("resnet18+layer", 'no variant "layer"'),
         ("resnet18/v1", 'no variant "v1"'),

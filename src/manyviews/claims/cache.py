@@ -144,8 +144,9 @@ class Cache:
 
     def lean(self, trial: Trial) -> None:
         """Drop all of a finished run but its figures."""
-        if self.kept(trial) is not None:
-            shutil.rmtree(self.folder(trial) / "run", ignore_errors=True)
+        with _alone(self.folder(trial)):
+            if self.kept(trial) is not None:
+                shutil.rmtree(self.folder(trial) / "run", ignore_errors=True)
 
 
 def _looked_up(kept: dict[str, Any], measure: Measure) -> float | None:

@@ -89,7 +89,7 @@ def index(papers: Sequence[Page], results: Mapping[str, Sequence[Mapping[str, An
 def _counted(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """How many claims ended in which verdict, at the first scale at which each was run."""
     states = [found[0]["verdict"]["state"] if found else NOT_YET for found in results.values()]
-    counts = [f"{word} {states.count(word)}" for word in VERDICTS if word in states]
+    counts = [f"{word}: {states.count(word)}" for word in VERDICTS if word in states]
     return f"Of {len(states)} claims: {', '.join(counts)}."
 
 

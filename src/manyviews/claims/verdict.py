@@ -147,7 +147,9 @@ def _part(one: Difference, figures: Figures, exact: bool, ways: int, beside: int
         state = "holds"
     elif fails.high <= one.low or one.high <= fails.low:
         state = "fails"
-    asked = seeds_needed(one, d) if state == "cannot tell" else None
+    inside = one.low < shown.mean < one.high
+    level = LEVEL / (ways if inside else beside)
+    asked = seeds_needed(one, d, level) if state == "cannot tell" else None
     needed = asked if asked is None else max(asked, len(d) + 1)
     return Part(one.name, state, len(d), shown.mean, shown.low, shown.high, bounds, needed)
 
@@ -176,12 +178,12 @@ def interval(d: Sequence[float], level: float = LEVEL) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
-def seeds_needed(one: Difference, d: Sequence[float]) -> int | None:
+def seeds_needed(one: Difference, d: Sequence[float], level: float = LEVEL) -> int | None:
     """How many seeds would settle it with ``POWER``, were mean and deviation those that were seen; None: over ``MOST``."""
     mean, deviation = _moments(d)
     away = min(abs(mean - bound) for bound in (one.low, one.high) if math.isfinite(bound))
     for n in range(2, MOST + 1):
-        reach = t_quantile(1 - LEVEL / 2, n - 1) + t_quantile(POWER, n - 1)
+        reach = t_quantile(1 - level / 2, n - 1) + t_quantile(POWER, n - 1)
         if reach * deviation / math.sqrt(n) <= away:
             return n
     return None

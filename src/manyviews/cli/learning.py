@@ -141,7 +141,7 @@ def compare_command(words: list[str]) -> None:
         data: str = "world"  # labelled images: labels are for judging only
         budget: str | None = None  # the length of each run: 10m, 20ep ...
         seeds: int = 3  # runs a method
-        net: str | None = None  # for all; unless told, the first method's recipe (of texts each its own)
+        net: str | None = None  # for all; unless told, that of most of their recipes (of texts each its own)
         size: int | None = None  # side of a view in pixels, or tokens of a text, for all
         batch: int | None = None  # for all; unless told, each method's own
         out: Path | None = None  # folder; a comparison that stopped goes on there

@@ -55,8 +55,12 @@ def figures_table(figures: dict[str, Any]) -> Any:
         "miou_mean": "{:.1%}",
         "miou_std": "{:.1%}",
         "pixel_accuracy": "{:.1%}",
+        **dict.fromkeys(("f1", "f1_mean", "f1_std", "precision", "recall"), "{:.1%}"),
+        **dict.fromkeys(("exact", "exact_mean", "exact_std", "f1_answered"), "{:.1%}"),
         "spread": "{:.2f}",
         "rankme": "{:.0f}",
+        "alignment": "{:.2f}",
+        "uniformity": "{:.2f}",
     }
     rows = {
         name: {

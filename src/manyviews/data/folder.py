@@ -124,7 +124,7 @@ def listed(path: Path, split: str) -> tuple[list[str], Tensor, tuple[str, ...]]:
 def numbered(values: Sequence[str]) -> tuple[Tensor, tuple[str, ...]]:
     """Labels as int64 [N], and the classes: in order, by value where all are whole numbers."""
     numeric = all(value.isdecimal() for value in values)
-    classes = tuple(sorted(set(values), key=int if numeric else None))
+    classes = tuple(sorted(set(values), key=(lambda value: (int(value), value)) if numeric else None))
     number = {name: i for i, name in enumerate(classes)}
     return torch.tensor([number[value] for value in values], dtype=torch.long), classes
 
@@ -215,13 +215,18 @@ def _csv_rows(path: Path) -> list[dict[str, str]]:
         raise ManyviewsError(f"{path} is not a CSV file in UTF-8: byte {error.start} is not.") from error
     header = text.partition("\n")[0]
     delimiter = next((mark for mark in (",", ";", "\t") if mark in header), ",")
-    rows = []
-    for row in csv.DictReader(io.StringIO(text), delimiter=delimiter):
-        if None in row or None in row.values():
-            raise ManyviewsError(
-                f"{path}, line {len(rows) + 2}: not as many fields as the first line has columns."
-            )
-        rows.append(row)
+    rows, reader = [], csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        for row in reader:
+            if None in row or None in row.values():
+                raise ManyviewsError(
+                    f"{path}, line {reader.line_num}: not as many fields as the first line has columns."
+                )
+            rows.append(row)
+    except csv.Error as error:  # a quote that is not closed would swallow the rest
+        raise ManyviewsError(
+            f"{path}, line {reader.line_num}: not CSV ({error}); see to its quotes."
+        ) from error
     return rows
 
 

@@ -91,6 +91,12 @@ def check(config: Config) -> None:
         raise ManyviewsError(
             "--pad is a number of pixels that goes with crops of a scale; add --scale 1 1 --min-area None."
         )
+    if config.min_area is not None and not 0 < config.min_area <= 1:
+        raise ManyviewsError(
+            f"--min-area is {config.min_area}; it is a share of the image, above 0 and at most 1."
+        )
+    if not 0 <= config.smoothing <= 1:
+        raise ManyviewsError(f"--smoothing is {config.smoothing}; it is a share of the labels, from 0 to 1.")
     if config.pca < 0:
         raise ManyviewsError(f"--pca is {config.pca}; a standard deviation is not negative.")
 

@@ -1,7 +1,7 @@
 """RNN, GRU and LSTM by hand, forward and backward, in NumPy: what autograd does for the modules of `recurrent`.
 
 Papers   As in `recurrent`; back-propagation through time: Werbos 1990. Written as the CS231n assignments have it (rows
-         are items, `x @ W`, LSTM gates in the order i f o g), which is how the notes met it.
+         are items, `x @ W`, LSTM gates in the order i f o g).
 Differs  `recurrent` keeps its matrices transposed and its LSTM gates in the order i f g o, as torch does.
 Shapes   N sequences, T tokens, D inputs, H width; G = H (RNN), 3 H (GRU: r z n) or 4 H (LSTM: i f o g).
 

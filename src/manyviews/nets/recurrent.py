@@ -28,7 +28,7 @@ State = tuple[Tensor, ...]  # (h,) of RNN and GRU, (h, c) of LSTM; [B, H] in a c
 
 
 class Cell(nn.Module):
-    """One step of one layer. Weights start normal with variance 1 / fan-in, biases at 0 (the course's captioning nets)."""
+    """One step of one layer. Weights start normal with variance 1 / fan-in, biases at 0 (as CS231n's captioning nets)."""
 
     gates = 1
     states = 1

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from manyviews import distributed
 from manyviews.errors import ManyviewsError
 from manyviews.files import replacing
 
@@ -23,6 +24,10 @@ def _digest(data: bytes | memoryview) -> str:
     return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
+def _step(path: Path) -> int:
+    return int(path.name.split("-")[1])
+
+
 def listed(folder: Path) -> list[Path]:
     """The checkpoints of a folder, newest first."""
     found = [path for path in folder.glob("step-*.pt") if NAME.fullmatch(path.name)]
@@ -30,7 +35,9 @@ def listed(folder: Path) -> list[Path]:
 
 
 def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
-    """Write ``state`` as the newest checkpoint and drop all but the last two.
+    """Write ``state`` as the newest checkpoint and drop all but the last two, and what a kill left half-written.
+
+    Those of later steps go as well: a run that went on from this step has passed them over.
 
     Raises:
         ManyviewsError: the disk is full or not writable; the checkpoints that were there are untouched.
@@ -47,8 +54,9 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
             f"The checkpoint at step {step} could not be written to {folder} ({error.strerror or error}); "
             "the one before it is whole: free some space and run `manyviews resume`"
         ) from error
-    for old in listed(folder)[KEPT:]:
-        old.unlink()
+    kept = [other for other in listed(folder) if _step(other) <= step][:KEPT]
+    for other in {*folder.glob("step-*.pt"), *folder.glob(".step-*.tmp")} - set(kept):
+        other.unlink(missing_ok=True)
     return path
 
 
@@ -65,6 +73,22 @@ def load(path: Path) -> dict[str, Any]:
             f"The checkpoint {path.name} is damaged: its bytes are not those that were written"
         )
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+
+
+def agreed(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
+    """``newest``, where all ranks have found the one of the same step.
+
+    Raises:
+        ManyviewsError: they have not, or as ``newest`` does.
+    """
+    state, refused = newest(folder)
+    step = 0 if state is None else state["step"]
+    if (first := int(distributed.from_main(step))) != step:
+        raise ManyviewsError(
+            f"This process would go on from step {step} and the first one from step {first}: all need the same {folder}, on a "
+            "disk that they share, and every checkpoint in it whole."
+        )
+    return state, refused
 
 
 def newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:

@@ -1,22 +1,29 @@
 """What watches a run: the log of its figures, the progress bar, the checkpoints. None of them changes the run."""
 
 import json
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from manyviews import distributed
+from manyviews.errors import Diverged
+from manyviews.files import write_text
 from manyviews.machine import PeakMemory
 from manyviews.training import checkpoint, sharding
 from manyviews.training.loop import Moment
 
 
 class Saver:
-    """Writes a checkpoint every ``every`` seconds and at the end, never one of a state that is not finite."""
+    """Writes a checkpoint every ``every`` seconds and at the end, never one of weights that are not finite.
+
+    Raises `Diverged` where they are not, which a finite loss does not tell: the loss is that before the step.
+    """
 
     def __init__(self, folder: Path, every: float = 30.0) -> None:
         self.folder, self.every, self.last = folder, every, time.monotonic()
@@ -28,8 +35,18 @@ class Saver:
             return
         state = moment.state()
         if distributed.is_main():
+            _require_finite(state["method"], moment.step)
             checkpoint.save(self.folder, moment.step, state)
         self.last = time.monotonic()
+
+
+def _require_finite(weights: Mapping[str, Any], step: int) -> None:
+    for name, x in weights.items():
+        if isinstance(x, Tensor) and x.is_floating_point() and not torch.isfinite(x).all():
+            raise Diverged(
+                f"After step {step}, {name} is not finite; the last checkpoint holds a good state: try a lower --lr, a "
+                "--warmup or --clip 1"
+            )
 
 
 class Log:
@@ -43,7 +60,10 @@ class Log:
         self.last, self.board = 0.0, None
         self.seen: tuple[int, float] | None = None
         self.memory = PeakMemory()
-        _drop_after(self.path, step)
+        self.step = step
+        if distributed.is_main():
+            _drop_after(self.path, step)
+        distributed.barrier()  # before any of them reads it
 
     def __call__(self, moment: Moment) -> None:
         now = time.monotonic()
@@ -79,7 +99,9 @@ class Log:
         if self.board is None:
             from torch.utils.tensorboard import SummaryWriter  # half a second to import: after the first step
 
-            self.board = SummaryWriter(str(self.board_folder))
+            self.board = SummaryWriter(
+                str(self.board_folder), purge_step=self.step + 1 if self.step else None
+            )
         for name, value in row.items():
             if isinstance(value, (int, float)) and name != "step":
                 self.board.add_scalar(name, value, row["step"])
@@ -90,7 +112,7 @@ def _drop_after(path: Path, step: int) -> None:
         return
     lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
     kept = [line for line in lines if json.loads(line)["step"] <= step]
-    path.write_text("".join(kept))
+    write_text(path, "".join(kept))
 
 
 class Bar:
@@ -151,10 +173,19 @@ class _Rate:
         return (last - first) / (end - start) if end > start else moment.items / max(1e-9, moment.seconds)
 
 
-class Interrupt:
-    """Ctrl-C (or SIGTERM) asks the run to finish its step, save and stop; a second one stops at once."""
+def _said_at_once(text: str) -> None:
+    os.write(
+        2, f"{text}\n".encode()
+    )  # a signal may come while a print is under way, which cannot begin another
 
-    def __init__(self, say: Callable[[str], None] = lambda text: print(text, file=sys.stderr)) -> None:
+
+class Interrupt:
+    """Ctrl-C or SIGTERM asks the run to finish its step, save and stop; a second Ctrl-C stops at once.
+
+    A second SIGTERM does not: whoever ends a group of processes sends it to each, and those hand it on.
+    """
+
+    def __init__(self, say: Callable[[str], None] = _said_at_once) -> None:
         self.asked, self.say, self.previous = False, say, {}
 
     def __call__(self) -> bool:
@@ -176,7 +207,11 @@ class Interrupt:
             signal.signal(number, handler)
 
     def _asked(self, number: int, frame: object) -> None:
+        import signal
+
         if self.asked:
-            raise KeyboardInterrupt
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            return
         self.asked = True
         self.say("\nstopping after this step; press Ctrl-C again to stop at once")

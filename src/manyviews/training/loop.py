@@ -35,9 +35,7 @@ class Moment:
     lr: float
     loss: Tensor  # scalar, on the device
     log: dict[str, Any]
-    whole: Callable[
-        [], Method
-    ]  # the method with all its weights; where they are split, every rank has to ask
+    whole: Callable[[], Method]  # the method with all its weights; where they are split, every rank asks
     sharded: bool  # then every rank has to ask for `state` too
     z: Tensor | None  # [b, D] what the loss compared, on this rank
     state: Callable[[], dict[str, Any]]  # what a checkpoint holds
@@ -97,10 +95,9 @@ class Loop:
         self.length = Length.of(recipe, self.epoch)
         self.device = next(self.method.parameters()).device
         self.views = self.method.views()
-        if recipe.batch % distributed.world_size():
+        if recipe.batch % (ranks := distributed.world_size()):
             raise ManyviewsError(
-                f"A batch of {recipe.batch} does not divide among {distributed.world_size()} devices; "
-                "choose a multiple"
+                f"A batch of {recipe.batch} does not divide among {ranks} devices; choose a multiple"
             )
         self.senses = self.method.senses(self.method.config)
         require(self.data, self.senses)
@@ -151,6 +148,11 @@ class Loop:
         self.method.load_state_dict(state["method"])
         self.optimiser.load_state_dict(state["optimiser"])
 
+    @property
+    def done(self) -> float:
+        """Share of the run that is over; all ranks have to ask."""
+        return self.length.progress(self.step, self.seconds)
+
     def whole(self) -> Method:
         """The method with all its weights: itself, or, where they are split, a copy; then every rank has to ask."""
         if self.sharded:
@@ -167,7 +169,7 @@ class Loop:
         """
         started = time.monotonic() - self.seconds
         self.method.train()
-        progress, before = self.length.progress(self.step, self.seconds), None
+        progress, before = self.done, None
         if progress >= 1.0:
             return "finished"
         for drawn in self._drawn():
@@ -180,7 +182,7 @@ class Loop:
             out = self._advance(drawn, progress)
             check(before, self.data)  # one step late, so that the device is never waited for
             self.step, self.seconds = self.step + 1, time.monotonic() - started
-            progress = self.length.progress(self.step, self.seconds)
+            progress = self.done
             before = (self.step, drawn.index, out.loss.detach())
             stop = distributed.any_rank(self.interrupted())
             ends = "finished" if progress >= 1.0 else "interrupted" if stop else None

@@ -24,11 +24,14 @@ MARKS = 12  # looks a run
 class Monitor:
     """Adds spread, RankMe, alignment, uniformity, a verdict and an online kNN to the log at ``MARKS`` even marks.
 
-    Everything is read in eval mode and changes no state. The images looked at are the same at every mark.
+    Everything is read in eval mode and changes no state. The images looked at are the same at every mark. A run that goes
+    on has been looked at ``since`` its start up to this progress, which left ``history``.
     """
 
-    def __init__(self, method: Method, data: ImageSet, history: Sequence[LabelFree] = ()) -> None:
-        self.data, self.history, self.next = data, list(history), 1
+    def __init__(
+        self, method: Method, data: ImageSet, history: Sequence[LabelFree] = (), since: float = 0.0
+    ) -> None:
+        self.data, self.history, self.next = data, list(history), int(since * MARKS) + 1
         self.view = views_of(method.views().views[0])
         order = torch.randperm(len(data), generator=generator("monitor", len(data)))
         count = min(QUERIES, max(2, len(data) // 4))

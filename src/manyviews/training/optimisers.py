@@ -102,6 +102,10 @@ def over(parts: Iterable[Any], recipe: Recipe) -> torch.optim.Optimizer:
         raise ManyviewsError(
             f"An eps of {recipe.eps} keeps no root from 0: say a small number above it, as 1e-8"
         )
+    if name not in ("adam", "adamw") and recipe.eps != Recipe.eps:
+        raise ManyviewsError(
+            f"The optimiser {name} has an eps of its own or none: leave out --eps {recipe.eps}"
+        )
     if name in ("gd", "adagrad") and inertia not in (0.0, Recipe.inertia):
         raise ManyviewsError(f"The optimiser {name} has no inertia: leave out --inertia {inertia}")
     if name == "nesterov" and inertia == 0:

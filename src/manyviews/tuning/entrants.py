@@ -1,4 +1,4 @@
-"""The optimisers of the notes by the names that people know, and the grid on which each finds its rate."""
+"""The ten optimisers by the names that people know, and the grid on which each finds its rate."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -1,0 +1,127 @@
+"""What a finished run is worth, beside its baselines: what it is judged by, and the report that tells."""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from manyviews import plan
+from manyviews.data import ImageSet, Reading, open_data, split_of
+from manyviews.errors import ManyviewsError
+from manyviews.evaluation import EncoderEmbedder, evaluate
+from manyviews.evaluation.baselines import raw
+from manyviews.evaluation.sets import HELD_OUT
+from manyviews.method import Paper, find
+from manyviews.nets.encoder import Midway
+from manyviews.report.run_page import write_report
+from manyviews.runs import Run
+
+PROTOCOLS = ("knn", "linear")  # what a finished run is judged by, where there are labels
+CANVAS = 2  # images of a folder are kept at this many times the side of a view, where memory allows
+
+
+def judge(run: Run, images: ImageSet, data: Any) -> None:
+    """Enter what a finished run is worth, beside its baselines, and write ``report.html``."""
+    root = run.settings["data"]["root"]
+    if run.apart is not None:
+        images = open_data(data, root=root, size=run.size, reading=run.apart)
+    test = held_out(data, run.size, root, run.rate, run.apart)
+    labelled = images.labels is not None
+    if labelled and test is None:
+        images, test = split_of(images, HELD_OUT, run.recipe.seed)
+    protocols = PROTOCOLS if labelled else ("labelfree",)
+    by_layer = ("layers",) if labelled and isinstance(run.encoder, Midway) else ()
+    given = {"this encoder": run.embedder, **_baselines(run, images, data)}
+    figures = {
+        name: evaluate(
+            embedder,
+            images,
+            test if labelled else None,
+            protocols=protocols + (by_layer if name == "this encoder" else ()),
+            seed=run.recipe.seed,
+        )
+        for name, embedder in given.items()
+    }
+    run.add_results(figures=figures)
+    write_report(run, images, test)
+
+
+def _baselines(run: Run, images: ImageSet, data: Any) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for name in run.settings["baselines"]:
+        if name == "pixels":
+            made |= raw(images, run.size)
+        elif name == "random":
+            made["random encoder"] = EncoderEmbedder(run.build(images).encoder, run.size)
+        elif images.labels is not None:
+            made["supervised"] = _supervised(run, images, data).embedder
+    return made
+
+
+def _supervised(run: Run, images: ImageSet, data: Any) -> Run:
+    """The same net trained on the labels, by the supervised recipe for this data, in a run of its own inside this one."""
+    path = run.path / "supervised"
+    if (path / "run.json").exists() and Run.open(path).finished:
+        return Run.open(path)
+    paper = find("supervised")
+    same = {"net": run.recipe.net, "size": run.size, "batch": run.recipe.batch, "seed": run.recipe.seed}
+    config, recipe = plan.changed(paper, *plan.base(paper, data), same)
+    settings = run.settings | {
+        "method": paper.name,
+        "config": dataclasses.asdict(config),
+        "recipe": dataclasses.asdict(recipe),
+        "baselines": [],
+        "init_from": None,
+        "held_out": 0.0,  # what it learns from is the rest already
+    }
+    other = Run.create(path, settings, overwrite=path.exists())
+    if other.train(images, quiet=True) == "interrupted":
+        raise KeyboardInterrupt
+    return other
+
+
+# -- what it is judged by ---------------------------------------------------------------------------------------------
+
+
+def held_out(
+    data: Any,
+    size: int,
+    root: str | Path | None,
+    rate: int | None = None,
+    reading: Reading | None = None,
+    senses: Sequence[str] = (),
+) -> ImageSet | None:
+    """What a source is judged by: its test split, or the one called val where that has no labels; None where it has none
+    (a part of the training set is then held out)."""
+    if not isinstance(data, (str, Path)):
+        return None
+    side = size if reading or (isinstance(data, str) and data == "world") else CANVAS * size
+    found = None
+    for split in ("test", "val"):
+        try:
+            other = open_data(
+                data, split=split, root=root, size=side, senses=senses, rate=rate, reading=reading
+            )
+        except ManyviewsError:
+            continue
+        if other.labels is not None or found is None:
+            found = other
+        if split == "test" and found.labels is not None:
+            break
+    return found
+
+
+def share_held_out(paper: Paper, images: ImageSet, data: Any, size: int, root: str | Path | None) -> float:
+    """The share of the items that a method which learns from labels does not see, because nothing else is there to judge by."""
+    if (
+        not paper.method.supervised
+        or images.labels is None
+        or held_out(data, size, root, images.rate) is not None
+    ):
+        return 0.0
+    print(
+        f"manyviews: {images.name} has no test split: {HELD_OUT:.0%} of it is held out to judge by",
+        file=sys.stderr,
+    )
+    return HELD_OUT

@@ -1,0 +1,103 @@
+"""Processes that train together: started on this machine, or by torchrun on many; how they meet, and how they are stopped."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from manyviews.errors import ManyviewsError
+from manyviews.recipe import Recipe
+
+
+def launched() -> bool:
+    """Whether torchrun (or what speaks its language) started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def launch(processes: int, arguments: list[str]) -> None:
+    """Start ``processes`` Pythons with ``arguments`` by torchrun on this machine, and wait for them.
+
+    Raises:
+        KeyboardInterrupt: they were interrupted and saved their state.
+        ManyviewsError: one of them failed; what it printed stands above.
+    """
+    started_by = [sys.executable, "-m", __name__, "--standalone", f"--nproc-per-node={processes}"]
+    # In a session of its own, so that what the terminal sends comes once, from here, and torchrun hands it on.
+    child = subprocess.Popen([*started_by, *arguments], start_new_session=True)
+    asked = False
+
+    def hand_on(number: int, frame: object) -> None:
+        nonlocal asked
+        asked = True
+        child.send_signal(number)
+
+    handled = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, hand_on) for number in handled}
+    try:
+        code = child.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if code and asked:
+        raise KeyboardInterrupt
+    if code:
+        raise ManyviewsError(f"One of {processes} processes failed; what it said stands above.")
+
+
+@contextmanager
+def group() -> Iterator[None]:
+    """Join the other processes for the length of the block: NCCL on GPUs, gloo on CPUs. Nothing on one process."""
+    if not launched():
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def require_shares(devices: int, data: Any, recipe: Recipe) -> None:
+    """Raises ``ManyviewsError`` for what cannot be shared among so many, before any of them starts."""
+    if devices < 2:
+        return
+    if not isinstance(data, (str, Path)):
+        raise ManyviewsError(
+            "Several devices need data that each can open by itself: give a folder or a name."
+        )
+    if recipe.batch % (devices * recipe.accumulate):
+        pieces = f" of {recipe.accumulate} pieces each" if recipe.accumulate > 1 else ""
+        raise ManyviewsError(
+            f"A batch of {recipe.batch} does not divide among {devices} devices{pieces}; choose a multiple."
+        )
+    if 0 < (there := torch.cuda.device_count()) < devices:
+        raise ManyviewsError(f"There are {there} GPUs for {devices} devices; say --devices {there}.")
+
+
+def torchrun(arguments: list[str]) -> int:
+    """What torchrun does, without its tracebacks; gives its exit status: 130 where it was told to stop."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import main
+
+    try:
+        main(arguments)
+    except SignalException:
+        return 130
+    except ChildFailedError:
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(torchrun(sys.argv[1:]))
