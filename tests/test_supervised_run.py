@@ -96,8 +96,15 @@ def test_fine_tuning_begins_with_the_kept_head_where_the_classes_are_its_own(
 def test_what_it_learned_from_is_no_test(photos: Path, tmp_path: Path, capsys: Any) -> None:
     out, flat = tmp_path / "run", str(photos / "train")
     main(["pretrain", "supervised", "--data", flat, *SMALL, "--out", str(out)])
-    for same in ([], ["--data", flat]):
-        assert "has no test split" in refused(capsys, "evaluate", str(out), "--protocol", "ten-crop", *same)
+    items = manyviews.load(out).settings["data"]["items"]
+    for same in ([], ["--data", flat]):  # a fifth of it was held out
+        found = answer(capsys, "evaluate", str(out), "--protocol", "ten-crop", *same)["figures"]["ten-crop"]
+        assert 0 < found["n"] <= 0.25 * items
+    settings = json.loads((out / "run.json").read_text())
+    del settings["held_out"]  # a run of before that was so
+    (out / "run.json").write_text(json.dumps(settings))
+    for protocol in ("ten-crop", "linear"):
+        assert "has no test split" in refused(capsys, "evaluate", str(out), "--protocol", protocol)
     other = answer(capsys, "evaluate", str(out), "--protocol", "ten-crop", "--data", str(photos / "test"))
     assert other["figures"]["ten-crop"]["n"] > 0
 

@@ -71,6 +71,8 @@ def compare(
         KeyboardInterrupt: Ctrl-C, after the state was saved.
     """
     positive(jobs)
+    if seeds < 1:
+        raise ManyviewsError(f"--seeds is {seeds}; it must be at least 1.")
     chosen = list(methods) or _all_for(data, data_root)
     recipes = [plan.base(find(name), data)[1] for name in chosen]
     shared = (

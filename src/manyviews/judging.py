@@ -26,18 +26,19 @@ def judge(run: Run, images: ImageSet, data: Any) -> None:
     root = run.settings["data"]["root"]
     if run.apart is not None:
         images = open_data(data, root=root, size=run.size, reading=run.apart)
-    test = held_out(data, run.size, root, run.rate, run.apart)
     labelled = images.labels is not None
-    if labelled and test is None:
-        images, test = split_of(images, HELD_OUT, run.recipe.seed)
+    test = held_out(data, run.size, root, run.rate, run.apart, labelled=labelled)
+    # What nothing that is judged has learned the labels of; a run that learns from labels has left it out.
+    hold = labelled and test is None
+    rest, judged = split_of(images, HELD_OUT, run.recipe.seed) if hold else (images, test)
     protocols = PROTOCOLS if labelled else ("labelfree",)
     by_layer = ("layers",) if labelled and isinstance(run.encoder, Midway) else ()
-    given = {"this encoder": run.embedder, **_baselines(run, images, data)}
+    given = {"this encoder": run.embedder, **_baselines(run, rest, data)}
     figures = {
         name: evaluate(
             embedder,
-            images,
-            test if labelled else None,
+            rest,
+            judged if labelled else None,
             protocols=protocols + (by_layer if name == "this encoder" else ()),
             seed=run.recipe.seed,
         )
@@ -91,9 +92,10 @@ def held_out(
     rate: int | None = None,
     reading: Reading | None = None,
     senses: Sequence[str] = (),
+    labelled: bool = False,
 ) -> ImageSet | None:
     """What a source is judged by: its test split, or the one called val where that has no labels; None where it has none
-    (a part of the training set is then held out)."""
+    (a part of the training set is then held out). With ``labelled``, one without labels is none."""
     if not isinstance(data, (str, Path)):
         return None
     side = size if reading or (isinstance(data, str) and data == "world") else CANVAS * size
@@ -109,7 +111,7 @@ def held_out(
             found = other
         if split == "test" and found.labels is not None:
             break
-    return found
+    return None if labelled and found is not None and found.labels is None else found
 
 
 def share_held_out(paper: Paper, images: ImageSet, data: Any, size: int, root: str | Path | None) -> float:
@@ -117,7 +119,7 @@ def share_held_out(paper: Paper, images: ImageSet, data: Any, size: int, root: s
     if (
         not paper.method.supervised
         or images.labels is None
-        or held_out(data, size, root, images.rate) is not None
+        or held_out(data, size, root, images.rate, labelled=True) is not None
     ):
         return 0.0
     print(

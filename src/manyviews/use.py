@@ -62,6 +62,8 @@ def evaluate(
     Raises:
         ManyviewsError: an unknown protocol, or one that this data cannot serve.
     """
+    if seeds < 1:
+        raise ManyviewsError(f"--seeds is {seeds}; it must be at least 1.")
     run = run if isinstance(run, Run) else load(run)
     root = data_root if data_root is not None else run.settings["data"]["root"]
     source = data if data is not None else run.recipe.data
@@ -74,7 +76,8 @@ def evaluate(
     given = {"rate": run.rate, "reading": run.apart, "senses": senses}
     train = open_data(source, split="train", root=root, size=side, **given)
     run.paper.suits(train.kind, train.name)
-    test = judging.held_out(source, run.size, root, **given)
+    labelled = train.labels is not None and not dense
+    test = judging.held_out(source, run.size, root, labelled=labelled, **given)
     if train.labels is None and data is None:
         protocol = [name for name in protocol if name in PROTOCOLS and not PROTOCOLS[name].labels] or [
             "labelfree"

@@ -157,7 +157,7 @@ def test_pages_tell_everything(tiny: Path) -> None:
     tables = re.findall(r"(?:^\|.*\|\n)+", page, re.MULTILINE)
     assert [{line.count(" | ") for line in table.splitlines()} for table in tables] == [{2}, {4}]
     index = pages["index"]
-    assert "Of 3 claims: holds 1, cannot tell 1, not run yet 1." in index
+    assert "Of 3 claims: holds: 1, cannot tell: 1, not run yet: 1." in index
     assert 'data-verdict="cannot tell"' in index and 'data-verdict="not run yet"' in index
     assert "Two &amp; two are four &lt;always&gt;." in index and 'href="tiny.html#tiny-width"' in index
     (block,) = re.findall(r"^<div>.*?</div>$", index, re.DOTALL | re.MULTILINE)

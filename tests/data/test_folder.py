@@ -153,3 +153,21 @@ def test_a_csv_that_is_not_text(tmp_path: Path):
     (tmp_path / "labels.csv").write_bytes(b"\xff\xfe\x00binary")
     with pytest.raises(ManyviewsError, match="is not a CSV file in UTF-8"):
         open_data(tmp_path)
+
+
+def test_a_test_split_without_classes_leaves_those_of_train(tmp_path: Path):
+    for name in ("train/cat/a.png", "train/dog/b.png", "test/c.png", "val/dog/d.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    train, val, test = (open_data(tmp_path, split=split) for split in ("train", "val", "test"))
+    assert train.classes == ("cat", "dog") and train.labels is not None and train.labels.tolist() == [0, 1]
+    assert test.labels is None and len(test) == 1
+    assert val.labels is not None and val.labels.tolist() == [1]  # a class alone, but among those of train
+
+
+def test_a_quote_that_is_not_closed_is_said(tmp_path: Path):
+    for name in "ab":
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+    (tmp_path / "labels.csv").write_text('path,label\na.png,"cat\nb.png,dog\n')
+    with pytest.raises(ManyviewsError, match=r"not CSV .* see to its quotes"):
+        open_data(tmp_path / "labels.csv")

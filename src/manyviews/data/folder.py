@@ -80,7 +80,9 @@ def arranged(
         rows = rows_of_split([SPLITS[file[0].lower()] for file in parts], split, str(folder))
     else:
         below, rows = parts, rows_of_split(["train"] * len(parts), split, str(folder))
-    classes = _class_folders(below)
+    classes = None
+    if all(len(below[i]) == 2 for i in rows):  # whatever other splits are like
+        classes = _class_folders([file for file in below if len(file) == 2])
     labels = None
     if classes is not None:
         number = {name: i for i, name in enumerate(classes)}
@@ -185,8 +187,6 @@ def _has_split_folders(parts: list[tuple[str, ...]]) -> bool:
 
 
 def _class_folders(below: list[tuple[str, ...]]) -> tuple[str, ...] | None:
-    if any(len(file) != 2 for file in below):
-        return None
     classes = tuple(sorted({file[0] for file in below}))
     return classes if len(classes) > 1 else None
 

@@ -29,6 +29,12 @@ def open_hub(name: str, split: str = "train") -> ImageSet:
     ]
     chosen = "label" if "label" in classes else classes[0] if classes else None
     labels = None if chosen is None else torch.as_tensor(table[chosen][:], dtype=torch.long)
+    if labels is not None and (labels < 0).any():
+        if not (labels < 0).all():
+            raise ManyviewsError(
+                f"hf:{name} has items without a label in its split {split}, among others with one."
+            )
+        labels = chosen = None  # a test split whose labels are hidden
     names = [f"hf:{name}/{split}/{i:06d}" for i in range(len(table))]
     data = ImageSet(
         f"hf:{name}/{split}", names, labels, None, None, Items(Column(table, images[0]), f"hf:{name}")
