@@ -59,9 +59,12 @@ def build(name: str, **changes: object) -> tuple[Method, Recipe]:
 @pytest.mark.parametrize(
     ("name", "change", "says"),
     [("simclr", {"optimiser": "adma"}, "--optimiser is 'adma'; it is one of gd, sgd"),
-     ("beit", {"masking": "rnadom"}, "--masking is 'rnadom'; it is one of block, random")],
+     ("beit", {"masking": "rnadom"}, "--masking is 'rnadom'; it is one of block, random"),
+     ("simclr", {"clip": 0.0}, "--clip is 0.0"), ("simclr", {"trust": 0.0}, "--trust is 0.0"),
+     ("simclr", {"weight_decay": -1.0}, "--weight-decay is -1.0"), ("simclr", {"milestones": (0.5, 1.0)}, "--milestones are"),
+     ("simclr", {"weight_decay": 0.0, "weight_decay_end": 0.1}, "--weight-decay-end changes a weight decay that is there")],
 )  # fmt: skip
-def test_a_word_that_no_setting_has_is_refused_in_python_too(name: str, change: dict, says: str) -> None:
+def test_what_a_setting_cannot_be_is_refused_in_python_too(name: str, change: dict, says: str) -> None:
     with pytest.raises(ManyviewsError, match=says):
         plan.changed(find(name), *plan.base(find(name), "world"), change)
 

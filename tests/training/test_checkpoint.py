@@ -1,14 +1,17 @@
 """A checkpoint is whole or refused by name, and the one before it is used."""
 
 import errno
+import math
 from pathlib import Path
 
 import pytest
 import torch
 
-from manyviews import files
-from manyviews.errors import ManyviewsError
+from manyviews import distributed, files
+from manyviews.errors import Diverged, ManyviewsError
 from manyviews.training import checkpoint
+from manyviews.training.hooks import Saver
+from manyviews.training.loop import Moment
 
 
 def saved(folder: Path, *steps: int) -> list[Path]:
@@ -35,6 +38,43 @@ def test_a_damaged_one_is_refused_by_name_and_the_one_before_is_used(tmp_path: P
     state, refused = checkpoint.newest(tmp_path)
     assert state is not None and state["step"] == 1
     assert len(refused) == 1 and newest.name in refused[0] and "damaged" in refused[0]
+
+
+def test_what_was_passed_over_and_what_a_kill_left_do_not_outlive_the_next_one(tmp_path: Path) -> None:
+    saved(tmp_path, 190, 200)
+    (tmp_path / ".step-0000000195-0123456789abcdef.pt.1.tmp").write_bytes(b"half")
+    saved(tmp_path, 195)  # by a run that went on from 190, for 200 was damaged
+    assert [path.name.split("-")[1] for path in sorted(tmp_path.iterdir())] == ["0000000190", "0000000195"]
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
+    def moment(w: float, step: int) -> Moment:
+        state = {"step": step, "method": {"w": torch.tensor([1.0, w]), "n": torch.tensor(3)}}
+        return Moment(
+            step=step, epoch=0.0, progress=0.5, seconds=1.0, items=8, lr=0.1, loss=torch.tensor(1.0), log={},
+            whole=lambda: None, sharded=False, z=None, state=lambda: state,  # pyright: ignore[reportArgumentType]
+        )  # fmt: skip
+
+    saver = Saver(tmp_path, every=0.0)
+    saver(moment(2.0, 1))
+    for broken in (math.nan, math.inf):
+        with pytest.raises(
+            Diverged, match="After step 2, w is not finite; the last checkpoint holds a good state"
+        ):
+            saver(moment(broken, 2))
+    state, _ = checkpoint.newest(tmp_path)
+    assert state is not None and state["step"] == 1
+
+
+def test_ranks_that_would_go_on_from_different_steps_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved(tmp_path, 5)
+    state, _ = checkpoint.agreed(tmp_path)
+    assert state is not None and state["step"] == 5
+    monkeypatch.setattr(distributed, "from_main", lambda value: 7.0)
+    with pytest.raises(ManyviewsError, match="go on from step 5 and the first one from step 7"):
+        checkpoint.agreed(tmp_path)
 
 
 def test_none_whole_is_said(tmp_path: Path) -> None:

@@ -504,3 +504,5 @@ def test_eps_is_that_of_the_recipe(name: str):
     assert group["eps"] == 1e-9
     with pytest.raises(ManyviewsError, match=r"An eps of 0\.0 keeps no root from 0"):
         over([nn.Parameter(torch.ones(1))], recipe(name, eps=0.0))
+    with pytest.raises(ManyviewsError, match="sgd has an eps of its own or none"):
+        over([nn.Parameter(torch.ones(1))], recipe("sgd", eps=1e-9))
