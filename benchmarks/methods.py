@@ -63,8 +63,9 @@ def learned(name: str, changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def alone() -> list[str]:
-    """The methods that need no run to learn from; the others are asked for with --set teacher='"RUN"'."""
-    return [name for name in names() if not hasattr(find(name).config(), "teacher")]
+    """The methods of images and sounds that need no other run; the others are asked for with --set teacher='"RUN"'."""
+    found = {name: plan.base(find(name), "world")[0] for name in names() if find(name).method.sees != "texts"}
+    return [name for name, config in found.items() if not plan.needs(config)]
 
 
 def main() -> None:

@@ -73,6 +73,8 @@ def measure(rows: slice) -> dict[str, Any]:
         found[f"normed {momentum}"] = train(net, 0.5, rows)
         found[f"normed {momentum} keys"] = list(net.state_dict())
         found[f"normed {momentum} eval"] = distributed.gather(net.eval()(data()[0][rows].double()))
+    halved = distributed.synchronise(nn.Sequential(nn.BatchNorm1d(6)))
+    found["bf16"] = distributed.gather(halved((8 + data()[0][rows]).bfloat16()))
     queue = Queue(20, 6)
     for x in data():
         queue.push(F.normalize(x[rows], dim=1))
@@ -141,6 +143,14 @@ def test_synchronised_batch_norm_keeps_its_keys_and_evaluates_alike(
         assert found["measured"][f"normed {momentum} keys"] == whole[f"normed {momentum} keys"]
         evaluated = found["measured"][f"normed {momentum} eval"]
         assert torch.allclose(evaluated, whole[f"normed {momentum} eval"], atol=1e-9)
+
+
+def test_synchronised_batch_norm_computes_half_precision_in_full(
+    ranks: list[dict[str, Any]], whole: dict[str, Any]
+) -> None:
+    for found in ranks:
+        assert found["measured"]["bf16"].dtype == torch.bfloat16
+        torch.testing.assert_close(found["measured"]["bf16"], whole["bf16"], rtol=0.01, atol=1e-3)
 
 
 def test_every_rank_holds_the_queue_of_one_process(

@@ -8,5 +8,9 @@ class ManyviewsError(ValueError):
     """
 
 
+class NoSplit(ManyviewsError):
+    """A source is there but has no such split: for whoever judges, a part of another split can stand in."""
+
+
 class Diverged(ManyviewsError):
     """A run whose loss or embeddings became no numbers: for whoever compares runs, that is a result."""

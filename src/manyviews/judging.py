@@ -8,7 +8,7 @@ from typing import Any
 
 from manyviews import plan
 from manyviews.data import ImageSet, Reading, open_data, split_of
-from manyviews.errors import ManyviewsError
+from manyviews.errors import NoSplit
 from manyviews.evaluation import EncoderEmbedder, evaluate
 from manyviews.evaluation.baselines import raw
 from manyviews.evaluation.sets import HELD_OUT
@@ -21,7 +21,7 @@ PROTOCOLS = ("knn", "linear")  # what a finished run is judged by, where there a
 CANVAS = 2  # images of a folder are kept at this many times the side of a view, where memory allows
 
 
-def judge(run: Run, images: ImageSet, data: Any) -> None:
+def judge(run: Run, images: ImageSet, data: Any, quiet: bool = False) -> None:
     """Enter what a finished run is worth, beside its baselines, and write ``report.html``."""
     root = run.settings["data"]["root"]
     if run.apart is not None:
@@ -33,7 +33,7 @@ def judge(run: Run, images: ImageSet, data: Any) -> None:
     rest, judged = split_of(images, HELD_OUT, run.recipe.seed) if hold else (images, test)
     protocols = PROTOCOLS if labelled else ("labelfree",)
     by_layer = ("layers",) if labelled and isinstance(run.encoder, Midway) else ()
-    given = {"this encoder": run.embedder, **_baselines(run, rest, data)}
+    given = {"this encoder": run.embedder, **_baselines(run, rest, data, quiet)}
     figures = {
         name: evaluate(
             embedder,
@@ -48,7 +48,7 @@ def judge(run: Run, images: ImageSet, data: Any) -> None:
     write_report(run, images, test)
 
 
-def _baselines(run: Run, images: ImageSet, data: Any) -> dict[str, Any]:
+def _baselines(run: Run, images: ImageSet, data: Any, quiet: bool) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for name in run.settings["baselines"]:
         if name == "pixels":
@@ -56,11 +56,11 @@ def _baselines(run: Run, images: ImageSet, data: Any) -> dict[str, Any]:
         elif name == "random":
             made["random encoder"] = EncoderEmbedder(run.build(images).encoder, run.size)
         elif images.labels is not None:
-            made["supervised"] = _supervised(run, images, data).embedder
+            made["supervised"] = _supervised(run, images, data, quiet).embedder
     return made
 
 
-def _supervised(run: Run, images: ImageSet, data: Any) -> Run:
+def _supervised(run: Run, images: ImageSet, data: Any, quiet: bool) -> Run:
     """The same net trained on the labels, by the supervised recipe for this data, in a run of its own inside this one."""
     path = run.path / "supervised"
     if (path / "run.json").exists() and Run.open(path).finished:
@@ -77,7 +77,7 @@ def _supervised(run: Run, images: ImageSet, data: Any) -> Run:
         "held_out": 0.0,  # what it learns from is the rest already
     }
     other = Run.create(path, settings, overwrite=path.exists())
-    if other.train(images, quiet=True) == "interrupted":
+    if other.train(images, quiet=quiet) == "interrupted":
         raise KeyboardInterrupt
     return other
 
@@ -94,24 +94,25 @@ def held_out(
     senses: Sequence[str] = (),
     labelled: bool = False,
 ) -> ImageSet | None:
-    """What a source is judged by: its test split, or the one called val where that has no labels; None where it has none
-    (a part of the training set is then held out). With ``labelled``, one without labels is none."""
+    """What a source is judged by, its test split; None where it has none (a part of the training set is then held out).
+
+    Where the training set is ``labelled``, a split without labels judges nothing: val, or else none, stands in for it.
+    """
     if not isinstance(data, (str, Path)):
         return None
     side = size if reading or (isinstance(data, str) and data == "world") else CANVAS * size
-    found = None
-    for split in ("test", "val"):
-        try:
-            other = open_data(
-                data, split=split, root=root, size=side, senses=senses, rate=rate, reading=reading
-            )
-        except ManyviewsError:
-            continue
-        if other.labels is not None or found is None:
-            found = other
-        if split == "test" and found.labels is not None:
-            break
-    return None if labelled and found is not None and found.labels is None else found
+    how: dict[str, Any] = {"root": root, "size": side, "senses": senses, "rate": rate, "reading": reading}
+    test = _split(data, "test", how)
+    if test is not None and test.labels is None and labelled:
+        test = _split(data, "val", how)
+    return None if labelled and test is not None and test.labels is None else test
+
+
+def _split(data: str | Path, split: str, how: dict[str, Any]) -> ImageSet | None:
+    try:
+        return open_data(data, split=split, **how)
+    except NoSplit:
+        return None
 
 
 def share_held_out(paper: Paper, images: ImageSet, data: Any, size: int, root: str | Path | None) -> float:

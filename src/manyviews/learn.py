@@ -127,7 +127,7 @@ def resume(
         raise ManyviewsError(
             f"{path} learned from an array; give it again: manyviews.resume({str(path)!r}, data=...)."
         )
-    launching.require_shares(devices, data or source, run.recipe)
+    launching.require_shares(devices, source, run.recipe)
     images = _training_set(source, run.size, run.settings["data"]["root"], run.senses, run.reading)
     was, now = run.settings["data"], summary(images)
     if images.tokeniser is not None:
@@ -168,7 +168,7 @@ def _train(
             print(f"saved; continue with: manyviews resume {run.path}", file=sys.stderr)
         raise KeyboardInterrupt
     if distributed.is_main():
-        judge(run, images, data)
+        judge(run, images, data, how["quiet"])
     return run
 
 

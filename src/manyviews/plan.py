@@ -123,7 +123,7 @@ def check(recipe: Recipe) -> None:
         )
     if recipe.weight_decay_end and not recipe.weight_decay:
         raise ManyviewsError(
-            "--weight-decay-end changes a weight decay that is there: say --weight-decay, if only 1e-6"
+            "--weight-decay-end changes a weight decay that is there: say --weight-decay, if only 1e-6, or --weight-decay-end None"
         )
     if not all(0 < milestone < 1 for milestone in recipe.milestones):
         raise ManyviewsError(

@@ -9,7 +9,7 @@ import torch
 
 from manyviews import rng
 from manyviews.data.corpus import Corpus, hold_out, open_corpus
-from manyviews.errors import ManyviewsError
+from manyviews.errors import ManyviewsError, NoSplit
 from manyviews.evaluation.mapping import mapping
 from manyviews.evaluation.prompts import InContext, Item, Scoring, in_context
 from manyviews.nets.encoder import judging
@@ -166,7 +166,7 @@ def _parted(
     if isinstance(source, str | Path):
         try:
             test = open_corpus(source, split=split, root=root)
-        except ManyviewsError:
+        except NoSplit:
             if split != "test":
                 raise
     if test is None:

@@ -52,11 +52,12 @@ def evaluate(
     Args:
         run: a run or its folder.
         data: labelled images; None: the run's own data, and without labels the label-free figures.
-        protocol: knn, linear, linear-sgd, finetune, linear-1%, finetune-10%, scratch, layers, labelfree ...; segment and
+        protocol: knn, linear, linear-sgd, finetune, linear-1%, finetune-10%, scratch, layers, last-layers, labelfree ...;
+            tag and span of texts with marks; segment and
             segment-linear where the data has a class of every pixel, which also write into the run's ``pictures/``; and
             where the run learned a classifier, single, ten-crop, dense, multi-scale.
         data_root: where named sets are; None: where they were when the run began.
-        seeds: how often each protocol is repeated with another seed; several give mean and deviation of each top-1 or mean IoU.
+        seeds: how often each protocol is repeated with another seed; several give mean and deviation of top-1, mean IoU, F1 ...
         options: by protocol, e.g. ``{"finetune": {"lr": 1e-4, "layer_decay": 0.65}}``.
 
     Raises:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from manyviews.data.packing import beside, best_fit, pair, rows, streams, too_long, windows
+from manyviews.data.packing import beside, best_fit, pair, rows, too_long, windows
 from manyviews.data.tokeniser import Tokeniser
 from manyviews.errors import ManyviewsError
 
@@ -220,27 +220,6 @@ def test_pairs_are_those_of_transformers(tmp_path) -> None:
             assert torch.equal(found[1].long(), (torch.tensor(due["token_type_ids"]) + 1) * mask)
 
 
-# -- streams -----------------------------------------------------------------------------------------------------
-
-
-@given(st.integers(2, 200), st.integers(2, 12), st.integers(1, 6))
-def test_streams_go_on_row_by_row_and_leave_out_an_end_only(count: int, length: int, batch: int) -> None:
-    (ids,) = numbered([count])
-    if (count - 1) // batch < length - 1:
-        return
-    x_N2T = streams(ids, length, batch)
-    assert x_N2T.dtype == torch.int32 and x_N2T.shape[1:] == (2, length) and (x_N2T[:, 1] == 1).all()
-    token_KBT = x_N2T[:, 0].unflatten(0, (-1, batch))
-    assert torch.equal(token_KBT[:-1, :, -1], token_KBT[1:, :, 0])
-    told = token_KBT[..., 1:].transpose(0, 1).flatten().tolist()
-    assert told == ids[1 : 1 + len(told)], "each token but the first is the next of another once"
-    assert count - 1 - len(told) < batch * (length - 1)
-
-
-def test_one_stream_goes_on_from_item_to_item() -> None:
-    assert streams([*range(5, 16)], 4)[:, 0].tolist() == [[5, 6, 7, 8], [8, 9, 10, 11], [11, 12, 13, 14]]
-
-
 # -- bad input ---------------------------------------------------------------------------------------------------
 
 
@@ -260,13 +239,6 @@ def test_what_cannot_be_packed_is_said_in_a_sentence() -> None:
         pair([7], [8], 4, CHARS)
     with pytest.raises(ManyviewsError, match=r"2 tokens are too few for 1 sentence\(s\) .* at least 3"):
         pair([7], None, 2, CHARS)
-    with pytest.raises(
-        ManyviewsError, match=r"6 tokens are not enough for 2 stream\(s\) of windows of 4: .* at least 7"
-    ):
-        streams([*range(6)], 4, 2)
-    for length, batch in ((1, 1), (4, 0)):
-        with pytest.raises(ManyviewsError, match="Streams are at least 1, of windows of at least 2 tokens"):
-            streams([*range(9)], length, batch)
     with pytest.raises(ValueError, match=r"1 answers were given for 2 text\(s\)"):
         rows([([7], [8])], 8, CHARS, ends=[True])
 

@@ -51,7 +51,7 @@ def processes() -> multiprocessing.context.BaseContext:
 def test_killed_and_resumed_equals_unbroken(
     name: str, tmp_path: Path, processes: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(learn, "judge", lambda run, images, source: None)  # what matters here is the training
+    monkeypatch.setattr(learn, "judge", lambda *_: None)  # what matters here is the training
     config, _ = plan.base(find(name), "world")
     small = {"net": small_net(name), "size": SIDE[sees(name)]}
     settings = SETTINGS | small | vars(shrunk(config)) | taught(config, classes="0123")

@@ -106,7 +106,11 @@ def claim_all(
             if say:
                 say(f"{len(known)} claims do not fit; the cheapest, {name}, would take {dues[name]}")
             break
-        own = None if command is None else f"manyviews claim {name} --scale {scale}" + _also(seeds)
+        own = (
+            None
+            if command is None
+            else f"manyviews claim {name} --scale {scale}" + (f" --seeds {seeds}" if seeds else "")
+        )
         deadline = None if left is None else time.monotonic() + left
         result = run(
             name,
@@ -236,10 +240,6 @@ def _trained(
         "runs": {arm: [trial.digest for of, trial in plan if of == arm] for arm in claim.arms},
         "seconds": round(cost.spent([trial for _, trial in plan], cache), 1),
     }
-
-
-def _also(seeds: int | None) -> str:
-    return "" if seeds is None else f" --seeds {seeds}"
 
 
 def _ahead(path: Path, trial: Trial, measure: Measure, deadline: float | None) -> bool:

@@ -18,7 +18,7 @@ from manyviews.data.corpus import Corpus, cut, gathered
 from manyviews.data.corpus_files import open_parallel, read_document, read_lines
 from manyviews.data.corpus_tables import open_table
 from manyviews.data.fetch import Remote, fetch
-from manyviews.errors import ManyviewsError
+from manyviews.errors import ManyviewsError, NoSplit
 
 SHAKESPEARE = Remote(
     "https://raw.githubusercontent.com/karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e/"
@@ -52,7 +52,7 @@ def open_named_corpus(name: str, split: str, root: Path) -> Corpus:
     """A set of ``NAMED``. Raises ``ManyviewsError`` for a split it has not, or files that are not there or damaged."""
     splits = tuple(MULTI30K) if name.startswith("multi30k") else ("train", "val", "test")
     if split not in splits:
-        raise ManyviewsError(f"{name} has no split {split!r}: it has {', '.join(splits)}.")
+        raise NoSplit(f"{name} has no split {split!r}: it has {', '.join(splits)}.")
     if name == "tinyshakespeare":
         corpus = _shakespeare(split, root)
     elif name == "wikitext2":

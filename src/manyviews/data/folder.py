@@ -20,7 +20,7 @@ from manyviews.data.decode import SUFFIXES, read
 from manyviews.data.images import ImageSet
 from manyviews.data.sounds import SUFFIXES as SOUNDS
 from manyviews.data.sounds import sounds_of_files
-from manyviews.errors import ManyviewsError
+from manyviews.errors import ManyviewsError, NoSplit
 
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """Name of a split folder -> the split."""
@@ -202,7 +202,7 @@ def rows_of_split(splits: Sequence[str], split: str, where: str) -> list[int]:
     instead = {"test": "val", "val": "test"}.get(wanted)
     found = wanted if wanted in there else instead
     if found not in there:
-        raise ManyviewsError(f"{where} has no split {split!r}: it has {', '.join(sorted(there))}.")
+        raise NoSplit(f"{where} has no split {split!r}: it has {', '.join(sorted(there))}.")
     return [i for i, name in enumerate(splits) if name == found]
 
 

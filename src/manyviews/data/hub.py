@@ -10,7 +10,7 @@ from manyviews.data.arrays import Items
 from manyviews.data.corpus import Corpus
 from manyviews.data.corpus_tables import Columns, Table, choose, corpus_of
 from manyviews.data.images import ImageSet
-from manyviews.errors import ManyviewsError
+from manyviews.errors import ManyviewsError, NoSplit
 
 
 def open_hub(name: str, split: str = "train") -> ImageSet:
@@ -87,7 +87,8 @@ def _table(name: str, split: str) -> tuple[Any, Any]:
     try:
         return datasets, datasets.load_dataset(repository, config or None, split=split)
     except Exception as error:  # the library and the network raise nearly anything
-        raise ManyviewsError(f"hf:{name} cannot be had from the hub: {str(error).rstrip('.')}.") from error
+        kind = NoSplit if str(error).startswith("Unknown split") else ManyviewsError
+        raise kind(f"hf:{name} cannot be had from the hub: {str(error).rstrip('.')}.") from error
 
 
 class Column:

@@ -27,7 +27,7 @@ from manyviews.data.fetch import Remote, data_root, fetch, unpack
 from manyviews.data.folder import open_folder
 from manyviews.data.images import ImageSet, in_memory
 from manyviews.data.sounds import open_fsdd
-from manyviews.errors import ManyviewsError
+from manyviews.errors import ManyviewsError, NoSplit
 
 ARCHIVES = {
     "cifar10": Remote(
@@ -110,7 +110,7 @@ def open_named(name: str, split: str = "train", root: str | os.PathLike[str] | N
     """A named set. Raises ``ManyviewsError`` for a split it has not, or files that cannot be had or are damaged."""
     splits, opener = NAMED[name]
     if split not in splits:
-        raise ManyviewsError(f"{name} has no split {split!r}: it has {', '.join(splits)}.")
+        raise NoSplit(f"{name} has no split {split!r}: it has {', '.join(splits)}.")
     return opener(name, split, data_root(root))
 
 

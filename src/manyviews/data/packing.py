@@ -4,7 +4,7 @@ Below each row of tokens that holds several texts stands the row of their parts:
 only filled up, else 1 and up, the number of the document in its window, or of the sentence in its pair.
 
 Papers   Windows: best-fit packing (Ding et al., ICML 2024, arXiv:2404.10830, section 3), so that no document is cut that a
-         window could hold. Pairs: Devlin et al. 2019, figure 2, cut as in the authors' code. Streams: Karpathy's char-rnn.
+         window could hold. Pairs: Devlin et al. 2019, figure 2, cut as in the authors' code..
 Shapes   N items, R texts an item, T tokens; all int32.
 """
 
@@ -179,34 +179,6 @@ def beside(texts: Sequence[Ids], length: int, tokeniser: Tokeniser) -> Tensor:
         parts += [part] * (len(text) + len(end))
     empty = length - len(tokens)
     return torch.tensor([tokens + [tokeniser.padding] * empty, parts + [0] * empty], dtype=torch.int32)
-
-
-def streams(ids: Ids, length: int, batch: int = 1) -> Tensor:
-    """One long document as `batch` streams beside each other, for a state that is carried from step to step: `[N, 2, T]`.
-
-    The document is cut into `batch` stretches of the same length, and each of them into windows. Item k batch + b is
-    window k of stretch b: taken in order, `batch` items at a time, row b of each batch goes on where row b of the one
-    before ended (with `batch=1` each item goes on from the one before). A window's last token is the next one's first,
-    so that every token but the first of a stretch is the next token of another once: read `[:-1]`, tell `[1:]`. Of the
-    end of the document, what fills no window of all stretches is left out, as in char-rnn.
-
-    Raises:
-        ManyviewsError: windows have fewer than 2 tokens, or the document not enough for one of each stream.
-    """
-    if length < 2 or batch < 1:
-        raise ManyviewsError(
-            f"Streams are at least 1, of windows of at least 2 tokens: one that is read and one that is told; not {batch} "
-            f"of {length}."
-        )
-    steps = (len(ids) - 1) // batch // (length - 1)
-    if steps < 1:
-        raise ManyviewsError(
-            f"{len(ids):,} tokens are not enough for {batch} stream(s) of windows of {length}: they need at least "
-            f"{batch * (length - 1) + 1:,}; choose fewer or shorter ones."
-        )
-    from_KB = np.arange(steps)[:, None] * (length - 1) + np.arange(batch) * steps * (length - 1)
-    token_NT = np.asarray(ids, np.int32)[from_KB.reshape(-1, 1) + np.arange(length)]
-    return torch.from_numpy(np.stack([token_NT, np.ones_like(token_NT)], axis=1))
 
 
 # -- parts of the above ------------------------------------------------------------------------------------------

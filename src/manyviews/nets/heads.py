@@ -67,9 +67,8 @@ class Prototypes(nn.Module):
         super().__init__()
         if prototypes < 2:
             raise ManyviewsError(f"There must be at least two prototypes to choose from, not {prototypes}.")
-        most = (
-            dim**-0.5
-        )  # as torch starts a linear layer: only directions count, and longer ones turn more slowly
+        # As torch starts a linear layer: only directions count, and the longer a vector is, the less a step turns it.
+        most = dim**-0.5
         self.direction_KD = nn.Parameter(nn.init.uniform_(torch.empty(prototypes, dim), -most, most))
         self.length_K1 = None if fixed_lengths else nn.Parameter(torch.ones(prototypes, 1))
 

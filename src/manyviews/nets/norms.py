@@ -100,9 +100,10 @@ class SplitBatchNorm(nn.BatchNorm2d):
 def split_batch_norm(module: M, splits: int) -> M:
     """`module` with every `nn.BatchNorm2d` in it replaced by a `SplitBatchNorm` of the same tensors.
 
-    `splits` are those of the whole batch: each of R ranks splits its own into so many R-ths, at least one. Submodules are replaced in place; with one split, or without batch norm, a net comes back as it was. Raises
-    `ManyviewsError` for batch norms of another kind (fused with an activation, without running statistics),
-    whose meaning a replacement would change.
+    `splits` are those of the whole batch: each of R ranks splits its own into an R-th of them, at least one. Submodules are
+    replaced in place; with one split, or without batch norm, a net comes back as it was. Raises `ManyviewsError` for
+    batch norms of another kind (fused with an activation, without running statistics), whose meaning a replacement would
+    change.
     """
     if isinstance(module, nn.BatchNorm2d):
         raise ValueError("cannot replace a batch norm in place; pass the net around it")

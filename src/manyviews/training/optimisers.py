@@ -104,7 +104,7 @@ def over(parts: Iterable[Any], recipe: Recipe) -> torch.optim.Optimizer:
         )
     if name not in ("adam", "adamw") and recipe.eps != Recipe.eps:
         raise ManyviewsError(
-            f"The optimiser {name} has an eps of its own or none: leave out --eps {recipe.eps}"
+            f"The optimiser {name} has an eps of its own or none: say --eps {Recipe.eps}, not {recipe.eps}"
         )
     if name in ("gd", "adagrad") and inertia not in (0.0, Recipe.inertia):
         raise ManyviewsError(f"The optimiser {name} has no inertia: leave out --inertia {inertia}")

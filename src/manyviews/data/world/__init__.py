@@ -24,7 +24,7 @@ from manyviews.data.world.latents import (
     latents,
 )
 from manyviews.data.world.render import depth, render
-from manyviews.errors import ManyviewsError
+from manyviews.errors import ManyviewsError, NoSplit
 
 __all__ = [
     "HABITATS",
@@ -74,7 +74,7 @@ def world(
         ManyviewsError: for an unknown split, a side under 8 or less than one item.
     """
     if split not in ITEMS:
-        raise ManyviewsError(f"The world has no split {split!r}: choose one of {', '.join(ITEMS)}.")
+        raise NoSplit(f"The world has no split {split!r}: choose one of {', '.join(ITEMS)}.")
     count = ITEMS[split] if items is None else items
     if count < 1:
         raise ManyviewsError(f"The world was asked for {count} items: ask for at least one.")

@@ -16,7 +16,7 @@ from manyviews.data.world import captions_words as words
 from manyviews.data.world.captions_facts import Facts, facts
 from manyviews.data.world.captions_grammar import ARTICLES, CASES, Adjective, Noun, english, german, pronoun
 from manyviews.data.world.latents import SPECIES, WORLD_VERSION, Latents, latents
-from manyviews.errors import ManyviewsError
+from manyviews.errors import ManyviewsError, NoSplit
 from manyviews.rng import Dice
 
 LANGUAGES = ("en", "de")
@@ -97,7 +97,7 @@ def caption(latents: Latents, language: str = "en", *, named: bool = True) -> li
 
 def _items(split: str, items: int | None, seed: int) -> Latents:
     if split not in ITEMS:
-        raise ManyviewsError(f"The world has no split {split!r}: choose one of {', '.join(ITEMS)}.")
+        raise NoSplit(f"The world has no split {split!r}: choose one of {', '.join(ITEMS)}.")
     count = ITEMS[split] if items is None else items
     if count < 1:
         raise ManyviewsError(f"The world was asked for {count} captions: ask for at least one.")

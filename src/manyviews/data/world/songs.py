@@ -18,7 +18,7 @@ from torch import Tensor
 
 from manyviews.data.images import ImageSet, Rows
 from manyviews.data.world.latents import SPECIES, WORLD_VERSION
-from manyviews.errors import ManyviewsError
+from manyviews.errors import ManyviewsError, NoSplit
 from manyviews.rng import Dice
 
 RATE = 8_000  # samples a second
@@ -76,7 +76,7 @@ def world_sounds(split: str = "train", *, items: int | None = None, seed: int = 
         ManyviewsError: for an unknown split or less than one item.
     """
     if split not in ITEMS:
-        raise ManyviewsError(f"The world has no split {split!r}: choose one of {', '.join(ITEMS)}.")
+        raise NoSplit(f"The world has no split {split!r}: choose one of {', '.join(ITEMS)}.")
     count = ITEMS[split] if items is None else items
     if count < 1:
         raise ManyviewsError(f"The world was asked for {count} songs: ask for at least one.")
