@@ -261,7 +261,7 @@ def test_a_tokeniser_comes_from_its_run_and_stays_as_it_is(tmp_path: Path) -> No
 def test_from_the_tokeniser_to_a_finished_run_and_a_fine_tuned_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(learn, "judge", lambda run, images, source: None)
+    monkeypatch.setattr(learn, "judge", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     some = np.random.default_rng(0).integers(0, 256, (48, 3, SIZE, SIZE), dtype=np.uint8)
     how: dict[str, Any] = {"size": SIZE, "batch": 16, "quiet": True}

@@ -110,7 +110,7 @@ def test_the_teacher_is_frozen_whatever_happens_to_the_student() -> None:
 def test_a_student_learns_from_unlabelled_images_and_keeps_the_teachers_classes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(learn, "judge", lambda run, images, source: None)
+    monkeypatch.setattr(learn, "judge", lambda *_: None)
     images = np.random.default_rng(0).integers(0, 256, (48, 3, SIZE, SIZE), dtype=np.uint8)
     run = manyviews.pretrain(
         "distillation", images, out=tmp_path / "student", teacher=teacher(), net="cifar_resnet8", size=SIZE,

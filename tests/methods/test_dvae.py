@@ -199,7 +199,7 @@ def test_it_shows_originals_and_what_is_drawn_from_soft_and_hard_codes() -> None
 def test_it_learns_to_draw_what_it_sees_and_its_codes_are_kept(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(learn, "judge", lambda run, images, source: None)
+    monkeypatch.setattr(learn, "judge", lambda *_: None)
     colours = np.random.default_rng(0).integers(0, 256, (48, 3, 1, 1), dtype=np.uint8)
     images = np.broadcast_to(colours, (48, 3, SIZE, SIZE)).copy()
     run = manyviews.pretrain(

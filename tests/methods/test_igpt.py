@@ -156,7 +156,7 @@ def test_it_shows_what_it_tells_of_hidden_pixels() -> None:
 def test_it_learns_what_comes_next_and_its_palette_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(learn, "judge", lambda run, images, source: None)
+    monkeypatch.setattr(learn, "judge", lambda *_: None)
     stripes = np.zeros((32, 3, SIZE, SIZE), np.uint8)
     stripes[:, :, :, ::3] = 250  # after every bright column two dark ones
     run = manyviews.pretrain(
