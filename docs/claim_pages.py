@@ -1,5 +1,5 @@
 """A page a paper that makes claims, an index with a filter, and the README's verdicts, from the results in ``docs/claims``; also
-`make claims`."""
+`make claims`, which first judges their figures again."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +9,7 @@ from pages import ROOT, write
 
 from manyviews.claims import find, store
 from manyviews.claims.plot import drawing
+from manyviews.claims.rejudge import rejudge
 from manyviews.claims.site import render
 from manyviews.claims.words import verdict_sentences
 from manyviews.report.drawing import svg
@@ -55,6 +56,8 @@ def shown(readme: str) -> str:
 
 
 if __name__ == "__main__":
+    for changed in rejudge(RESULTS):
+        print(f"{changed} was judged anew")
     write(RESULTS, render(RESULTS))
     for path, text in pictures().items():
         (ROOT / path).parent.mkdir(parents=True, exist_ok=True)

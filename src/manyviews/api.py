@@ -1,6 +1,7 @@
 """The public face: what a user of the library does, in as many words. The command line calls nothing else."""
 
-from manyviews.claims.engine import claim, claim_all, claimed
+from manyviews.claims.engine import claim
+from manyviews.claims.every import claim_all, claimed
 from manyviews.comparing import compare
 from manyviews.learn import pretrain, resume
 from manyviews.method import Anatomy, find, names

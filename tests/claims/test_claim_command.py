@@ -88,7 +88,13 @@ def test_a_claim_is_trained_once_judged_and_stored(
     listed = answer(capsys, "claims", "--out", str(tiny))
     row = listed["tiny-width"]["scales"]["laptop"]
     assert row["measured"] and row["left"] == 0 and row["verdict"] == result["verdict"]["state"]
-    assert listed["tiny-gpu"]["scales"]["gpu"]["verdict"] is None
+    assert row["stale"] is None and listed["tiny-gpu"]["scales"]["gpu"]["verdict"] is None
+    monkeypatch.setattr("manyviews.claims.trial.GENERATION", 2)
+    row = answer(capsys, "claims", "--out", str(tiny))["tiny-width"]["scales"]["laptop"]
+    assert row["stale"] == "of older code"
+    monkeypatch.setenv("COLUMNS", "150")
+    main(["claims", "--out", str(tiny)])
+    assert "of older code" in capsys.readouterr().out
     assert answer(capsys, "claims", "--scale", "gpu", "--out", str(tiny)).keys() == {"tiny-gpu"}
 
 
@@ -112,6 +118,8 @@ def test_all_of_them_and_the_table(tiny: Path, capsys: pytest.CaptureFixture[str
         (["tiny-exactly"], "did you mean tiny-exact or"),
         (["tiny-gpu"], "not written for --scale laptop; it has gpu"),
         (["tiny-exact", "--budget", "1h"], "--budget is for --all"),
+        (["tiny-exact", "--seeds", "3"], "trains nothing, so it takes no --seeds"),
+        (["tiny-exact", "--scale", "gpu"], "trains nothing, so it needs no --scale gpu"),
         (["--all", "--budget", "3ep"], "it is a time, such as 30m or 2h"),
         (["tiny-width", "--seeds", "0"], "it must be at least 1"),
     ],
@@ -148,20 +156,32 @@ def test_pages_tell_everything(tiny: Path) -> None:
     assert pages.keys() == {"index", "tiny"}
     page = pages["tiny"]
     for words in (
-        "# Tiny\n", "[arXiv:0000.00000](https://arxiv.org/abs/0000.00000)", "(tiny-width)=", "**At laptop scale: Cannot tell.**", "**The paper.** 4, table 1.",
+        "# Tiny\n", "[arXiv:0000.00000](https://arxiv.org/abs/0000.00000)", "(tiny-width)=", "**At laptop scale: Cannot tell, of older settings.**", "written otherwise", "**The paper.** 4, table 1.",
         "10.0 points (95% interval \u22122.0 to 22.0, 2 seeds); predicted above 0. About 4 seeds would settle it.",
-        "50.0%, 52.0%, 60.0%", "healthy, healthy, collapsed", "manyviews claim tiny-width", "on a desk, torch 2.9, commit 0123456789",
+        "50.0%, 52.0%, 60.0%", "healthy, healthy, collapsed", "manyviews claim tiny-width", "2 min of training on a desk, torch 2.9, commit 0123456789, 2026-01-02.",
         "It is | known.", "Not run yet.", "manyviews claim tiny-gpu --scale gpu",
     ):  # fmt: skip
         assert words in page, words
     tables = re.findall(r"(?:^\|.*\|\n)+", page, re.MULTILINE)
     assert [{line.count(" | ") for line in table.splitlines()} for table in tables] == [{2}, {4}]
     index = pages["index"]
-    assert "Of 3 claims: holds: 1, cannot tell: 1, not run yet: 1." in index
+    assert "Of 3 claims: holds: 1, cannot tell: 1, not run yet: 1 (1 of older settings)." in index
+    assert "cannot tell, of older settings" in index
     assert 'data-verdict="cannot tell"' in index and 'data-verdict="not run yet"' in index
     assert "Two &amp; two are four &lt;always&gt;." in index and 'href="tiny.html#tiny-width"' in index
     (block,) = re.findall(r"^<div>.*?</div>$", index, re.DOTALL | re.MULTILINE)
     assert "\n\n" not in block  # an empty line would end the HTML
+
+
+def test_runs_that_differ_are_said_together(tiny: Path) -> None:
+    differing = {
+        "commit": {"x": "a" * 40, "y": "b" * 40},
+        "versions": {"x": {"torch": "2.9"}, "y": {"torch": "2.10"}},
+    }
+    store.save(RESULT | {"commit": None, "versions": None, "differing": differing, "judged": {}}, tiny)
+    assert (
+        "on a desk, torch 2.9 and 2.10, commit aaaaaaaaaa and bbbbbbbbbb, 2026" in site.render(tiny)["tiny"]
+    )
 
 
 def test_a_picture_has_a_dot_for_every_seed_that_has_a_figure() -> None:

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from manyviews.claims import claim as registry
-from manyviews.claims import cost, engine, store
+from manyviews.claims import cost, engine, every, store
 from manyviews.claims.cache import Cache, folder_of
 from manyviews.claims.claim import Arm, Claim, Found, Scale
 from manyviews.claims.predictions import Collapse, Equal, Healthy, Order
-from manyviews.claims.trial import Trial, _imports, _tree, code_of, syntax_of
+from manyviews.claims.stale import CODE, SETTINGS, stale
+from manyviews.claims.trial import YOUNGER, Trial, _imports, _tree, code_of, syntax_of
 from manyviews.errors import Diverged, ManyviewsError
 from manyviews.runs import Run
 
@@ -36,6 +37,7 @@ class Trainer:
         self.stop_at: int | None = None
         self.diverges: Callable[[Trial], bool] = lambda trial: False
         self.before: list[Mapping[str, Path]] = []
+        self.commit: str | None = None
 
     def __call__(self, trial: Trial, folder: Path, before: Mapping[str, Path]) -> Run:
         if folder.exists():
@@ -44,7 +46,13 @@ class Trainer:
             self.begun.append(trial)
             self.before.append(before)
         folder.mkdir(parents=True, exist_ok=True)
-        settings = {"method": trial.method, "versions": {}, "commit": None, "machine": {}, "started": "now"}
+        settings = {
+            "method": trial.method,
+            "versions": {"torch": "2.9"},
+            "commit": self.commit,
+            "machine": {"processor": "a desk"},
+            "started": f"2026-01-0{1 + len(self.begun)}",
+        }
         (folder / "run.json").write_text(json.dumps(settings))
         if self.stop_at == len(self.begun):
             self.stop_at = None
@@ -154,11 +162,8 @@ def test_a_function_of_a_run_measures_what_figures_lack(kept: Cache, trainer: Tr
         and result["verdict"]["state"] == "holds"
     )
     assert run(claim, kept)["figures"] == result["figures"] and len(calls) == 6  # kept without the encoder
-    with pytest.raises(ManyviewsError, match=r"no figure 'rankm'; it has .*rankme"):
-        run(
-            Claim(**vars(claim) | {"measure": "rankm", "arms": MOMENTA.arms, "predicts": MOMENTA.predicts}),
-            kept,
-        )
+    with pytest.raises(ManyviewsError, match=r"no figure 'alignment'; it has .*rankme"):
+        run(Claim(**vars(MOMENTA) | {"measure": "alignment"}), kept)
 
 
 def test_a_run_that_diverges_is_a_result(kept: Cache, trainer: Trainer) -> None:
@@ -184,7 +189,7 @@ def test_an_arm_that_needs_another_run(kept: Cache, trainer: Trainer, arm: Arm, 
     assert (
         cost.due(claim, SAME, kept, seeds=1).seconds == cost.due(MOMENTA, SAME, kept, seeds=1).seconds * 3 / 2
     )
-    run(claim, kept, seeds=1)
+    assert run(claim, kept, seeds=1)["seconds"] == 60.0  # all three of them
     assert sorted(trial.method for trial in trainer.begun) == sorted(["moco", arm.method, "supervised"])
     first = Trial.of(Arm("moco", momentum=0.99), SAME, 0)
     assert [dict(before) for before in trainer.before if before] == [{setting: kept.folder(first) / "run"}]
@@ -223,6 +228,18 @@ def test_the_digest_covers_what_decides_and_nothing_else() -> None:
     ]
     assert len({trial.digest for trial in [base, *others]}) == 7
     assert "machine" in Trial.of(Arm("moco", budget="1m"), SAME, 0).facts() and "machine" not in base.facts()
+
+
+def test_a_setting_younger_than_runs_makes_them_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Trial.of(Arm("moco"), SAME, 0)
+    assert "eps" not in before.facts()["recipe"]
+    assert Trial.of(Arm("moco", eps=1e-8), SAME, 0).digest == before.digest
+    assert Trial.of(Arm("moco", eps=1e-9), SAME, 0).digest != before.digest
+    digest = before.digest
+    monkeypatch.setitem(
+        YOUNGER, "eps", 1e-6
+    )  # as if the default had since become another than what runs before it had
+    assert before.digest != digest
 
 
 def test_code_counts_and_comments_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,6 +289,10 @@ def test_an_exact_claim_trains_nothing(kept: Cache, trainer: Trainer) -> None:
     wrong = Claim(**vars(EXACT) | {"predicts": Order("two", "three")})
     with pytest.raises(ManyviewsError, match="what was found has two, one"):
         run(wrong, kept)
+    with pytest.raises(ManyviewsError, match="trains nothing, so it takes no --seeds"):
+        run(EXACT, kept, seeds=3)
+    with pytest.raises(ManyviewsError, match="trains nothing, so it needs no --scale gpu"):
+        engine.run("moco-test", EXACT, "gpu", kept)
     with pytest.raises(ManyviewsError, match="same number of seeds"):
         Found({"a": [1.0], "b": []})
 
@@ -281,8 +302,70 @@ def test_what_was_found_is_stored_whole_and_kept_if_nothing_changed(kept: Cache,
     assert store.load("moco-test", "laptop", tmp_path) == first
     later = run(MOMENTA, kept) | {"started": "later", "commit": "another"}
     assert store.save(later, tmp_path) == first  # nothing new was found
-    assert store.save(run(MOMENTA, kept, seeds=2), tmp_path)["seeds"] == [0, 1]
     assert store.load("moco-test", "gpu", tmp_path) is None
+
+
+def test_more_seeds_are_kept_against_fewer(kept: Cache, tmp_path: Path) -> None:
+    said: list[str] = []
+    three = store.save(run(MOMENTA, kept), tmp_path, said.append)
+    assert store.save(run(MOMENTA, kept, seeds=2), tmp_path, said.append)["seeds"] == [0, 1]
+    assert store.load("moco-test", "laptop", tmp_path) == three
+    (told,) = said
+    assert "moco-test-laptop.json keeps its verdict of 3 seeds; --seeds 3 would renew it" in told
+    four = store.save(run(MOMENTA, kept, seeds=4), tmp_path, said.append)
+    assert store.load("moco-test", "laptop", tmp_path) == four
+    other = Claim(**vars(MOMENTA) | {"predicts": Order("0.9", "0.99")})
+    store.save(run(other, kept, seeds=2), tmp_path, said.append)
+    assert store.load("moco-test", "laptop", tmp_path)["seeds"] == [0, 1] and len(said) == 1  # pyright: ignore[reportOptionalSubscript]
+
+
+def test_results_of_other_code_or_settings_are_known(kept: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = json.loads(json.dumps(run(MOMENTA, kept)))
+    assert stale(MOMENTA, result) is None and stale(EXACT, json.loads(json.dumps(run(EXACT, kept)))) is None
+    for change in (
+        {"predicts": Equal("0.9", "0.99", within=1.0)},
+        {"measure": "linear"},
+        {"laptop": Scale(batch=8)},
+    ):
+        assert stale(Claim(**vars(MOMENTA) | change), result) == SETTINGS
+    assert cost.of(MOMENTA, SAME, kept, result)["stale"] is None
+    monkeypatch.setattr("manyviews.claims.trial.GENERATION", 2)
+    assert stale(MOMENTA, result) == CODE and cost.of(MOMENTA, SAME, kept, result)["stale"] == CODE
+
+
+def test_a_result_records_where_its_runs_were_trained(kept: Cache, trainer: Trainer) -> None:
+    trainer.commit = "a" * 40
+    trainer.diverges = lambda trial: trial.seed == 1
+    first = run(MOMENTA, kept, seeds=2)
+    told = {key: first[key] for key in ("commit", "machine", "started", "differing")}
+    assert told == {
+        "commit": "a" * 40, "machine": {"processor": "a desk"}, "started": "2026-01-02", "differing": {},
+    }  # fmt: skip
+    assert first["judged"]["machine"]["system"]  # of this one
+    trainer.commit = "b" * 40
+    later = run(MOMENTA, kept, seeds=3)
+    assert later["commit"] is None and later["versions"] == {"torch": "2.9"}
+    assert {run: commit[0] for run, commit in later["differing"]["commit"].items()} == {
+        run: "b" if seed == 2 else "a" for runs in later["runs"].values() for seed, run in enumerate(runs)
+    }
+
+
+def test_the_gpu_scale_is_not_trained_without_one(
+    kept: Cache, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    claim = Claim(**vars(MOMENTA) | {"gpu": Scale(seeds=2, data="world", budget="3ep")})
+    monkeypatch.setattr(engine, "device", lambda: torch.device("cpu"))
+    with pytest.raises(
+        ManyviewsError, match=r"At --scale gpu 4 runs are still to be trained.*where there is one"
+    ):
+        engine.run("moco-test", claim, "gpu", kept)
+    assert trainer.begun == []
+    monkeypatch.setattr(engine, "device", lambda: torch.device("cuda"))
+    engine.run("moco-test", claim, "gpu", kept)
+    monkeypatch.setattr(engine, "device", lambda: torch.device("cpu"))
+    assert engine.run("moco-test", claim, "gpu", kept) is not None  # what is there is judged anywhere
 
 
 @pytest.mark.parametrize(
@@ -309,11 +392,16 @@ def test_costs_are_expected_and_then_measured(kept: Cache) -> None:
     )
     run(MOMENTA, kept)
     after = cost.of(MOMENTA, SAME, kept, None)
-    assert after == {"seconds": 120.0, "measured": True, "left": 0.0, "verdict": None}
+    assert after == {"seconds": 120.0, "measured": True, "left": 0.0, "verdict": None, "stale": None}
     longer = Scale(
         seeds=1, data="world", budget="4ep"
     )  # by the speed of what was measured: 1,200 items a second
-    assert cost.due(MOMENTA, longer, kept).seconds == pytest.approx(2 * (4 * 12_000 / 1200 + cost.JUDGING))
+    speed = pytest.approx(2 * (4 * 12_000 / 1200 + cost.JUDGING))
+    assert cost.due(MOMENTA, longer, kept).seconds == speed
+    for number, text in enumerate(("{", "[]", "{}")):  # damaged, of whichever claim
+        (kept.path / f"damaged{number}").mkdir()
+        (kept.path / f"damaged{number}" / "figures.json").write_text(text)
+    assert cost.due(MOMENTA, longer, kept).seconds == speed
     assert cost.due(MOMENTA, Scale(seeds=1, data="world", budget="1m"), kept).seconds == 2 * (
         60 + cost.JUDGING
     )
@@ -339,24 +427,81 @@ def test_as_many_as_fit_the_cheapest_first(
     write_paper: Callable[[str, str], None], tmp_path: Path, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_paper("tiny", PAPER)
-    monkeypatch.setattr(engine, "trainer", lambda quiet: trainer)
+    monkeypatch.setattr(every, "trainer", lambda quiet: trainer)
     monkeypatch.setattr(cost, "JUDGING", 0.1)
     said: list[str] = []
     where = {"cache": tmp_path / "cache", "out": tmp_path / "out"}
-    done = engine.claim_all("5m", say=said.append, command="manyviews claim --all", **where)
+    done = every.claim_all("5m", say=said.append, command="manyviews claim --all", **where)
     assert list(done) == ["tiny-shorter", "tiny-short"] and len(trainer.begun) == 8
-    assert "1 claims do not fit" in said[-1] and done["tiny-short"]["command"].endswith(
-        "claim tiny-short --scale laptop"
-    )
-    assert set(engine.claim_all("5m", **where)) == {"tiny-shorter", "tiny-short"} and len(trainer.begun) == 8
-    assert list(engine.claim_all(**where))[-1] == "tiny-long" and len(trainer.begun) == 12
+    assert "1 claims do not fit; the cheapest, tiny-long, is next and would take" in said[-1]
+    assert done["tiny-short"]["command"].endswith("claim tiny-short --scale laptop")
+    assert set(every.claim_all("5m", **where)) == {"tiny-shorter", "tiny-short"} and len(trainer.begun) == 8
+    assert list(every.claim_all(**where))[-1] == "tiny-long" and len(trainer.begun) == 12
     with pytest.raises(ManyviewsError, match="it is a time"):
-        engine.claim_all("5ep", **where)
+        every.claim_all("5ep", **where)
     with pytest.raises(ManyviewsError, match="No claim is written for --scale gpu"):
-        engine.claim_all(scale="gpu", **where)
+        every.claim_all(scale="gpu", **where)
 
 
 # -- what cannot be --------------------------------------------------------------------------------------------------
+
+
+def test_claims_that_cannot_run_are_said_and_the_others_go_on(
+    write_paper: Callable[[str, str], None], tmp_path: Path, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact = 'Claim(sentence="So.", source="s", exact=lambda: Found({"a": [1.0], "b": [0.0]}), predicts=Order("a", "b"))'
+    write_paper(
+        "tiny",
+        f'{PAPER}CLAIMS["tiny-exact"] = {exact}\nCLAIMS["tiny-long"].arms["slow"] = Arm("moco", momentun=1)\n',
+    )
+    wrong = set[str]()
+
+    def train(trial: Trial, folder: Path, before: Mapping[str, Path]) -> Run:
+        if dict(trial.settings)["budget"] in wrong:
+            raise ManyviewsError("The disk is full.")
+        return trainer(trial, folder, before)
+
+    monkeypatch.setattr(every, "trainer", lambda quiet: train)
+    said: list[str] = []
+    where = {"cache": tmp_path / "cache", "out": tmp_path / "out"}
+    wrong.add("60steps")
+    done = every.claim_all(seeds=3, say=said.append, command="manyviews claim --all", **where)
+    assert list(done) == ["tiny-exact", "tiny-short"]
+    assert done["tiny-exact"]["command"] == "manyviews claim tiny-exact --scale laptop"
+    assert done["tiny-short"]["command"] == "manyviews claim tiny-short --scale laptop --seeds 3"
+    assert "tiny-shorter cannot be run: The disk is full." in said
+    assert any(
+        sentence.startswith("tiny-long cannot be run:") and "momentun" in sentence for sentence in said
+    )
+    write_paper("tiny", PAPER)
+    registry.page.cache_clear()
+    wrong |= {"1ep", "40ep"}
+    with pytest.raises(
+        ManyviewsError, match="No claim could be run; the first, tiny-shorter: The disk is full"
+    ):
+        every.claim_all(cache=tmp_path / "empty", out=tmp_path / "out")
+
+
+def test_the_one_in_which_time_is_over_is_said(
+    write_paper: Callable[[str, str], None], tmp_path: Path, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_paper("tiny", PAPER)
+    monkeypatch.setattr(every, "trainer", lambda quiet: trainer)
+    monkeypatch.setattr(every, "run", lambda *args, **more: None)
+    said: list[str] = []
+    assert every.claim_all("9h", say=said.append, cache=tmp_path, out=tmp_path) == {}
+    assert said == ["the time is over; tiny-shorter is next"]
+
+
+def test_all_of_the_gpu_scale_without_one(
+    write_paper: Callable[[str, str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_paper("tiny", PAPER.replace("laptop=", "gpu="))
+    monkeypatch.setattr(every, "without_gpu", lambda scale: scale == "gpu")
+    said: list[str] = []
+    with pytest.raises(ManyviewsError, match="3 claims have runs to train, and there is no GPU here"):
+        every.claim_all(scale="gpu", say=said.append, cache=tmp_path, out=tmp_path)
+    assert len(said) == 1
 
 
 def test_bad_claims_are_refused_before_anything_is_trained(kept: Cache, trainer: Trainer) -> None:
@@ -369,12 +514,21 @@ def test_bad_claims_are_refused_before_anything_is_trained(kept: Cache, trainer:
             "no setting 'momentun'; did you mean momentum",
         ),
         ({"arms": MOMENTA.arms | {"x": Arm("mocco")}}, "no method 'mocco'; did you mean moco"),
+        ({"measure": "rankm"}, "A run of moco has no figure 'rankm'; did you mean rankme"),
+        (
+            {"arms": MOMENTA.arms | {"x": Arm("moco", measure="linaer.top5")}},
+            "'linaer.top5'; did you mean linear",
+        ),
+        ({"measure": "moved"}, "A run of moco has no figure 'moved'"),
     ]
     for change, sentence in cases:
         with pytest.raises(ManyviewsError, match=sentence):
             run(Claim(**vars(MOMENTA) | change), kept)
     with pytest.raises(ManyviewsError, match="--seeds is 0"):
         run(MOMENTA, kept, seeds=0)
+    Claim(**vars(MOMENTA) | {"measure": "moved", "arms": {m: Arm("instdisc") for m in MOMENTA.arms}}).check(
+        "its own"
+    )
     assert trainer.begun == []
 
 

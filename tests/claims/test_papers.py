@@ -3,11 +3,16 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from manyviews import nets
 from manyviews.claims import store
 from manyviews.claims.claim import everything, page, papers
+from manyviews.claims.papers import instdisc
+from manyviews.claims.rejudge import rejudge, rejudged
 from manyviews.claims.trial import trials
 from manyviews.claims.verdict import judge
 
@@ -63,6 +68,29 @@ def test_what_is_stored_is_of_the_claim_as_it_is_written(name: str) -> None:
             assert result["arms"] == {arm: str(one) for arm, one in claim.arms.items()}, "run it again"
 
 
+def test_stored_figures_give_the_stored_verdicts() -> None:
+    folder = ROOT / "docs" / "claims"
+    results = [result for name in CLAIMS for result in store.stored(name, folder)]
+    assert len(results) == len(list(folder.glob("*.json")))  # none is of a claim that is no more
+    for result in results:
+        claim = CLAIMS[result["claim"]]
+        verdict = judge(
+            claim.predictions, result["figures"], result["states"], best=claim.best, exact=result["exact"]
+        )
+        assert verdict.state == result["verdict"]["state"], result["claim"]
+        assert rejudged(claim, result) == result, f"{result['claim']}: `make claims` judges it anew"
+
+
+def test_what_was_edited_by_hand_is_judged_anew(tmp_path: Path) -> None:
+    name = next(name for name, _ in TRAINED if store.stored(name, ROOT / "docs" / "claims"))
+    (result,) = store.stored(name, ROOT / "docs" / "claims")
+    for change in ({"verdict": result["verdict"] | {"state": "fails?"}}, {"predicts": ["something else"]}):
+        store.save(result | change, tmp_path)
+        assert rejudge(tmp_path) == [name] and store.stored(name, tmp_path) == [result]
+    store.save(result | {"measure": "another", "predicts": []}, tmp_path)
+    assert rejudge(tmp_path) == []  # its figures are of something else
+
+
 @pytest.mark.parametrize("name", EXACT)
 def test_exact_claims_hold(name: str) -> None:
     claim = CLAIMS[name]
@@ -70,3 +98,28 @@ def test_exact_claims_hold(name: str) -> None:
     found = claim.exact()
     assert judge(claim.predictions, found.figures, best=claim.best, exact=True).state == "holds"
     assert claim.exact().figures == found.figures  # the same numbers whenever they are asked for
+
+
+def test_roughness_is_that_of_the_loss_without_what_the_term_weighs() -> None:
+    def rough(losses: list[float], weight: float, moved: list[float]) -> float:
+        rows = [{"loss": 99.0, "moved": 0.0, "progress": 0.2}] + [
+            {"loss": loss + weight * way, "moved": way, "progress": 0.9}
+            for loss, way in zip(losses, moved, strict=True)
+        ]
+        run: Any = SimpleNamespace(settings={"config": {"proximal": weight}}, metrics=lambda: rows)
+        return instdisc.roughness(run)
+
+    steady = [5.0 - step / 100 for step in range(40)]
+    restless = [loss + 0.5 * (-1) ** step for step, loss in enumerate(steady)]
+    jumps = [(step * 7 % 5) / 5 for step in range(40)]
+    assert rough(steady, 30.0, jumps) < 0.01 < 0.4 < rough(restless, 0.0, jumps)
+    assert rough(restless, 30.0, jumps) == pytest.approx(rough(restless, 0.0, jumps))
+
+
+def test_a_thin_vgg_has_a_quarter_of_the_channels_and_the_depth_of_the_whole_one() -> None:
+    convolutions = [
+        [w.shape[0] for w in nets.build(name, size=32).parameters() if w.ndim == 4]
+        for name in ("vgg_d/cifar/thin", "vgg_d/cifar")
+    ]
+    assert len(convolutions[0]) == 13
+    assert [4 * channels for channels in convolutions[0]] == convolutions[1]

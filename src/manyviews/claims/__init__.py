@@ -2,8 +2,11 @@
 
 claim.py, predictions.py   how a claim is written; papers/ holds them, a file a paper
 trial.py, cache.py         the runs that claims need, each trained once
-engine.py, verdict.py      running a claim, and judging it
-store.py, cost.py          results as JSON; what a claim costs
+measures.py                what can be measured of a run
+engine.py, every.py        running a claim, or all that fit
+verdict.py, rejudge.py     judging it, and judging again what is stored
+store.py, stale.py         results as JSON, and whether they are of the claim of today
+records.py, cost.py        where its runs were trained; what a claim costs
 words.py, plot.py, site.py results to be read: in a terminal and on the pages of the docs
 """
 

@@ -18,6 +18,7 @@ from typing import Any, TypeGuard
 
 from manyviews import learn
 from manyviews.claims.claim import Measure
+from manyviews.claims.records import RECORD
 from manyviews.claims.trial import Trial, syntax_of
 from manyviews.errors import Diverged, ManyviewsError
 from manyviews.evaluation import PROTOCOLS
@@ -104,7 +105,9 @@ class Cache:
                 "last": last,
                 "seconds": last.get("seconds", 0.0),
             }
-            kept |= {name: run.settings.get(name) for name in ("versions", "commit", "machine", "started")}
+        if (folder / "run" / "run.json").exists():
+            settings = Run.open(folder / "run").settings
+            kept |= {name: settings.get(name) for name in RECORD}
         kept["measured"] = {}
         write_json(folder / "figures.json", kept)
         return kept

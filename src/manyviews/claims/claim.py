@@ -4,7 +4,6 @@ A paper that makes claims is one file under ``claims/papers/``: a docstring whos
 a dict of ``Claim`` by name. Names begin with the file's own: ``moco-momentum`` stands in ``papers/moco.py``.
 """
 
-import difflib
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,8 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from manyviews.claims import measures
 from manyviews.claims.predictions import Prediction
-from manyviews.errors import ManyviewsError
+from manyviews.errors import ManyviewsError, nearest
 from manyviews.runs import Run
 
 Measure = str | Callable[[Run], float]
@@ -110,7 +110,7 @@ class Claim:
 
     @property
     def scales(self) -> dict[str, Scale]:
-        """The scales at which it can be run; what needs no training runs anywhere."""
+        """The scales at which it can be run; what needs no training is small on any machine, and is stored as laptop's."""
         if self.exact is not None:
             return {"laptop": Scale(seeds=1)}
         found = {"laptop": self.laptop, "gpu": self.gpu}
@@ -141,6 +141,9 @@ class Claim:
             raise ManyviewsError(
                 f"The claim '{name}' predicts something of '{unknown[0]}', but its arms are {', '.join(self.arms)}."
             )
+        for arm, one in self.arms.items():
+            if isinstance(measure := self.measure_of(arm), str):
+                measures.check(measure, one.method)
 
 
 def said(measure: Measure) -> str:
@@ -205,8 +208,7 @@ def find(name: str) -> Claim:
     """
     known = everything()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else "`manyviews claims` lists them."
+        hint = nearest(name, known, "`manyviews claims` lists them.")
         raise ManyviewsError(f"There is no claim '{name}'; {hint}")
     return known[name]
 
@@ -219,6 +221,10 @@ def scale_of(name: str, claim: Claim, scale: str) -> Scale:
     """
     if scale not in SCALES:
         raise ManyviewsError(f"There is no scale '{scale}'; there are {', '.join(SCALES)}.")
+    if claim.exact is not None and scale not in claim.scales:
+        raise ManyviewsError(
+            f"The claim '{name}' trains nothing, so it needs no --scale {scale}; leave it out."
+        )
     if scale not in claim.scales:
         raise ManyviewsError(
             f"The claim '{name}' is not written for --scale {scale}; it has {', '.join(claim.scales)}."

@@ -1,7 +1,7 @@
 """What a claim costs: measured where its runs are in the cache, else expected from their length and the speed of others."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache as remembered
 from statistics import median
@@ -9,6 +9,7 @@ from typing import Any
 
 from manyviews.claims.cache import Cache
 from manyviews.claims.claim import Claim, Scale
+from manyviews.claims.stale import SETTINGS, stale
 from manyviews.claims.trial import Trial, trials
 from manyviews.data.world import ITEMS
 from manyviews.recipe import Budget, Recipe
@@ -39,20 +40,18 @@ def in_words(seconds: float) -> str:
 
 
 def of(claim: Claim, scale: Scale, cache: Cache, stored: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A row of ``manyviews claims``: what the claim costs at a scale in all, what of it is left, and its last verdict."""
-    verdict = None if stored is None else stored["verdict"]["state"]
+    """A row of ``manyviews claims``: what the claim costs at a scale in all, what of it is left, its last verdict, and
+    whether that is ``stale``."""
+    last: dict[str, Any] = {"verdict": None, "stale": None}
+    if stored is not None:
+        last = {"verdict": stored["verdict"]["state"], "stale": stale(claim, stored)}
     if claim.exact is not None:
-        return {"seconds": stored and stored["seconds"], "measured": True, "left": 0.0, "verdict": verdict}
+        return {"seconds": stored and stored["seconds"], "measured": True, "left": 0.0, **last}
     left = due(claim, scale, cache)
-    have = spent((trial for _, trial in _all(claim, scale)), cache)
-    if stored is not None and left.seconds:  # trained elsewhere
-        return {"seconds": stored["seconds"], "measured": True, "left": left.seconds, "verdict": verdict}
-    return {
-        "seconds": have + left.seconds,
-        "measured": left.measured,
-        "left": left.seconds,
-        "verdict": verdict,
-    }
+    if stored is not None and left.seconds and last["stale"] != SETTINGS:  # trained elsewhere
+        return {"seconds": stored["seconds"], "measured": True, "left": left.seconds, **last}
+    have = spent([trial for _, trial in _all(claim, scale)], cache)
+    return {"seconds": have + left.seconds, "measured": left.measured, "left": left.seconds, **last}
 
 
 def due(claim: Claim, scale: Scale, cache: Cache, seeds: int | None = None) -> Cost:
@@ -60,24 +59,25 @@ def due(claim: Claim, scale: Scale, cache: Cache, seeds: int | None = None) -> C
     if claim.exact is not None:
         return Cost(0.0, True)
     at = "gpu" if scale is claim.gpu else "laptop"
-    missing = [trial for trial in _with_those_before(_all(claim, scale, seeds)) if cache.kept(trial) is None]
+    plan = [trial for _, trial in _all(claim, scale, seeds)]
+    missing = [trial for trial in with_those_before(plan) if cache.kept(trial) is None]
     return Cost(sum(_expected(trial, at, cache) for trial in missing), not missing)
 
 
 def spent(trials: Iterable[Trial], cache: Cache) -> float:
-    """Seconds of training that went into these runs, each counted once."""
-    kept = {trial.digest: cache.kept(trial) for trial in trials}
-    return sum(each["seconds"] for each in kept.values() if each is not None)
+    """Seconds of training that went into these runs and those that they begin as or learn from, each counted once."""
+    kept = [cache.kept(trial) for trial in with_those_before(trials)]
+    return sum(each["seconds"] for each in kept if each is not None)
 
 
 def _all(claim: Claim, scale: Scale, seeds: int | None = None) -> list[tuple[str, Trial]]:
     return list(trials(claim, scale, range(seeds or scale.seeds)))
 
 
-def _with_those_before(plan: Sequence[tuple[str, Trial]]) -> list[Trial]:
-    """The runs, and those that they begin as, each once."""
+def with_those_before(trials: Iterable[Trial]) -> list[Trial]:
+    """The runs, and those that they begin as or learn from, each once."""
     found: dict[str, Trial] = {}
-    due = [trial for _, trial in plan]
+    due = list(trials)
     while due:
         trial = due.pop()
         found[trial.digest] = trial
@@ -108,12 +108,18 @@ def _speed(method: str, recipe: Recipe, at: str, cache: Cache) -> float:
 
 @remembered
 def _rates(folder: Any, runs: int) -> list[tuple[tuple[str, str, int], float]]:
-    """How fast each run in the cache went, by method, net and size; ``runs`` are there, so that new ones are read."""
+    """How fast each run in the cache went, by method, net and size; ``runs`` are there, so that new ones are read.
+
+    A damaged one says nothing of speed; whoever needs it is told by the cache.
+    """
     found = []
     for file in folder.glob("*/figures.json"):
-        last = json.loads(file.read_text())["last"]
-        facts = json.loads((file.parent / "trial.json").read_text())
-        if last.get("seconds") and last.get("items"):
-            of = (facts["method"], facts["recipe"]["net"], facts["recipe"]["size"])
-            found.append((of, last["items"] / last["seconds"]))
+        try:
+            last = json.loads(file.read_text())["last"]
+            facts = json.loads((file.parent / "trial.json").read_text())
+            if last.get("seconds") and last.get("items"):
+                of = (facts["method"], facts["recipe"]["net"], facts["recipe"]["size"])
+                found.append((of, last["items"] / last["seconds"]))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            continue
     return found

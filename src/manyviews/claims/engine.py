@@ -1,4 +1,4 @@
-"""Run a claim: train what is not in the cache yet, seed by seed, and judge."""
+"""Run a claim: train what is not in the cache yet, seed by seed, and judge. All of them are every.py's."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -6,14 +6,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from manyviews.claims import cost, store
+from manyviews.claims import cost, records, store
 from manyviews.claims.cache import Cache, folder_of, trainer
-from manyviews.claims.claim import Claim, Found, Measure, Scale, everything, find, pages, scale_of
+from manyviews.claims.claim import Claim, Found, Measure, Scale, find, scale_of
 from manyviews.claims.trial import Trial, trials
 from manyviews.claims.verdict import judge
 from manyviews.errors import ManyviewsError
 from manyviews.machine import about_machine
-from manyviews.recipe import Budget
+from manyviews.runs import device
 from manyviews.side import positive, side_by_side
 
 Say = Callable[[str], None]
@@ -39,17 +39,18 @@ def claim(
     Args:
         name: ``manyviews.claimed()`` lists them.
         scale: laptop or gpu.
-        seeds: runs an arm; None: as the claim says.
+        seeds: runs an arm; None: as the claim says. A claim that trains nothing takes none.
         cache: where runs are kept; None: ``MANYVIEWS_CACHE``, or the user's cache folder.
         out: the folder of stored results; None: ``docs/claims`` of this checkout, or ``claims`` here.
         jobs: runs side by side, each with its share of the cores.
         lean: keep of each run only its figures, not its encoder.
         quiet: no progress bars.
-        say: takes a sentence as each run begins.
+        say: takes a sentence as each run begins, and where what is stored stays.
         command: what the user typed, for the record.
 
     Raises:
-        ManyviewsError: no such claim or scale, or one of its runs cannot be.
+        ManyviewsError: no such claim or scale, one of its runs cannot be, or runs of the gpu scale are due where there is
+            no GPU.
         KeyboardInterrupt: Ctrl-C, after the state was saved.
     """
     found = find(name)
@@ -65,69 +66,7 @@ def claim(
         command=command,
     )
     assert result is not None
-    return store.save(result, store.folder_of(out))
-
-
-def claim_all(
-    budget: str | None = None,
-    scale: str = "laptop",
-    *,
-    seeds: int | None = None,
-    cache: str | Path | None = None,
-    out: str | Path | None = None,
-    jobs: int = 1,
-    lean: bool = False,
-    quiet: bool = False,
-    say: Say | None = None,
-    command: str | None = None,
-) -> dict[str, dict[str, Any]]:
-    """All claims that fit into a budget of time, the cheapest first; called again, it goes on where it stopped.
-
-    What has to be trained yet decides what a claim costs. No run begins that is not expected to end in time.
-
-    Args:
-        budget: 2h, 30m ...; None: all of them.
-        scale, seeds, cache, out, jobs, lean, quiet, say, command: as in ``claim``.
-
-    Returns:
-        The results by name, in the order in which they came.
-    """
-    seconds = _seconds(budget)
-    kept = Cache(folder_of(cache), trainer(quiet))
-    known = {name: one for name, one in everything().items() if scale in one.scales}
-    if not known:
-        raise ManyviewsError(f"No claim is written for --scale {scale}.")
-    started, results = time.monotonic(), {}
-    while known:  # what one has trained makes others cheaper
-        dues = {name: cost.due(one, one.scales[scale], kept, seeds) for name, one in known.items()}
-        name = min(dues, key=lambda each: (dues[each].seconds, each))
-        left = None if seconds is None else seconds - (time.monotonic() - started)
-        if left is not None and dues[name].seconds / jobs > left:
-            if say:
-                say(f"{len(known)} claims do not fit; the cheapest, {name}, would take {dues[name]}")
-            break
-        own = (
-            None
-            if command is None
-            else f"manyviews claim {name} --scale {scale}" + (f" --seeds {seeds}" if seeds else "")
-        )
-        deadline = None if left is None else time.monotonic() + left
-        result = run(
-            name,
-            known.pop(name),
-            scale,
-            kept,
-            seeds=seeds,
-            jobs=jobs,
-            lean=lean,
-            say=say,
-            command=own,
-            deadline=deadline,
-        )
-        if result is None:
-            break
-        results[name] = store.save(result, store.folder_of(out))
-    return results
+    return store.save(result, store.folder_of(out), say)
 
 
 def run(
@@ -146,9 +85,9 @@ def run(
     """The result of one claim, ready for JSON; None where ``deadline`` (of ``time.monotonic``) came before its end."""
     claim.check(name)
     same = scale_of(name, claim, scale)
-    if seeds is not None and seeds < 1:
-        raise ManyviewsError(f"--seeds is {seeds}; it must be at least 1.")
-    positive(jobs)
+    check_numbers(seeds, jobs)
+    if claim.exact is not None and seeds is not None:
+        raise ManyviewsError(f"The claim '{name}' trains nothing, so it takes no --seeds; leave it out.")
     if claim.exact is not None:
         found = _computed(claim.exact)
     else:
@@ -178,8 +117,19 @@ def run(
         **found,
         "verdict": verdict.as_dict(),
         "command": command or f"manyviews.claim({name!r}, {scale!r})",
-        **about_machine(),
     }
+
+
+def check_numbers(seeds: int | None, jobs: int) -> None:
+    """Raise a ``ManyviewsError`` for fewer seeds or jobs than one."""
+    if seeds is not None and seeds < 1:
+        raise ManyviewsError(f"--seeds is {seeds}; it must be at least 1.")
+    positive(jobs)
+
+
+def without_gpu(scale: str) -> bool:
+    """Whether runs of this scale would take many hours, for there is no GPU here."""
+    return scale == "gpu" and device().type == "cpu"
 
 
 def _computed(exact: Callable[[], Found]) -> dict[str, Any]:
@@ -194,6 +144,7 @@ def _computed(exact: Callable[[], Found]) -> dict[str, Any]:
         "states": {},
         "runs": {},
         "seconds": round(time.monotonic() - began, 1),
+        **about_machine(),
     }
 
 
@@ -211,8 +162,13 @@ def _trained(
     plan = list(trials(claim, scale, seeds))
     for _, trial in plan:  # whatever is wrong with the settings of any is said before the first is trained
         trial.planned()
+    missing = {trial.digest: (arm, trial) for arm, trial in plan if cache.kept(trial) is None}
+    if missing and without_gpu("gpu" if scale is claim.gpu else "laptop"):
+        raise ManyviewsError(
+            f"At --scale gpu {len(missing)} runs are still to be trained, which would take many hours each without a GPU; "
+            "give the command where there is one."
+        )
     if jobs > 1:
-        missing = {trial.digest: (arm, trial) for arm, trial in plan if cache.kept(trial) is None}
         due = {
             f"{arm}, seed {trial.seed}": partial(_ahead, cache.path, trial, claim.measure_of(arm), deadline)
             for arm, trial in missing.values()
@@ -231,6 +187,9 @@ def _trained(
         value, state = cache.figure(trial, claim.measure_of(arm))
         figures[arm].append(value)
         states[arm].append(state)
+    trained = {
+        trial.digest: cache.kept(trial) or {} for trial in cost.with_those_before(of for _, of in plan)
+    }
     return {
         "arms": {arm: str(one) for arm, one in claim.arms.items()},
         "same": dict(scale.same),
@@ -239,6 +198,8 @@ def _trained(
         "states": states,
         "runs": {arm: [trial.digest for of, trial in plan if of == arm] for arm in claim.arms},
         "seconds": round(cost.spent([trial for _, trial in plan], cache), 1),
+        **records.in_common(trained),
+        "judged": about_machine(),
     }
 
 
@@ -248,42 +209,3 @@ def _ahead(path: Path, trial: Trial, measure: Measure, deadline: float | None) -
         return False
     Cache(path, trainer(quiet=True)).figure(trial, measure)
     return True
-
-
-def _seconds(budget: str | None) -> float | None:
-    if budget is None:
-        return None
-    parsed = Budget.parse(budget)
-    if parsed.unit != "seconds":
-        raise ManyviewsError(f"--budget is {budget}; for claims it is a time, such as 30m or 2h.")
-    return parsed.amount
-
-
-def claimed(
-    scale: str | None = None, *, cache: str | Path | None = None, out: str | Path | None = None
-) -> dict[str, dict[str, Any]]:
-    """All claims by name: ``paper``, ``sentence``, ``source``, ``predicts``; by scale what each costs, and its last verdict.
-
-    Args:
-        scale: only those that can be run at this scale; None: all.
-        cache: where runs are kept; those that are there cost nothing again.
-        out: the folder of stored results.
-
-    Returns:
-        ``{name: {..., "scales": {"laptop": {"seconds", "measured", "left", "verdict"}}}}``; ``measured`` says whether
-        ``seconds`` were measured or are expected, ``left`` are those still to be spent.
-    """
-    kept, folder = Cache(folder_of(cache), trainer()), store.folder_of(out)
-    return {
-        name: {
-            "paper": page.title,
-            **{key: getattr(one, key) for key in ("sentence", "source")},
-            "predicts": [str(prediction) for prediction in one.predictions],
-            "scales": {
-                at: cost.of(one, same, kept, store.load(name, at, folder)) for at, same in one.scales.items()
-            },
-        }
-        for page in pages()
-        for name, one in page.claims.items()
-        if scale is None or scale in one.scales
-    }

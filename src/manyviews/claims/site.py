@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from manyviews.claims import cost, store
+from manyviews.claims import cost, records, store
 from manyviews.claims.claim import Claim, Page, pages
 from manyviews.claims.plot import drawing
-from manyviews.claims.words import by_seed, is_share, mean_of, values, verdict_sentences
+from manyviews.claims.stale import CODE, SETTINGS, stale
+from manyviews.claims.words import by_seed, is_share, mean_of, standing, values, verdict_sentences
 from manyviews.report.drawing import svg
 from manyviews.report.markup import Markup, capital, el
 
@@ -22,7 +23,13 @@ OPENING = """# Claims
 What the papers claim, each as an experiment that anyone can repeat, with the verdict that it ended in. A claim **holds**
 where the 95% interval of the predicted difference, paired by seed, lies wholly where the paper says; it **fails** where the
 interval lies wholly elsewhere; where the interval spans the bound, we **cannot tell**, and the page says how many seeds would.
-A verdict is one at its scale: laptop experiments are small, and what fails there may hold at the paper's size."""
+Intervals are Student's t over paired seeds, for bootstraps of so few seeds are too narrow (see [Results](../results.md)).
+A verdict is one at its scale: laptop experiments are small, and what fails there may hold at the paper's size. One that is
+**of older code** or **of older settings** is from runs that the claim would train otherwise today."""
+AGED = {
+    CODE: "Since these runs were trained, code or recipes that they depend on have changed; the command trains them again.",
+    SETTINGS: "Since then the claim has been written otherwise; the command runs it as it is written today.",
+}
 SCRIPT = """
 const paper = document.getElementById("claims-paper"), verdict = document.getElementById("claims-verdict");
 const rows = [...document.querySelectorAll("#claims tbody tr")], count = document.getElementById("claims-count");
@@ -57,7 +64,13 @@ def render(folder: Path | None = None) -> dict[str, str]:
     Raises:
         ManyviewsError: a stored result is damaged.
     """
-    results = {name: store.stored(name, store.folder_of(folder)) for page in pages() for name in page.claims}
+    results = {
+        name: [
+            result | {"stale": stale(claim, result)} for result in store.stored(name, store.folder_of(folder))
+        ]
+        for page in pages()
+        for name, claim in page.claims.items()
+    }
     return {page.name: paper_page(page, results) for page in pages()} | {"index": index(pages(), results)}
 
 
@@ -90,20 +103,21 @@ def _counted(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """How many claims ended in which verdict, at the first scale at which each was run."""
     states = [found[0]["verdict"]["state"] if found else NOT_YET for found in results.values()]
     counts = [f"{word}: {states.count(word)}" for word in VERDICTS if word in states]
-    return f"Of {len(states)} claims: {', '.join(counts)}."
+    ages = [found[0].get("stale") for found in results.values() if found]
+    aged = ", ".join(f"{ages.count(age)} {age}" for age in AGED if age in ages)
+    return f"Of {len(states)} claims: {', '.join(counts)}{f' ({aged})' if aged else ''}."
 
 
 def _row(page: Page, name: str, claim: Claim, found: Sequence[Mapping[str, Any]]) -> Markup:
-    states = [(result["scale"], result["verdict"]["state"]) for result in found]
     link = el("a", claim.sentence, href=f"{page.name}.html#{name}")
-    words = [el("div", f"{scale}: ", el("strong", state)) for scale, state in states]
+    words = [el("div", f"{result['scale']}: ", el("strong", standing(result))) for result in found]
     return el(
         "tr",
         el("td", link),
         el("td", _short(page)),
         el("td", words or NOT_YET),
         data_paper=page.name,
-        data_verdict="|".join(state for _, state in states) or NOT_YET,
+        data_verdict="|".join(result["verdict"]["state"] for result in found) or NOT_YET,
     )
 
 
@@ -159,7 +173,7 @@ def _section(name: str, claim: Claim, found: Sequence[Mapping[str, Any]]) -> lis
 
 
 def _result(result: Mapping[str, Any]) -> list[str]:
-    state = capital(result["verdict"]["state"])
+    state = capital(standing(result))
     reasons = "\n".join(f"- {sentence}" for sentence in verdict_sentences(result))
     picture = drawing(result)
     drawn = []
@@ -169,7 +183,8 @@ def _result(result: Mapping[str, Any]) -> list[str]:
     seeds = f"seeds: {len(result['seeds'])}" if not result["exact"] or len(result["seeds"]) > 1 else ""
     alike = "; ".join(part for part in (same and f"the same for all: {same}", seeds) if part)
     facts = [f"**At {result['scale']} scale: {state}.**" + (f" {capital(alike)}." if alike else ""), reasons]
-    return [*facts, *drawn, _table(result), _where(result)]
+    aged = [AGED[result["stale"]]] if result.get("stale") else []
+    return [*facts, *aged, *drawn, _table(result), _where(result)]
 
 
 def _table(result: Mapping[str, Any]) -> str:
@@ -184,13 +199,21 @@ def _table(result: Mapping[str, Any]) -> str:
 
 
 def _where(result: Mapping[str, Any]) -> str:
-    machine = result.get("machine") or {}
-    on = machine.get("gpu") or machine.get("processor")
-    commit = f", commit {result['commit'][:10]}" if result.get("commit") else ""
-    version = (result.get("versions") or {}).get("torch")
-    return (
-        f"`{result['command']}`: {cost.in_words(result['seconds'])}"
-        + (f" on {on}" if on else "")
-        + (f", torch {version}" if version else "")
-        + f"{commit}, {str(result.get('started', ''))[:10]}."
-    )
+    """The command, how long it took, and where; of what was trained, as the runs themselves note."""
+    machines = [machine.get("gpu") or machine.get("processor") for machine in records.each(result, "machine")]
+    torches = [versions.get("torch") for versions in records.each(result, "versions")]
+    commits = [commit[:10] for commit in records.each(result, "commit")]
+    time = cost.in_words(result["seconds"]) + ("" if result["exact"] else " of training")
+    facts = [
+        time + _one_or_more(" on ", machines),
+        _one_or_more("torch ", torches),
+        _one_or_more("commit ", commits),
+        (result.get("started") or "")[:10],
+    ]
+    return f"`{result['command']}`: {', '.join(fact for fact in facts if fact)}."
+
+
+def _one_or_more(word: str, values: Sequence[str | None]) -> str:
+    """``torch 2.9 and 2.10``; nothing where there are no values."""
+    found = list(dict.fromkeys(value for value in values if value))
+    return f"{word}{' and '.join(found)}" if found else ""

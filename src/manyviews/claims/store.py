@@ -1,7 +1,7 @@
 """Results of claims as JSON, a file a claim and scale: what was found, and all that repeats it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,11 @@ CIRCUMSTANCES = (
     "versions",
     "machine",
     "started",
+    "differing",
+    "judged",
     "seconds",
 )  # of a result, not the result
+WRITTEN = ("predicts", "measure", "arms", "same")  # of a result: the claim as it was written then
 
 
 def folder_of(out: str | Path | None = None) -> Path:
@@ -43,18 +46,30 @@ def path_of(name: str, scale: str, folder: Path) -> Path:
     return folder / f"{name}-{scale}.json"
 
 
-def save(result: dict[str, Any], folder: Path) -> dict[str, Any]:
+def save(result: dict[str, Any], folder: Path, say: Callable[[str], None] | None = None) -> dict[str, Any]:
     """Write a result, whole or not at all, and give it back.
 
-    What was found before in the same words stays as it is, with its date and commit; then that is given back.
+    What was found before in the same words stays as it is, with its date and commit; then that is given back. What was
+    found of the same claim under more seeds stays too, and ``say`` is told so.
     """
     file = path_of(result["claim"], result["scale"], folder)
     before = load(result["claim"], result["scale"], folder)
     result = json.loads(json.dumps(result))  # as it will be read
     if before is not None and _found(before) == _found(result):
         return before
+    if before is not None and _says_more(before, result):
+        if say:
+            seeds = len(before["seeds"])
+            say(f"{file} keeps its verdict of {seeds} seeds; --seeds {seeds} would renew it")
+        return result
     write_json(file, result)
     return result
+
+
+def _says_more(before: Mapping[str, Any], result: Mapping[str, Any]) -> bool:
+    """Whether a stored result is of the same claim under more seeds; what is exact is no better for more of them."""
+    alike = not result["exact"] and all(before.get(key) == result.get(key) for key in WRITTEN)
+    return alike and len(before["seeds"]) > len(result["seeds"])
 
 
 def _found(result: Mapping[str, Any]) -> dict[str, Any]:

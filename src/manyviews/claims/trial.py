@@ -1,7 +1,7 @@
 """One run that a claim needs, and the digest of everything that decides how it ends.
 
-The digest covers the method, every setting of its ``Config`` and ``Recipe`` with the seed, the data by name (and the
-version of the world), where it begins, and the code of the paper: the syntax of the method's file and of whatever it
+The digest covers the method, every setting of its ``Config`` and ``Recipe`` with the seed (but for ``YOUNGER``), the data by
+name (and the version of the world), where it begins, and the code of the paper: the syntax of the method's file and of whatever it
 imports from ``methods``, ``objectives``, ``memory``, ``kmeans``, ``nets`` and ``views``, and of its net's file. So a commit
 elsewhere keeps the cache, and so do new comments, docstrings, layout, recipes and anatomies. Not covered, because
 nearly every commit would count as a change: training, data and evaluation; whoever changes what these give raises
@@ -44,6 +44,13 @@ TOLD_ELSEWHERE = (
     "GPU",
     "CLAIMS",
 )  # of the file of a method or of claims: settings are in the digest as they are, words are words
+
+YOUNGER = {
+    "eps": 1e-8,  # before, torch's own
+}
+"""Settings of ``Recipe`` that came after runs were kept, and what these runs were trained with. At that value a setting is
+left out of the digest, so that a new option makes no run another. The value stands here and is not looked up: were the
+default changed, runs under the new one would be others, as they must."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,11 @@ class Trial:
             "generation": GENERATION,
             "method": self.method,
             "config": dataclasses.asdict(config),
-            "recipe": dataclasses.asdict(recipe),
+            "recipe": {
+                name: value
+                for name, value in dataclasses.asdict(recipe).items()
+                if name not in YOUNGER or value != YOUNGER[name]
+            },
             "data": f"{self.data} {WORLD_VERSION}" if self.data.startswith("world") else self.data,
             "code": code_of(paper.module.__name__, recipe.net),
             "start": None if self.start is None else self.start.digest,

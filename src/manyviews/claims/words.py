@@ -36,6 +36,11 @@ def is_share(result: Mapping[str, Any]) -> bool:
     return named and bool(every) and all(0 <= value <= 1 for value in every)
 
 
+def standing(result: Mapping[str, Any]) -> str:
+    """Its verdict, with what that is of where it is not of the claim of today: "holds, of older code"."""
+    return ", ".join(part for part in (result["verdict"]["state"], result.get("stale")) if part)
+
+
 def by_seed(result: Mapping[str, Any]) -> dict[str, list[str]]:
     """Every figure as it is written, by arm; a dash where there is none."""
     percent = is_share(result)

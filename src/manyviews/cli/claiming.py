@@ -19,7 +19,7 @@ def claims_command(words: list[str]) -> None:
         json: bool = False  # print one JSON object
 
     ask = parse(Claims, words, "claims")
-    from manyviews.claims.engine import claimed
+    from manyviews.claims.every import claimed
 
     found = claimed(ask.scale, cache=ask.cache, out=ask.out)
     if ask.json:
@@ -41,13 +41,13 @@ def claims_command(words: list[str]) -> None:
 
 
 def _cell(row: dict[str, Any] | None) -> str:
-    """What a claim costs at a scale, and the last verdict there."""
+    """The last verdict of a claim at a scale, what it is of where not of the claim of today, and what the claim costs."""
     if row is None:
         return ""
     from manyviews.claims.cost import in_words
 
     cost = "" if row["seconds"] is None else ("" if row["measured"] else "~") + in_words(row["seconds"])
-    return "\n".join(part for part in (row["verdict"], cost) if part)
+    return "\n".join(part for part in (row["verdict"], row["stale"], cost) if part)
 
 
 def claim_command(words: list[str]) -> None:
@@ -59,7 +59,7 @@ def claim_command(words: list[str]) -> None:
         all: bool = False  # every claim that fits into --budget, the cheapest first
         budget: str | None = None  # time for --all: 30m, 2h; unless told, as long as it takes
         scale: str = "laptop"  # or gpu
-        seeds: int | None = None  # runs an arm; unless told, as the claim says
+        seeds: int | None = None  # runs an arm, where the claim trains; unless told, as it says
         cache: Path | None = (
             None  # where runs are kept; unless told, MANYVIEWS_CACHE or the user's cache folder
         )
@@ -69,7 +69,8 @@ def claim_command(words: list[str]) -> None:
         json: bool = False  # print one JSON object
 
     ask = parse(Claim, words, "claim")
-    from manyviews.claims.engine import claim, claim_all
+    from manyviews.claims.engine import claim
+    from manyviews.claims.every import claim_all
 
     if ask.all == (ask.name is not None):
         raise ManyviewsError("Say which claim, or --all; `manyviews claims` lists them.")

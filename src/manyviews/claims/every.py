@@ -1,0 +1,158 @@
+"""All claims: as many as fit into a budget of time, and what each of them costs."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from manyviews.claims import cost, store
+from manyviews.claims.cache import Cache, folder_of, trainer
+from manyviews.claims.claim import Claim, everything, pages
+from manyviews.claims.engine import Say, check_numbers, run, without_gpu
+from manyviews.errors import ManyviewsError
+from manyviews.recipe import Budget
+
+
+def claim_all(
+    budget: str | None = None,
+    scale: str = "laptop",
+    *,
+    seeds: int | None = None,
+    cache: str | Path | None = None,
+    out: str | Path | None = None,
+    jobs: int = 1,
+    lean: bool = False,
+    quiet: bool = False,
+    say: Say | None = None,
+    command: str | None = None,
+) -> dict[str, dict[str, Any]]:
+    """All claims that fit into a budget of time, the cheapest first; called again, it goes on where it stopped.
+
+    What has to be trained yet decides what a claim costs. No run begins that is not expected to end in time. A claim that
+    cannot run is said, and the others go on; so is the one that comes next where time is over.
+
+    Args:
+        budget: 2h, 30m ...; None: all of them.
+        scale, cache, out, jobs, lean, quiet, say, command: as in ``claim``.
+        seeds: likewise, of the claims that train.
+
+    Returns:
+        The results by name, in the order in which they came.
+
+    Raises:
+        ManyviewsError: none of them could be run.
+        KeyboardInterrupt: Ctrl-C, after the state was saved.
+    """
+    seconds = _seconds(budget)
+    check_numbers(seeds, jobs)
+    tell = say or (lambda _: None)
+    kept = Cache(folder_of(cache), trainer(quiet))
+    known = {name: one for name, one in everything().items() if scale in one.scales}
+    if not known:
+        raise ManyviewsError(f"No claim is written for --scale {scale}.")
+    started, results = time.monotonic(), {}
+    failed: dict[str, ManyviewsError] = {}
+    while dues := _dues(known, scale, kept, seeds, failed, tell):  # what one has trained makes others cheaper
+        name = min(dues, key=lambda each: (dues[each].seconds, each))
+        if dues[name].seconds and without_gpu(scale):  # nor can any that costs more
+            failed[name] = ManyviewsError(
+                f"{len(known)} claims have runs to train, and there is no GPU here."
+            )
+            tell(str(failed[name]))
+            break
+        deadline = None if seconds is None else started + seconds
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and dues[name].seconds / jobs > left:
+            tell(f"{len(known)} claims do not fit; the cheapest, {name}, is next and would take {dues[name]}")
+            break
+        one = known.pop(name)
+        own_seeds = None if one.exact is not None else seeds
+        try:
+            result = run(
+                name,
+                one,
+                scale,
+                kept,
+                seeds=own_seeds,
+                jobs=jobs,
+                lean=lean,
+                say=say,
+                command=None if command is None else _command(name, scale, own_seeds),
+                deadline=deadline,
+            )
+            if result is None:
+                tell(f"the time is over; {name} is next")
+                break
+            results[name] = store.save(result, store.folder_of(out), say)
+        except ManyviewsError as error:
+            failed[name] = error
+            tell(f"{name} cannot be run: {error}")
+    if failed and not results:
+        first, error = next(iter(failed.items()))
+        raise ManyviewsError(f"No claim could be run; the first, {first}: {error}") from error
+    return results
+
+
+def _dues(
+    known: dict[str, Claim],
+    scale: str,
+    cache: Cache,
+    seeds: int | None,
+    failed: dict[str, ManyviewsError],
+    tell: Say,
+) -> dict[str, cost.Cost]:
+    """What each claim still costs; those of which that cannot be said go from ``known`` to ``failed``."""
+    dues = {}
+    for name, one in list(known.items()):
+        try:
+            dues[name] = cost.due(one, one.scales[scale], cache, seeds)
+        except ManyviewsError as error:
+            failed[name] = error
+            del known[name]
+            tell(f"{name} cannot be run: {error}")
+    return dues
+
+
+def _command(name: str, scale: str, seeds: int | None) -> str:
+    """What repeats one of them alone."""
+    return f"manyviews claim {name} --scale {scale}" + (f" --seeds {seeds}" if seeds else "")
+
+
+def _seconds(budget: str | None) -> float | None:
+    if budget is None:
+        return None
+    parsed = Budget.parse(budget)
+    if parsed.unit != "seconds":
+        raise ManyviewsError(f"--budget is {budget}; for claims it is a time, such as 30m or 2h.")
+    return parsed.amount
+
+
+def claimed(
+    scale: str | None = None, *, cache: str | Path | None = None, out: str | Path | None = None
+) -> dict[str, dict[str, Any]]:
+    """All claims by name: ``paper``, ``sentence``, ``source``, ``predicts``; by scale what each costs, its last verdict
+    and whether that is stale.
+
+    Args:
+        scale: only those that can be run at this scale; None: all.
+        cache: where runs are kept; those that are there cost nothing again.
+        out: the folder of stored results.
+
+    Returns:
+        ``{name: {..., "scales": {"laptop": {"seconds", "measured", "left", "verdict", "stale"}}}}``; ``measured`` says whether
+        ``seconds`` were measured or are expected, ``left`` are those still to be spent; ``stale`` is None, or says what the
+        verdict is of where that is not the claim of today: "of older settings", "of older code".
+    """
+    kept, folder = Cache(folder_of(cache), trainer()), store.folder_of(out)
+    return {
+        name: {
+            "paper": page.title,
+            **{key: getattr(one, key) for key in ("sentence", "source")},
+            "predicts": [str(prediction) for prediction in one.predictions],
+            "scales": {
+                at: cost.of(one, same, kept, store.load(name, at, folder)) for at, same in one.scales.items()
+            },
+        }
+        for page in pages()
+        for name, one in page.claims.items()
+        if scale is None or scale in one.scales
+    }
