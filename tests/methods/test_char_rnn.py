@@ -58,7 +58,7 @@ def test_the_loss_is_that_of_torchs_lstm_over_one_hot_characters() -> None:
     method = built(truncate=5)
     lstm, out = nn.LSTM(V, H, 2, batch_first=True), nn.Linear(H, V)
     theirs = nn.ModuleDict({"recurrent": lstm, "out": out})
-    theirs.load_state_dict(to_theirs(NAMES["torch"], net_of(method).state_dict()))
+    theirs.load_state_dict(to_theirs(NAMES["torch.nn"], net_of(method).state_dict()))
     token_BT, part_BT = batch().views[0].unbind(1)
     h_BTH, _ = lstm(F.one_hot(token_BT, V).float())
     target_BT = token_BT[:, 1:].masked_fill(part_BT[:, 1:] == 0, -100)

@@ -121,8 +121,3 @@ def test_what_cannot_be_clustered_is_refused() -> None:
         build(prototypes=1)
     with pytest.raises(ManyviewsError, match="With 0 heads there is nothing to predict"):
         build(heads=0)
-
-
-def test_a_bank_for_data_of_unknown_length_is_refused() -> None:
-    with pytest.raises(ManyviewsError, match="-1 images"):
-        DeepClusterV2(SMALL, net_factory("cifar_resnet8", SIZE), Spec(items=-1, size=SIZE))

@@ -173,6 +173,16 @@ def test_the_teacher_is_a_twin_with_its_head_and_its_encoder_is_kept() -> None:
     assert all(torch.equal(a, b) for a, b in zip(after, method.teacher.parameters(), strict=True))
 
 
+@pytest.mark.parametrize("progress", [0.0, 0.5, 0.99])
+def test_with_a_momentum_of_zero_the_teacher_is_the_student_throughout(progress: float) -> None:
+    method = dino(momentum=0.0)
+    for p in method.student.parameters():
+        p.data.add_(1.0)
+    method.after_step(Out(torch.zeros(()), carry=torch.zeros(B, K)), progress)
+    for own, other in zip(method.teacher.parameters(), method.student.parameters(), strict=True):
+        assert torch.equal(own, other)
+
+
 # -- on a ViT --------------------------------------------------------------------------------------------------
 
 

@@ -54,7 +54,7 @@ def theirs(method: Method) -> nn.Transformer:
     model.encoder.enable_nested_tensor = False
     model.encoder.norm = model.decoder.norm = None
     model.add_module("tokens", nn.Embedding(V, D))
-    model.load_state_dict(to_theirs(NAMES["torch"], net_of(method).state_dict()))
+    model.load_state_dict(to_theirs(NAMES["torch.nn"], net_of(method).state_dict()))
     return model
 
 
@@ -82,7 +82,7 @@ def test_the_loss_is_torchs_under_the_same_weights(smoothing: float) -> None:
     expected.backward()
     found.backward()
     grads = {name: p.grad for name, p in net_of(method).named_parameters() if p.grad is not None}
-    ours = to_theirs(NAMES["torch"], grads)
+    ours = to_theirs(NAMES["torch.nn"], grads)
     for name, p in model.named_parameters():
         torch.testing.assert_close(ours[name], p.grad, rtol=1e-4, atol=1e-6, msg=name)
 

@@ -109,6 +109,7 @@ RECIPES = {
             optimiser="sgd", lr=0.1, weight_decay=1e-4, schedule="step", milestones=(1 / 3, 2 / 3),
         ),
     ),
+    # Crops and the colours' shift by section 4.1 of Krizhevsky et al., rates by section 5.
     "alexnet": (
         Config(min_area=None, scale=(256 / 224, 256 / 224), pca=0.1),
         Recipe(
@@ -116,6 +117,7 @@ RECIPES = {
             optimiser="sgd", lr=0.01, weight_decay=5e-4, decay_all=True, schedule="step", milestones=(1 / 4, 1 / 2, 3 / 4),
         ),
     ),
+    # Section 3.1 of Simonyan & Zisserman: scales from 256 to 512, 74 passes of 256 images at most.
     "vgg": (
         Config(min_area=None, scale=(256 / 224, 512 / 224), pca=0.1),
         Recipe(
@@ -123,6 +125,7 @@ RECIPES = {
             optimiser="sgd", lr=0.01, weight_decay=5e-4, decay_all=True, schedule="step", milestones=(1 / 4, 1 / 2, 3 / 4),
         ),
     ),
+    # Section 3.4 of He et al. 2016: scales from 256 to 480, 60 x 10^4 steps.
     "resnet": (
         Config(min_area=None, scale=(256 / 224, 480 / 224), pca=0.1),
         Recipe(
@@ -130,6 +133,7 @@ RECIPES = {
             optimiser="sgd", lr=0.1, weight_decay=1e-4, decay_all=True, schedule="step", milestones=(1 / 3, 2 / 3),
         ),
     ),
+    # Section 4.2: 4 pixels around, the rate divided at 32,000 and 48,000 of 64,000 steps.
     "cifar_resnet": (
         Config(min_area=None, scale=(1.0, 1.0), pad=4),
         Recipe(

@@ -174,6 +174,7 @@ def vgg(name: str, *, size: int = 224, head: Literal["fc", "mean"] | None = None
 
 VARIANTS = {
     "bn": {"norm": "batch"}, "group": {"norm": "group"}, "cifar": {"head": "mean"}, "imagenet": {"head": "fc"},
+    "thin": {"channels": (16, 32, 64, 128, 128)},
 }  # fmt: skip
 
 

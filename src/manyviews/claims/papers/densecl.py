@@ -4,6 +4,9 @@ from manyviews.claims import Arm, Claim, Gap, Order, Scale
 
 LAPTOP = Scale(data="world", net="small_resnet", size=32, batch=64, budget="2ep")
 GPU = Scale(data="cifar10", net="resnet18", size=32, batch=512, budget="50ep")
+DENSE_GPU = Scale(
+    data="world", net="resnet18", size=32, batch=256, budget="50ep"
+)  # which has a class of every pixel
 ARMS = {"dense and global": Arm("densecl"), "global alone": Arm("densecl", dense=0.0)}
 
 CLAIMS = {
@@ -12,6 +15,7 @@ CLAIMS = {
         source="section 4, segmentation on VOC",
         arms=ARMS,
         laptop=LAPTOP,
+        gpu=DENSE_GPU,
         measure="segment-linear.miou",
         predicts=Order("dense and global", "global alone"),
         unit="mIoU of a linear classifier of every pixel",

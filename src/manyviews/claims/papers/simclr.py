@@ -96,14 +96,15 @@ CLAIMS = {
         sentence="Larger batches help less when training is longer.",
         source="section 5.2, figure 9",
         arms={
-            f"{batch}, {length}": Arm("simclr", batch=batch, budget=length)
+            f"{batch}, {length}": Arm("simclr", batch=batch, budget=length, lr=2e-3 * (batch / 256) ** 0.5)
             for length in ("1ep", "4ep")
             for batch in (256, 64)
         },
         laptop=LAPTOP,
+        gpu=Scale(data="cifar10", net="resnet18", size=32, optimiser="adamw", weight_decay=1e-2),
         measure="linear",
         predicts=GainsMore(("256, 1ep", "64, 1ep"), ("256, 4ep", "64, 4ep")),
         paper="ImageNet, ResNet-50: batches of 256 to 8,192 differ widely after 100 epochs and little after 1,000.",
-        remark="The learning rate is the same for all batches, as AdamW is used.",
+        remark="The learning rate goes with the root of the batch, as in the paper's appendix B.1, for AdamW in place of LARS.",
     ),
 }

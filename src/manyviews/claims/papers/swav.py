@@ -62,4 +62,18 @@ CLAIMS = {
         paper="ImageNet, ResNet-50: two to four points more, of SwAV and of other methods.",
         remark="At as many images, not at the same time: small crops cost.",
     ),
+    "swav-multicrop-simclr": Claim(
+        sentence="Small crops help SimCLR too.",
+        source="section 5.2, figure 3",
+        arms={
+            "two crops and four small ones": Arm("simclr", local_crops=4, local_area=(0.1, 0.3)),
+            "two crops": Arm("simclr"),
+        },
+        laptop=LAPTOP,
+        gpu=GPU,
+        measure="linear",
+        predicts=Order("two crops and four small ones", "two crops"),
+        paper="ImageNet, ResNet-50: two to four points more, of SwAV and of other methods; of SimCLR the least.",
+        remark="At as many images, not at the same time: small crops cost. Each is contrasted with both large ones.",
+    ),
 }

@@ -21,7 +21,7 @@ from manyviews.views import View, Views
 class Config:
     dim: int = 256  # D, width of projection and prediction (section 3.2)
     hidden: int = 4096  # width of the hidden layer of projector and predictor (section 3.2)
-    momentum: float = 0.996  # tau at the start, rising to 1 by a cosine (section 3.2; 0.99 for short runs)
+    momentum: float = 0.996  # tau at first, rising to 1 by a cosine (3.2); 0: the target is the online net
     min_area: float = 0.08  # smallest crop, as a share of the image's area (appendix B)
     predictor: bool = True  # the ablation without it collapses (table 5b)
     blur: tuple[float, float] = (1.0, 0.1)  # probability for the first and the second view (table 6)
@@ -71,7 +71,9 @@ class BYOL(Method):
         return Out(one_way + and_back, z=z)
 
     def after_step(self, out: Out, progress: float) -> None:
-        self.target.follow(self.online, cosine_momentum(self.config.momentum, progress))  # eq. 1
+        base = self.config.momentum
+        tau = cosine_momentum(base, progress) if base else 0.0  # constant where there is no twin (table 5a)
+        self.target.follow(self.online, tau)  # eq. 1
 
 
 RECIPES = {

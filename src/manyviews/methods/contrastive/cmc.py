@@ -66,7 +66,7 @@ class CMC(Method):
             )
         self.heads = nn.ModuleList(nn.Linear(width, config.dim) for width in self.widths)
         pairs = [(i, j) for i, j in combinations(range(M), 2) if config.graph == "full" or i == 0]
-        self.ways = [*pairs, *((j, i) for i, j in pairs)]  # L(V_i, V_j) has both directions
+        self.ways = [*pairs, *((j, i) for i, j in pairs)]  # L(V_i, V_j) has both directions (section 3)
         if config.contrast != "batch":
             self.banks = nn.ModuleList(Bank(spec.items, config.dim, f"view {i}") for i in range(M))
         if config.contrast == "nce":
@@ -98,7 +98,7 @@ class CMC(Method):
         return [normalize(g(h_i)) for g, h_i in zip(self.heads, h.split(self.widths, 1), strict=True)]
 
     def one_way(self, z: list[Tensor], i: int, j: int, item_Bk: Tensor) -> Tensor:
-        """L^{V_i, V_j}: view i of an item is the anchor that picks the item's view j from those of others."""
+        """L^{V_i, V_j}: view i of an item is the anchor that picks its view j from those of others (section 3)."""
         tau = self.config.temperature
         if self.config.contrast == "batch":
             rows = len(item_Bk)
@@ -118,7 +118,7 @@ class CMC(Method):
             self.bank(i).update(index_B, z_BD, self.config.bank_momentum)
 
     def bank(self, i: int) -> Bank:
-        """What is remembered of view i of every item."""
+        """What is remembered of view i of every item (the memory banks of section 3)."""
         return cast(Bank, self.banks[i])
 
 

@@ -115,6 +115,7 @@ class DeepClusterV2(Method):
         losses = []
         for c_KD, label_N in zip(self.prototypes_HKD, self.label_HN, strict=True):
             y_B = label_N[index_B]
+            # Small views are told the cluster too, and make none: multi-crop (section 3.2).
             losses += [cross_entropy(z_BD @ c_KD.T / self.config.temperature, y_B) for z_BD in z_VBD]
         carry = (index_B, torch.stack(z_VBD[:2], 1).detach())
         return Out(torch.stack(losses).mean(), carry=carry, z=z_VBD[0])

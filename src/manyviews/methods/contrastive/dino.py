@@ -37,7 +37,7 @@ class Config:
     layers: int = 3  # of the head before the prototypes (section 3.2)
     head_norm: bool = False  # batch norm in the head (section 3.2: none, so that a ViT has none at all)
     fixed_lengths: bool = True  # prototypes are unit vectors; learnt lengths may be better, and unstable
-    momentum: float = 0.996  # lambda at the start, rising to 1 by a cosine (section 3.1)
+    momentum: float = 0.996  # lambda at first, rising to 1 by a cosine (3.1); 0: the teacher is the student
     temperature: float = 0.1  # tau_s, of the student (section 3.2)
     teacher_temperature: tuple[float, float] = (0.04, 0.07)  # tau_t at the start and after the warm-up (3.2)
     teacher_warmup: float = 0.1  # share of the run over which tau_t rises (section 3.2: 30 of 300 epochs)
@@ -121,7 +121,9 @@ class DINO(Method):
 
     @torch.no_grad()
     def after_step(self, out: Out, progress: float) -> None:
-        self.teacher.follow(self.student, cosine_momentum(self.config.momentum, progress))
+        base = self.config.momentum
+        lambda_ = cosine_momentum(base, progress) if base else 0.0  # a copy stays one (section 5.2)
+        self.teacher.follow(self.student, lambda_)
         if self.config.centring:
             mean_K = distributed.all_reduce_mean(out.carry.mean(0))
             self.centre_K.lerp_(mean_K.to(self.centre_K.dtype), 1 - self.config.centre_momentum)  # eq. 4

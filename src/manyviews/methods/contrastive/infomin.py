@@ -106,7 +106,7 @@ class InfoMin(Method):
         others = zip(q_M, k_M[::-1], queue_M[::-1], strict=True)  # light looks up colour, and colour light
         losses = [info_nce(q_BD, k_BD, queue_KD, c.temperature) for q_BD, k_BD, queue_KD in others]
         loss = torch.stack(losses).sum()
-        # A bound from below on I(v_1; v_2) in nats, and never above log (K + 1): K negatives and the key itself.
+        # I_NCE of section 3: a bound from below on I(v_1; v_2) in nats, and never above log (K + 1): K negatives and the key itself.
         information = math.log(c.queue + 1) - loss.detach() / len(losses)
         log = {"mutual_information": information}
         if c.jigsaw:
@@ -117,7 +117,7 @@ class InfoMin(Method):
         return Out(loss, log=log, carry=tuple(k_M), z=q_M[0])
 
     def pair(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """v_1 and v_2, whose shared information is what the paper studies."""
+        """v_1 and v_2, whose shared information is what section 3 studies."""
         c, x = self.config, batch.views[0]
         if c.distance is not None:
             side = self.spec.size

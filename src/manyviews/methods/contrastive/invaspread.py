@@ -55,7 +55,7 @@ class InvaSpread(Method):
     def loss(self, batch: Batch, progress: float) -> Out:
         # Both views in one pass share their batch statistics, as in the authors' code.
         f_BD, f_hat_BD = normalize(self.f(torch.cat(batch.views))).chunk(2)
-        invariant = in_batch(f_hat_BD, f_BD, self.config.temperature)  # -log P(i | x'_i)
+        invariant = in_batch(f_hat_BD, f_BD, self.config.temperature)  # -log P(i | x'_i) (section 3)
         if not self.config.spreading:
             return Out(invariant, z=f_BD)
         spread = spreading(f_BD, self.config.temperature)
@@ -63,7 +63,8 @@ class InvaSpread(Method):
 
 
 def spreading(f_BD: Tensor, temperature: float) -> Tensor:
-    """-sum_{i != j} log(1 - P(i | x_j)), where image j is taken for another image i, mean over images j.
+    """-sum_{i != j} log(1 - P(i | x_j)), where image j is taken for another image i, mean over images j
+    (the second sum of J, section 3).
 
     Unit rows. P(i | x_j) is a softmax over all images k of f_k . f_j / temperature, k = j among them. No i has a larger
     product than j has with itself, so P is at most 1/2 and its complement never near 0. Images i are those of all ranks.

@@ -20,6 +20,8 @@ from manyviews.views import View, Views
 class Config(moco.Config):
     temperature: float = 0.2  # divides the cosine (table 1's text; 0.07 in MoCo)
     hidden: int = 2048  # width of the projector's hidden layer (section 3)
+    mlp: bool = True  # a projector of two layers; False: MoCo's linear one (table 1, "MLP")
+    aug_plus: bool = True  # blur, and the hue moved less; False: MoCo's views (table 1, "aug+")
 
 
 ANATOMY = Anatomy(
@@ -33,12 +35,15 @@ ANATOMY = Anatomy(
 
 class MoCoV2(moco.MoCo):
     def head(self) -> nn.Module:
-        return mlp(
-            self.encoder.width, self.config.hidden, self.config.dim, batch_norm=False
-        )  # table 1, "MLP"
+        if not self.config.mlp:
+            return super().head()
+        # Table 1, "MLP".
+        return mlp(self.encoder.width, self.config.hidden, self.config.dim, batch_norm=False)
 
     def views(self) -> Views:
-        # Table 1, "aug+": blur, and the hue moved less.
+        if not self.config.aug_plus:
+            return super().views()
+        # Table 1, "aug+".
         t = View(size=self.spec.size, crop=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), grey=0.2, blur=0.5)
         return Views(t, t)
 

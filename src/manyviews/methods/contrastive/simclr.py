@@ -1,19 +1,23 @@
 """SimCLR: two views of one image attract; all other images of the batch repel.
 
-Paper    Chen, Kornblith, Norouzi, Hinton, ICML 2020 (arXiv:2002.05709). Loss eq. 1, views appendix A, CIFAR B.9.
+Paper    Chen, Kornblith, Norouzi, Hinton, ICML 2020 (arXiv:2002.05709). Loss eq. 1, views appendix A, CIFAR B.9. Small
+         crops as an option: SwAV (Caron et al., NeurIPS 2020), section 3.2.
 Differs  The projector has batch norm on its hidden layer: the paper writes none, its code has one on the output too. SGD
          instead of LARS at batches below 1,024, where layer-wise rates bring nothing.
 Shapes   B images, C H W pixels, D embedding; N = 2B anchors, each against the 2B - 1 others.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from manyviews.method import Anatomy, Batch, Method, NetFactory, Out, Spec
 from manyviews.nets.encoder import Encoder
 from manyviews.nets.heads import mlp
+from manyviews.nets.multicrop import by_size, local_side
 from manyviews.objectives import nt_xent
 from manyviews.recipe import Recipe
 from manyviews.views import View, Views
@@ -29,6 +33,9 @@ class Config:
     strength: float = 1.0  # s, strength of the colour jitter (appendix A; 0.5 on CIFAR-10, B.9)
     grey: float = 0.2  # probability of greying (appendix A)
     blur: float = 0.5  # probability of Gaussian blur (appendix A; 0 on CIFAR-10, B.9)
+    local_crops: int = 0  # small crops beside both views (multi-crop: SwAV, section 3.2); 0 as in the paper
+    local_share: float = 3 / 7  # side of such a crop in that of a view (96 of 224 pixels)
+    local_area: tuple[float, float] = (0.05, 0.14)  # share of the image's area in it (SwAV, appendix A)
 
 
 ANATOMY = Anatomy(
@@ -44,6 +51,8 @@ class SimCLR(Method):
     def __init__(self, config: Config, net: NetFactory, spec: Spec) -> None:
         super().__init__(config, spec)
         self.encoder, self.projector = self.networks(net)  # f and g
+        crops, share = config.local_crops, config.local_share
+        self.local = local_side(self.encoder, spec.size, share) if crops else 0  # pixels
 
     def networks(self, net: NetFactory) -> tuple[Encoder, nn.Module]:
         f = net()
@@ -59,14 +68,26 @@ class SimCLR(Method):
             grey=self.config.grey,
             blur=self.config.blur,
         )
-        return Views(t, t)
+        local = replace(t, size=self.local or t.size, crop=self.config.local_area)
+        return Views(t, t, *[local] * self.config.local_crops)
 
     def loss(self, batch: Batch, progress: float) -> Out:
-        x_N = torch.cat(
-            batch.views
-        )  # both views in one pass share their batch statistics, as in the authors' code
-        z_i_BD, z_j_BD = self.projector(self.encoder(x_N)).chunk(2)
-        return Out(nt_xent(z_i_BD, z_j_BD, self.config.temperature), z=z_i_BD)  # eq. 1
+        z = self.embedded(batch.views)
+        return Out(multicrop(partial(nt_xent, temperature=self.config.temperature), z), z=z[0])  # eq. 1
+
+    def embedded(self, views: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """g(f(x)) of every view, `[B, D]` each."""
+        # Both views in one pass share their batch statistics, as in the authors' code.
+        h = by_size(self.encoder, views)
+        return self.projector(torch.cat(h)).chunk(len(h))
+
+
+def multicrop(loss: Callable[[Tensor, Tensor], Tensor], z: Sequence[Tensor]) -> Tensor:
+    """`loss` of two views' embeddings `[B, D]`, of which the first two are large: they meet each other, and each small one
+    meets both of them, all of the same weight (SwAV, section 3.2). Of two views it is their loss."""
+    z_i, z_j, *small = z
+    terms = [loss(z_i, z_j)] + [(loss(z_i, z_s) + loss(z_j, z_s)) / 2 for z_s in small]
+    return torch.stack(terms).mean()
 
 
 RECIPES = {

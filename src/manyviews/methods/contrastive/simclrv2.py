@@ -4,7 +4,7 @@ Paper    Chen, Kornblith, Swersky, Norouzi, Hinton, NeurIPS 2020 (arXiv:2006.100
          3.1, fine-tuning from its middle eq. 2, memory appendix; loss and views as SimCLR (arXiv:2002.05709).
          Its three steps are three commands:
              manyviews pretrain simclrv2 --out runs/a
-             manyviews pretrain supervised --init-from runs/a --labels 0.1 --out runs/b
+             manyviews pretrain supervised --recipe finetune --init-from runs/a --labels 0.1 --out runs/b
              manyviews pretrain distillation --teacher runs/b --alpha 0 --out runs/c
 Differs  No selective kernels in the nets. What is kept, the encoder with `kept` layers of the projector, is what every
          evaluation sees (as the authors' code, whose linear probe also sits on the layer that is fine-tuned).
@@ -12,8 +12,8 @@ Shapes   B images, C H W pixels, D embedding, K queued keys; N = 2B anchors.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -62,10 +62,10 @@ class SimCLRv2(simclr.SimCLR):
         return f, mlp(f.width, *rest, self.config.dim)
 
     def loss(self, batch: Batch, progress: float) -> Out:
-        z_i_BD, z_j_BD = self.projector(self.encoder(torch.cat(batch.views))).chunk(2)
+        z = self.embedded(batch.views)
         keys_KD = self.queue.keys_KD if self.config.queue else None
-        loss = nt_xent(z_i_BD, z_j_BD, self.config.temperature, keys_KD)
-        return Out(loss, carry=self._remembered(batch.views[0]), z=z_i_BD)
+        loss = partial(nt_xent, temperature=self.config.temperature, memory_KD=keys_KD)
+        return Out(simclr.multicrop(loss, z), carry=self._remembered(batch.views[0]), z=z[0])
 
     def _remembered(self, x_BCHW: Tensor) -> Tensor | None:
         return normalize(self.memory(x_BCHW)) if self.config.queue else None

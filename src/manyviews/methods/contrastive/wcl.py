@@ -82,6 +82,7 @@ class WCL(Method):
         y_1, y_2 = weak_labels(v_1), weak_labels(v_2)
         if self.config.swap:
             y_1, y_2 = y_2, y_1
+        # Supervised contrast, eq. 2 of Khosla et al. 2020, by the labels of the other view (section 3).
         l_weak = (sup_con(v_1, y_1, t) + sup_con(v_2, y_2, t)) / 2
 
         loss = l_nce + self.config.weak * l_weak
@@ -110,7 +111,8 @@ class WCL(Method):
 
 
 def weak_labels(v_BD: Tensor) -> Tensor:
-    """Components of the 1-nearest-neighbour graph over the batch of all ranks; this rank's rows of them, ``[B]``."""
+    """Components of the 1-nearest-neighbour graph over the batch of all ranks; this rank's rows of them, ``[B]``
+    (section 3)."""
     everyone = distributed.gather(v_BD)
     if len(everyone) < 2:
         raise ManyviewsError(

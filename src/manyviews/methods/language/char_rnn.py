@@ -2,7 +2,7 @@
 
 Paper    Karpathy 2015, "The unreasonable effectiveness of recurrent neural networks", and its char-rnn: RMSprop at 2e-3,
          gradients over 50 characters, the state going on from one piece of the text to the next; what such a state
-         keeps is seen in Karpathy, Johnson, Fei-Fei 2015 (arXiv:1506.02078).
+         keeps is seen in Karpathy, Johnson, Fei-Fei 2015 (arXiv:1506.02078), whose sections the code names.
 Differs  What goes on is bounded: a state is carried through one window, its gradient cut every `truncate` characters, and
          each window begins from nothing, so that a step depends on its own items alone; char-rnn carries it through the
          whole text. Texts that share a window follow each other there, as in one text. One step is made a window, not a
@@ -71,12 +71,15 @@ class CharRNN(Method):
         token_BT, document_BT = x_B2T.unbind(1)
         h_BTH = self.carried(token_BT)
         there_BT = document_BT[:, 1:] > 0
-        W_VH, b_V = self.net.last()
+        W_VH, b_V = self.net.last()  # a softmax over all characters (section 3.2)
         loss = linear_cross_entropy(h_BTH[:, :-1][there_BT], W_VH, token_BT[:, 1:][there_BT], b_V)
         return Out(loss, log={"bits": loss.detach() / math.log(2)})
 
     def carried(self, token_BT: Tensor) -> Tensor:
-        """The states `[B, T, H]`: their values reach from one piece to the next, their gradients do not."""
+        """The states `[B, T, H]`: their values reach from one piece to the next, their gradients do not.
+
+        Truncated back-propagation through time (section 3.3).
+        """
         state, pieces = None, []
         for token_BK in token_BT.split(self.config.truncate, dim=1):
             h_BKH, state = self.net.follow(token_BK, state)

@@ -63,10 +63,11 @@ class Translation(Method):
         (x_B4T,) = batch.views
         source_BS, there_BS = filled(x_B4T[:, :2])
         target_BT, part_BT = filled(x_B4T[:, 2:])
-        memory_BSD = self.net.hidden(source_BS, there_BS)
-        h_BTD = self.net.answer(target_BT[:, :-1], memory_BSD, there_BS > 0)  # y_1 ... y_t-1 and x ...
+        memory_BSD = self.net.hidden(source_BS, there_BS)  # z = (z_1, ..., z_n) (section 3)
+        h_BTD = self.net.answer(target_BT[:, :-1], memory_BSD, there_BS > 0)  # y_1 ... y_t-1 and z (3.1) ...
         told_BT = part_BT[:, 1:] > 0
         y_N = target_BT[:, 1:][told_BT]  # ... tell y_t
+        # One matrix embeds and tells (section 3.4); a share of each label is spread over all tokens (section 5.4).
         loss = linear_cross_entropy(
             h_BTD[told_BT], self.net.tokens.weight, y_N, smoothing=self.config.smoothing
         )
@@ -84,7 +85,7 @@ RECIPES = {
     "paper": (
         Config(),
         Recipe(
-            # With --data, the pairs as parallel files or a table.
+            # With --data, the pairs as parallel files or a table. Adam by section 5.3; eq. 3 is "rsqrt" at this peak.
             data="wmt14-en-de", net="transformer_base", size=256, batch=900, budget="100000steps", optimiser="adam",
             lr=7e-4, beta2=0.98, eps=1e-9, weight_decay=0.0, schedule="rsqrt", warmup=0.04,
         ),

@@ -1,0 +1,36 @@
+"""CMC (Tian, Krishnan & Isola 2020, arXiv:1906.05849)."""
+
+from manyviews.claims import Arm, Claim, Equal, Order, Scale
+
+LAPTOP = Scale(data="world", net="small_resnet", size=24, batch=128, budget="2ep")
+GPU = Scale(data="world", net="resnet18", size=32, batch=256, budget="50ep")  # which has depth and masks
+
+CLAIMS = {
+    "cmc-views": Claim(
+        sentence="With more views of a scene, the encoder of one of them becomes better.",
+        source="section 4, more views, on NYU-Depth v2",
+        arms={
+            "image, depth and mask": Arm("cmc", modalities=("image", "depth", "mask")),
+            "image and depth": Arm("cmc", modalities=("image", "depth")),
+        },
+        laptop=LAPTOP,
+        gpu=GPU,
+        measure="linear",
+        predicts=Order("image, depth and mask", "image and depth"),
+        paper="NYU-Depth v2, segmentation by the encoder of L: it becomes steadily better from one view more to three more.",
+        remark="Judged by classes where the paper segments. The encoder of the image is judged in both arms, without those of the other senses.",
+    ),
+    "cmc-graph": Claim(
+        sentence="Contrasting all pairs of views is about as good for one of them as contrasting that one with each other view.",
+        source="section 4, table of the core view and the full graph",
+        arms={
+            "full graph": Arm("cmc", modalities=("image", "depth", "mask"), graph="full"),
+            "core view": Arm("cmc", modalities=("image", "depth", "mask"), graph="core"),
+        },
+        laptop=LAPTOP,
+        gpu=GPU,
+        measure="linear",
+        predicts=Equal("full graph", "core view", within=0.05),
+        paper="NYU-Depth v2, segmentation by the encoder of L: 34.4 mIoU by the full graph, 34.1 by the core view.",
+    ),
+}
