@@ -24,9 +24,7 @@ class Recipe:
 
     data: str = "world"  # named set, folder, CSV or hf:name
     net: str = "small_resnet"  # small_resnet, resnet18 ... 152, cifar_resnet20, timm/NAME, torchvision/NAME
-    pretrained: str | None = (
-        None  # torchvision, timm or transformers: the net starts with the weights they have for it
-    )
+    pretrained: str | None = None  # start with what a library has for the net (timm), or timm:FILE has
     size: int = 32  # side of a view in pixels; of sounds, samples of a window
     labels: float = (
         1.0  # share of the labels that may be seen, evenly in every class; only where labels are learned from

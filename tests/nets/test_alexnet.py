@@ -30,6 +30,7 @@ def parameters(net: nn.Module) -> int:
     return sum(p.numel() for p in net.parameters())
 
 
+@pytest.mark.against("torchvision", "alexnet")
 def test_torchvision_weights_give_torchvision_features_and_come_back():
     from torchvision import models
 

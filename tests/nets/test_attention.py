@@ -70,6 +70,7 @@ def test_it_is_equation_1(masks):
     torch.testing.assert_close(layer(x, **masks)[some], layer.out(wanted)[some], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.against("torch.nn", "attention")
 @pytest.mark.parametrize("masks", MASKS.values(), ids=MASKS)
 def test_torchs_module_with_the_same_weights_agrees(masks):
     layer, x = attention(), drawn(B, T, D)
@@ -85,6 +86,7 @@ def test_torchs_module_with_the_same_weights_agrees(masks):
     torch.testing.assert_close(ours[some], looked.transpose(1, 2)[some], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.against("torch.nn", "attention")
 def test_cross_attention_is_torchs_and_pads_the_memory():
     layer, x, memory = attention(cross=True), drawn(B, T, D), drawn(B, S, D, seed=1)
     theirs = nn.MultiheadAttention(D, H, batch_first=True).eval().requires_grad_(False)

@@ -190,6 +190,7 @@ def theirs(net: GPT) -> Any:
     return model.eval()
 
 
+@pytest.mark.against("transformers", "beam")
 @pytest.mark.parametrize("beam", [1, 2, 4])
 def test_texts_without_an_end_are_transformers(beam: int):
     net, prompt = writer(), torch.randint(10, (4, 5))
@@ -205,6 +206,7 @@ def test_texts_without_an_end_are_transformers(beam: int):
     )
 
 
+@pytest.mark.against("transformers", "beam")
 @pytest.mark.parametrize("beam", [1, 2, 4])
 def test_texts_that_end_are_transformers(beam: int):
     net, prompt = writer(), torch.randint(10, (24, 3))

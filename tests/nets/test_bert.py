@@ -51,6 +51,7 @@ def sentences() -> tuple[Tensor, Tensor, Tensor]:
     return torch.randint(1, V, (3, 9)), (torch.arange(9) > 3).long().expand(3, 9), padding
 
 
+@pytest.mark.against("transformers", "bert")
 def test_same_weights_same_outputs_as_transformers_in_both_directions(sentences):
     tokens, segments, padding = sentences
     ours = small()
@@ -70,6 +71,7 @@ def test_same_weights_same_outputs_as_transformers_in_both_directions(sentences)
     compare()
 
 
+@pytest.mark.against("transformers", "bert")
 def test_both_tasks_are_transformers_in_both_directions(sentences):
     tokens, segments, padding = sentences
     ours = scattered(Pretraining(small()))
@@ -91,6 +93,7 @@ def test_both_tasks_are_transformers_in_both_directions(sentences):
     compare()
 
 
+@pytest.mark.against("transformers", "bert")
 def test_loss_and_gradients_are_transformers(sentences):
     tokens, segments, padding = sentences
     ours = scattered(Pretraining(small()))
@@ -115,6 +118,7 @@ def test_loss_and_gradients_are_transformers(sentences):
         torch.testing.assert_close(p.grad, found[name], rtol=1e-4, atol=1e-5, msg=name)
 
 
+@pytest.mark.against("transformers", "bert")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_names_and_shapes_of_every_size_are_transformers(name: str):
     with torch.device("meta"):
@@ -196,6 +200,13 @@ def test_what_cannot_be_is_refused_in_a_sentence(sentences):
         net(torch.zeros(1, 13, dtype=torch.long))
     with pytest.raises(ManyviewsError, match=r"padding_BS is torch.bool \[3, 8\]"):
         net(sentences[0], padding_BT=sentences[2][:, 1:])
+    with pytest.raises(ManyviewsError, match=r"segments_BT is torch.int64 \[3, 8\], .* torch.int64 \[3, 9\]"):
+        net(sentences[0], sentences[1][:, 1:])
+    with pytest.raises(ManyviewsError, match=r"segments_BT is torch\.bool"):
+        net(sentences[0], sentences[2])
+    for hidden in (sentences[2][:, 1:], sentences[2].long()):
+        with pytest.raises(ManyviewsError, match=r"hidden_BT is .* torch.bool \[3, 9\]"):
+            Pretraining(net)(*sentences, hidden)
     with pytest.raises(ManyviewsError, match="5 heads do not divide a width of 16"):
         BERT(V, 16, 2, 5)
     with pytest.raises(ManyviewsError, match=r"missing: embeddings.word_embeddings.weight"):

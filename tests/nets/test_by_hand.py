@@ -53,6 +53,7 @@ def rearranged(array: np.ndarray, order: list[int]) -> np.ndarray:
     return np.concatenate([parts[place] for place in order], axis=-1).T.copy()
 
 
+@pytest.mark.against("autograd", "by_hand")
 @pytest.mark.parametrize("name", CELLS)
 @settings(max_examples=25, deadline=None)
 @given(sizes=SIZES, seed=st.integers(0, 99))
@@ -82,6 +83,7 @@ def test_a_sequence_and_its_gradients_are_autograds(name: str, sizes, seed: int)
         np.testing.assert_allclose(rearranged(ours, order), their.numpy(), **EXACT)
 
 
+@pytest.mark.against("torch.nn", "by_hand")
 @pytest.mark.parametrize(("name", "theirs"), [("rnn", torch.nn.RNN), ("gru", torch.nn.GRU), ("lstm", torch.nn.LSTM)])  # fmt: skip
 def test_torchs_own_modules_agree_too(name: str, theirs):
     x, _, weights, dh, _ = draw(name, 3, 6, 4, 5)

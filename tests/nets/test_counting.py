@@ -30,6 +30,7 @@ def test_counts_are_about_what_the_paper_says(name: str):
         assert found.multiply_adds == pytest.approx(found.paper_multiply_adds, rel=0.08)
 
 
+@pytest.mark.against("torchvision", "resnet", "vgg", "vit")
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "vgg_d", "vit_b16"])
 def test_counts_are_torchvisions(name: str):
     from torchvision import models

@@ -55,6 +55,7 @@ def front(texts: list[Tensor]) -> tuple[Tensor, Tensor]:
     return tokens, torch.stack(there).bool()
 
 
+@pytest.mark.against("transformers", "generation")
 def test_the_likeliest_tokens_are_transformers():
     net = small()
     prompt = torch.randint(V, (3, 5))
@@ -66,6 +67,7 @@ def test_the_likeliest_tokens_are_transformers():
     assert torch.equal(written[:, :5], prompt) and len(written[:, 5:].unique()) > 5
 
 
+@pytest.mark.against("transformers", "generation")
 def test_prompts_of_unequal_length_are_transformers():
     net = small()
     prompt, padding = front([torch.randint(V, (length,)) for length in (5, 2, 4)])
@@ -94,6 +96,7 @@ def test_what_is_written_is_what_the_whole_text_says(lengths: list[int], tokens:
         assert row.tolist() == [0] * int((~there).sum()) + text.tolist()
 
 
+@pytest.mark.against("transformers", "generation")
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 1000), top_k=st.none() | st.integers(1, V + 5), top_p=st.none() | st.floats(0.01, 1.0)

@@ -57,6 +57,7 @@ def reference(net: GPT) -> tuple[nn.Module, Names]:
     return transformers.GPT2LMHeadModel(config), GPT2_NAMES["transformers"]
 
 
+@pytest.mark.against("transformers", "gpt", "gpt2")
 @pytest.mark.parametrize("generation", ["1", "2"])
 def test_same_weights_same_outputs_as_transformers_in_both_directions(generation: str):
     ours, tokens = small(generation), torch.randint(V, (3, 9))
@@ -75,6 +76,7 @@ def test_same_weights_same_outputs_as_transformers_in_both_directions(generation
     compare()
 
 
+@pytest.mark.against("transformers", "gpt", "gpt2")
 @pytest.mark.parametrize("generation", ["1", "2"])
 def test_loss_and_gradients_are_transformers(generation: str):
     ours, tokens = small(generation), torch.randint(V, (3, 9))
@@ -92,6 +94,7 @@ def test_loss_and_gradients_are_transformers(generation: str):
         torch.testing.assert_close(p.grad, found[name], rtol=1e-4, atol=1e-5, msg=name)
 
 
+@pytest.mark.against("transformers", "gpt", "gpt2")
 @pytest.mark.parametrize("name", ["gpt", *GPT2_NETS])
 def test_names_and_shapes_of_every_size_are_transformers(name: str):
     with torch.device("meta"):

@@ -76,6 +76,7 @@ def theirs_of(ours: ImageGPT) -> Any:
     return model
 
 
+@pytest.mark.against("transformers", "igpt")
 def test_logits_loss_and_features_are_transformers() -> None:
     ours, x_BN = net(), codes()
     model = theirs_of(ours)

@@ -118,6 +118,7 @@ def test_every_wrong_tensor_is_named_at_once_and_nothing_changes():
     assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
 
 
+@pytest.mark.against("timm", "resnet")
 def test_timms_resnet_goes_both_ways():
     import timm
 
@@ -133,6 +134,8 @@ def test_timms_resnet_goes_both_ways():
     torch.testing.assert_close(features(ours, x), features(wrapped, x), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.against("torchvision", "alexnet", "resnet")
+@pytest.mark.against("timm", "resnet", "vit")
 @pytest.mark.parametrize(
     ("name", "in_channels", "size", "to"),
     [

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from manyviews.errors import ManyviewsError
 from manyviews.nets import catalogue, find, make
-from manyviews.nets.names import Names, from_theirs, refuse, renamed, rows, to_theirs
+from manyviews.nets.names import Names, from_theirs, refuse, rows, to_theirs
 
 State = Mapping[str, Tensor]
 
@@ -157,15 +157,45 @@ def test_a_point_in_a_name_is_a_point():
         list(rows({"a.b": "c"}, ["axb"]))
 
 
-def test_names_in_memory_are_those_of_the_files():
-    memory = {"m.{}.*": "f.{}.x.*"}
-    own = numbered(("a.0.weight", (2, 2)), ("a.0.bias", (2,)), ("n", (1,)))
-    names = Names({"a.{}.*": "f.{}.x.*", "n": "n"}, memory=memory)
+def test_other_names_are_those_of_the_table():
+    also = {"m.{}.*": "f.{}.x.*", "**.gamma": "**.weight"}
+    own = numbered(("a.0.weight", (2, 2)), ("a.0.bias", (2,)), ("n.weight", (1,)))
+    names = Names({"a.{}.*": "f.{}.x.*", "n.weight": "n.weight"}, also=also)
     there = to_theirs(names, own)
-    assert there.keys() == {"f.0.x.weight", "f.0.x.bias", "n"}
+    assert there.keys() == {"f.0.x.weight", "f.0.x.bias", "n.weight"}
     held = {name.replace("f.0.x", "m.0"): tensor for name, tensor in there.items()}
-    assert renamed(memory, held).keys() == there.keys()
     assert same(from_theirs(names, held, own), own) and same(from_theirs(names, there, own), own)
+    held["n.gamma"] = held.pop("n.weight")
+    assert same(from_theirs(names, held, own), own)
+    with pytest.raises(ManyviewsError, match=r"1 surplus: n\.gamma$"):  # its name is taken
+        from_theirs(names, held | {"n.weight": held["n.gamma"]}, own)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_the_name_of_a_model_may_stand_before_all_others_or_not(inside: bool):
+    own = numbered(*LINEAR)
+    names = Names({"a.*": "net.b.*" if inside else "b.*"}, ignore=("head.", "b.{}.mask"), base="net.")
+    bare = {"b.weight": own["a.weight"], "b.bias": own["a.bias"]}
+    whole = {f"net.{name}": tensor for name, tensor in bare.items()}
+    more = {"head.weight": torch.zeros(1), "b.3.mask": torch.zeros(1)}
+    for theirs in (bare, whole, bare | more, whole | more, whole | {"net.b.3.mask": torch.zeros(1)}):
+        assert same(from_theirs(names, theirs, own), own)
+    with pytest.raises(ManyviewsError, match=r"net\. 1 missing: .*; 2 surplus: net\.c, b\.x\.mask$"):
+        from_theirs(
+            names, {"net.b.bias": own["a.bias"], "net.c": own["a.bias"], "b.x.mask": own["a.bias"]}, own
+        )
+
+
+def test_what_may_be_missing_stays_as_it_is_and_a_part_of_it_may_not():
+    own = numbered(*LINEAR, ("b.weight", (2,)))
+    names = Names({"a.*": "x.*", "b.weight": "y"}, optional=("x.",))
+    there = to_theirs(names, own)
+    given = {"y": there["y"] + 1}
+    found = from_theirs(names, given, own)
+    assert torch.equal(found["b.weight"], own["b.weight"] + 1)
+    assert torch.equal(found["a.weight"], own["a.weight"])
+    with pytest.raises(ManyviewsError, match=r"1 missing: x\.bias$"):
+        from_theirs(names, given | {"x.weight": there["x.weight"]}, own)
 
 
 def with_tables() -> list[tuple[str, str]]:

@@ -117,6 +117,7 @@ def test_the_gradient_of_a_linear_ode_is_that_of_the_matrix_exponential():
         torch.testing.assert_close([z.grad, f.A.grad], expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.against("autograd", "ode")
 def test_the_adjoint_nears_the_true_gradient_as_the_tolerance_tightens():
     f, z = Wave(), start()
     true = gradients(f, z, EXACT, adjoint=False)
@@ -128,6 +129,7 @@ def test_the_adjoint_nears_the_true_gradient_as_the_tolerance_tightens():
     assert errors[2] < 1e-6
 
 
+@pytest.mark.against("autograd", "ode")
 def test_with_fixed_steps_too():
     f, z = Wave(), start()
     true = gradients(f, z, EXACT, adjoint=False)

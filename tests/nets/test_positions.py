@@ -105,6 +105,7 @@ def test_relative_logits_are_a_double_loop(answering: int):
 GRIDS = [((4, 4), (7, 7)), ((7, 7), (3, 3)), ((3, 5), (6, 4)), ((14, 14), (24, 24))]
 
 
+@pytest.mark.against("timm", "positions")
 @pytest.mark.parametrize(("old", "new"), GRIDS)
 def test_interpolation_is_timms(old: tuple[int, int], new: tuple[int, int]):
     from timm.layers import resample_abs_pos_embed

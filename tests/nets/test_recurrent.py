@@ -29,7 +29,7 @@ def stir(net: nn.Module) -> nn.Module:
 
 def twins(name: str, depth: int = 2) -> tuple[Recurrent, nn.Module]:
     ours, theirs = PAIRS[name][0](5, 4, depth), stir(PAIRS[name][1](5, 4, depth, batch_first=True))
-    ours.load_state_dict(from_theirs(recurrent.NAMES["torch"], theirs.state_dict(), ours.state_dict()))
+    ours.load_state_dict(from_theirs(recurrent.NAMES["torch.nn"], theirs.state_dict(), ours.state_dict()))
     return ours, theirs
 
 
@@ -49,6 +49,7 @@ def close(ours: object, theirs: object) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.against("torch.nn", "recurrent")
 @pytest.mark.parametrize("way", ["forward", "scan"])
 @pytest.mark.parametrize("name", PAIRS)
 def test_torchs_weights_give_torchs_states(name: str, way: str):
@@ -61,6 +62,7 @@ def test_torchs_weights_give_torchs_states(name: str, way: str):
     close(getattr(ours, way)(x)[0], theirs(x)[0])  # from zeros
 
 
+@pytest.mark.against("torch.nn", "recurrent")
 @pytest.mark.parametrize("way", ["forward", "scan"])
 @pytest.mark.parametrize("name", PAIRS)
 def test_padding_is_torchs_packing(name: str, way: str):
@@ -74,6 +76,7 @@ def test_padding_is_torchs_packing(name: str, way: str):
     close(after, ours_of(after_theirs))
 
 
+@pytest.mark.against("torch.nn", "recurrent")
 @pytest.mark.parametrize("name", PAIRS)
 def test_gradients_are_torchs(name: str):
     ours, theirs = twins(name)
@@ -83,14 +86,15 @@ def test_gradients_are_torchs(name: str):
     gradients = {key: parameter.grad for key, parameter in theirs.named_parameters()}
     mine = {key: parameter.grad for key, parameter in ours.named_parameters()}
     torch.testing.assert_close(
-        from_theirs(recurrent.NAMES["torch"], gradients, mine), mine, rtol=1e-5, atol=1e-5
+        from_theirs(recurrent.NAMES["torch.nn"], gradients, mine), mine, rtol=1e-5, atol=1e-5
     )
 
 
+@pytest.mark.against("torch.nn", "recurrent")
 @pytest.mark.parametrize("name", PAIRS)
 def test_names_lead_there_and_back(name: str):
     ours, theirs = twins(name, depth=3)
-    out = to_theirs(recurrent.NAMES["torch"], ours.state_dict())
+    out = to_theirs(recurrent.NAMES["torch.nn"], ours.state_dict())
     assert out.keys() == theirs.state_dict().keys()
     for key, tensor in theirs.state_dict().items():
         assert torch.equal(out[key], tensor), key
@@ -218,6 +222,7 @@ def test_character_models_come_by_name(name: str):
     assert sum(p.numel() for p in net.parameters()) == count
 
 
+@pytest.mark.against("torch.nn", "char")
 @pytest.mark.parametrize("name", PAIRS)
 @pytest.mark.parametrize("embedding", [None, 6])
 def test_a_character_model_is_torchs_parts(name: str, embedding: int | None):
@@ -227,7 +232,7 @@ def test_a_character_model_is_torchs_parts(name: str, embedding: int | None):
     )
     if embedding:
         theirs["tokens"] = nn.Embedding(9, embedding)
-    ours.load_state_dict(from_theirs(char.NAMES["torch"], stir(theirs).state_dict(), ours.state_dict()))
+    ours.load_state_dict(from_theirs(char.NAMES["torch.nn"], stir(theirs).state_dict(), ours.state_dict()))
     tokens = torch.randint(9, (3, 7))
     x = theirs["tokens"](tokens) if embedding else torch.eye(9)[tokens]
     close(ours(tokens), theirs["out"](theirs["recurrent"](x)[0]))

@@ -27,6 +27,7 @@ def stir(net: nn.Module) -> nn.Module:
     return net
 
 
+@pytest.mark.against("torchvision", "resnet")
 @pytest.mark.parametrize("depth", [18, 34, 50])
 def test_torchvision_weights_give_torchvision_features(depth: int):
     from torchvision import models
@@ -40,6 +41,7 @@ def test_torchvision_weights_give_torchvision_features(depth: int):
         torch.testing.assert_close(ours(x), theirs(x), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.against("torchvision", "resnet")
 def test_a_step_of_training_is_torchvisions():
     from torchvision import models
 
@@ -54,6 +56,8 @@ def test_a_step_of_training_is_torchvisions():
     torch.testing.assert_close(ours.bn1.running_mean, theirs.bn1.running_mean)
 
 
+@pytest.mark.against("torchvision", "resnet")
+@pytest.mark.against("timm", "resnet")
 @pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
 def test_names_and_shapes_are_those_of_torchvision_and_timm(depth: int):
     import timm
@@ -115,6 +119,7 @@ def test_striding_in_the_3x3_convolution_costs_more():
     assert told["multiply_adds"] == pytest.approx(4.1e9, rel=0.02)  # torchvision documents 4.09
 
 
+@pytest.mark.against("torchvision", "resnet")
 def test_v1_is_torchvisions_net_with_the_strides_of_the_paper():
     from torchvision import models
 
@@ -200,8 +205,8 @@ def test_zero_init_makes_every_block_start_as_its_shortcut():
     x = images(channels=64, size=8).relu()
     assert torch.equal(block(x), x)
     assert not torch.equal(next(m for m in resnet(18).modules() if isinstance(m, BasicBlock))(x), x)
-    with pytest.raises(ValueError, match="yields nothing"):
-        resnet(18, zero_init=True, shortcut="none")
+    with pytest.raises(ManyviewsError, match="yields nothing; leave out plain or zero_init"):
+        build("resnet18/plain/zero_init")
 
 
 def test_convolutions_start_with_he_variance():

@@ -58,6 +58,31 @@ def test_another_net_is_refused_in_a_sentence() -> None:
         start_from(one, nets.build("cifar_resnet8", size=16, in_channels=1))
 
 
+@pytest.mark.parametrize("variant", ["", "/2d", "/sincos2d", "/none", "/average", "/layers", "/hybrid"])
+def test_a_vit_starts_from_one_of_smaller_images(variant: str) -> None:
+    small, large = (nets.build(f"small_vit{variant}", size=size) for size in (32, 48))
+    start_from(large, small)
+    x = torch.randn(2, 3, 48, 48)
+    with torch.no_grad():
+        torch.testing.assert_close(large.eval()(x), small.eval()(x), rtol=1e-4, atol=1e-5)
+    assert large.built is not None and large.built.size == 48
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "words"),
+    [
+        ("small_vit", "small_vit/average", "such as class_token"),
+        ("small_vit", "vit_ti4", "tensors differ"),
+        ("small_vit", "small_vit/2d", "such as positions.0"),
+        ("small_vit", "cifar_resnet8", "tensors differ"),
+        ("small_vit/relative", "small_vit/relative", "cannot be resized"),
+    ],
+)
+def test_a_vit_that_differs_in_more_than_its_images_is_refused(one: str, other: str, words: str) -> None:
+    with pytest.raises(ManyviewsError, match=words):
+        start_from(nets.build(one, size=48), nets.build(other, size=32))
+
+
 def test_a_net_may_say_how_it_starts_from_another() -> None:
     class Deep(Encoder):
         def __init__(self, layers: int) -> None:

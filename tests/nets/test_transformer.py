@@ -67,30 +67,32 @@ def sentences() -> tuple[Tensor, Tensor]:
     return source, target
 
 
+@pytest.mark.against("torch.nn", "transformer")
 @pytest.mark.filterwarnings("ignore:enable_nested_tensor")
 @pytest.mark.parametrize("norm", ["post", "pre"])
 def test_same_weights_same_outputs_as_torch_in_both_directions(norm: NormPlace, sentences):
     ours = small(norm)
     reference = theirs(ours, norm).eval()
-    reference.load_state_dict(to_theirs(NAMES["torch"], ours.state_dict()))
+    reference.load_state_dict(to_theirs(NAMES["torch.nn"], ours.state_dict()))
     torch.testing.assert_close(ours(*sentences), logits(reference, *sentences), rtol=1e-5, atol=1e-5)
 
     for p in reference.parameters():
         nn.init.normal_(p, std=0.2)
-    ours.load_state_dict(from_theirs(NAMES["torch"], reference.state_dict(), ours.state_dict()))
+    ours.load_state_dict(from_theirs(NAMES["torch.nn"], reference.state_dict(), ours.state_dict()))
     torch.testing.assert_close(ours(*sentences), logits(reference, *sentences), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.against("torch.nn", "transformer")
 @pytest.mark.filterwarnings("ignore:enable_nested_tensor")
 @pytest.mark.parametrize("norm", ["post", "pre"])
 def test_gradients_are_torchs(norm: NormPlace, sentences):
     ours = small(norm)
     reference = theirs(ours, norm).eval()
-    reference.load_state_dict(to_theirs(NAMES["torch"], ours.state_dict()))
+    reference.load_state_dict(to_theirs(NAMES["torch.nn"], ours.state_dict()))
     ours(*sentences).square().mean().backward()
     logits(reference, *sentences).square().mean().backward()
     found = from_theirs(
-        NAMES["torch"],
+        NAMES["torch.nn"],
         {name: p.grad for name, p in reference.named_parameters() if p.grad is not None},
         ours.state_dict(),
     )

@@ -40,6 +40,7 @@ PAIRS = [
 ]
 
 
+@pytest.mark.against("torchvision", "vgg")
 @pytest.mark.parametrize(("name", "theirs"), PAIRS)
 def test_torchvision_weights_give_torchvision_features_and_come_back(name: str, theirs: str):
     from torchvision import models

@@ -93,6 +93,9 @@ class Theirs:
 LIBRARIES = [("torchvision", "class"), ("timm", "class"), ("timm", "average"), ("transformers", "class")]
 
 
+@pytest.mark.against("torchvision", "vit")
+@pytest.mark.against("timm", "vit")
+@pytest.mark.against("transformers", "vit")
 @pytest.mark.parametrize(("library", "pool"), LIBRARIES)
 def test_their_weights_give_their_embeddings(library: str, pool, tmp_path: Path):
     theirs, ours = Theirs(library, pool), small(pool=pool)
@@ -101,6 +104,9 @@ def test_their_weights_give_their_embeddings(library: str, pool, tmp_path: Path)
         torch.testing.assert_close(ours(images()), theirs(images()), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.against("torchvision", "vit")
+@pytest.mark.against("timm", "vit")
+@pytest.mark.against("transformers", "vit")
 @pytest.mark.parametrize(("library", "pool"), LIBRARIES)
 def test_our_weights_give_our_embeddings_there(library: str, pool, tmp_path: Path):
     theirs, ours = Theirs(library, pool), stir(small(pool=pool))
@@ -109,6 +115,7 @@ def test_our_weights_give_our_embeddings_there(library: str, pool, tmp_path: Pat
         torch.testing.assert_close(theirs(images()), ours(images()), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.against("timm", "vit")
 def test_a_step_of_training_is_timms():
     theirs, ours = Theirs("timm"), small()
     ours.load_state_dict(from_theirs(NAMES["timm"], theirs.net.state_dict(), ours.state_dict()))
@@ -123,6 +130,9 @@ def test_a_step_of_training_is_timms():
 KNOWN = [(library, name) for name, net in NETS.items() for library in net.known_as]
 
 
+@pytest.mark.against("torchvision", "vit")
+@pytest.mark.against("timm", "vit")
+@pytest.mark.against("transformers", "vit")
 @pytest.mark.parametrize(("library", "name"), KNOWN)
 def test_names_and_shapes_of_every_size_are_theirs(library: str, name: str):
     known_as = NETS[name].known_as[library]
@@ -281,6 +291,7 @@ def test_another_resolution_interpolates_and_resized_keeps_that(pool, positions)
     }
 
 
+@pytest.mark.against("timm", "vit")
 def test_timm_at_another_resolution_agrees():
     from timm.models import VisionTransformer
 
@@ -326,6 +337,7 @@ def test_the_hybrid_reads_a_map_of_14_by_14_and_has_resnet_50s_blocks():
     assert not any(isinstance(module, nn.BatchNorm2d) for module in net.modules())
 
 
+@pytest.mark.against("timm", "vit")
 def test_standardised_weights_are_timms():
     from timm.layers import StdConv2d
 

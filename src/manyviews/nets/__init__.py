@@ -70,7 +70,7 @@ def build(
         small_waveform                 of sounds: strided convolutions; gru(small_waveform, 128): with their contexts
 
     `in_channels` is 3, of sounds 1, unless told; of texts it is the size of the vocabulary. `manyviews nets` lists all of ours. With `pretrained`, the weights are those that a library has for this net:
-    "torchvision", "timm" or "transformers"; True where the name itself says which. Raises `ManyviewsError` for a name,
+    "torchvision", "timm" or "transformers", or those in a file or folder of its: "timm:weights.safetensors"; True where the name itself says which. Raises `ManyviewsError` for a name,
     variant or combination that does not exist, for a size that the net
     cannot see, or for weights that do not exist, fit or arrive.
     """
@@ -92,11 +92,16 @@ def build(
 
         encoder = maker(within, *numbers, in_channels=in_channels, size=size)
     elif model and library in HUB:
-        if pretrained not in (True, False, library):
-            raise ManyviewsError(
-                f'"{name}" has the weights of {library}, not of {pretrained}; name {library}.'
-            )
-        encoder = hub.build(name, in_channels=in_channels, size=size, pretrained=bool(pretrained))
+        source, _, place = (pretrained if isinstance(pretrained, str) else library).partition(":")
+        if source != library:
+            raise ManyviewsError(f'"{name}" has the weights of {library}, not of {source}; name {library}.')
+        encoder = hub.build(
+            name, in_channels=in_channels, size=size, pretrained=bool(pretrained) and not place
+        )
+        if place:
+            from manyviews.nets.interop.inward import load_hub
+
+            load_hub(encoder, place)
     elif pretrained is True:
         raise ManyviewsError(
             f'"{name}" may have pretrained weights in several libraries; say which: torchvision, timm or transformers.'
@@ -142,8 +147,8 @@ def net_factory(name: str, size: int, start: Encoder | None = None) -> Any:
 def make(name: str, *, pretrained: str | None = None, **options: Any) -> nn.Module:
     """The network called `name`, of whatever kind; `options` are those of its maker, beside its variants'.
 
-    With `pretrained`, its weights are those that "torchvision", "timm" or "transformers" has for it; raises
-    `ManyviewsError` where these do not exist, fit or arrive.
+    With `pretrained`, its weights are those that "torchvision", "timm" or "transformers" has for it, or those in a file
+    or folder of its ("timm:weights.safetensors"); raises `ManyviewsError` where these do not exist, fit or arrive.
     """
     if pretrained is not None:
         from manyviews.nets.interop.inward import pretrained as with_weights

@@ -115,15 +115,17 @@ class Attention(nn.Module):
         """Queries `[B, H, T, d]`, keys and values `[B, H, S, d]`."""
         if not self.cross:
             B, T, _ = x_BTD.shape
-            q, k, v = self.qkv(x_BTD).view(B, T, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind()
-            return (q, k, v) if cache is None else (q, *cache.extend(self, k, v))
+            qkv = self.qkv(x_BTD).view(B, T, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+            q, k, v = qkv.unbind() if cache is None else (qkv[0], *cache.extend(self, qkv[1:]))
+            return q, k, v
         q = self.q(x_BTD).unflatten(2, (self.heads, -1)).transpose(1, 2)
         if cache is not None and self in cache:
             return q, *cache[self]
         if memory_BSD is None:
             raise ManyviewsError("Cross attention needs the sequence that answers; give memory_BSD.")
-        k, v = self.kv(memory_BSD).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
-        return (q, k, v) if cache is None else (q, *cache.extend(self, k, v))
+        kv = self.kv(memory_BSD).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        k, v = kv.unbind() if cache is None else cache.extend(self, kv)
+        return q, k, v
 
     def logits_added(
         self, q: Tensor, k: Tensor, padding_BS: Tensor | None, mask: Tensor | None, causal: bool
@@ -179,7 +181,7 @@ class Cache:
     def __init__(self, capacity: int):
         self.capacity = capacity  # tokens
         self.length = 0
-        self._kept: dict[Attention, list[Tensor]] = {}
+        self._kept: dict[Attention, Tensor] = {}  # keys and values together
         self._lengths: dict[Attention, int] = {}
 
     def __contains__(self, attention: Attention) -> bool:
@@ -187,24 +189,23 @@ class Cache:
 
     def __getitem__(self, attention: Attention) -> tuple[Tensor, Tensor]:
         """Keys and values `[B, H, S, d]` of one attention."""
-        length = self._lengths[attention]
-        k, v = self._kept[attention]
-        return k.narrow(2, 0, length), v.narrow(2, 0, length)
+        k, v = self._kept[attention].narrow(3, 0, self._lengths[attention]).unbind()
+        return k, v
 
-    def extend(self, attention: Attention, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Add `[B, H, T, d]`; gives all so far. Raises `ManyviewsError` beyond the capacity."""
+    def extend(self, attention: Attention, kv: Tensor) -> tuple[Tensor, Tensor]:
+        """Add keys and values `[2, B, H, T, d]`; gives all so far. Raises `ManyviewsError` beyond the capacity."""
+        T = kv.shape[3]
         if attention.cross:  # a memory is whole from the start
-            self._kept[attention], self._lengths[attention] = [k, v], k.shape[2]
-            return k, v
+            self._kept[attention], self._lengths[attention] = kv, T
+            return self[attention]
         start = self._lengths.get(attention, 0)
-        end = start + k.shape[2]
+        end = start + T
         if end > self.capacity:
             raise ManyviewsError(f"The cache holds {self.capacity} tokens, not {end}; make a larger one.")
         if attention not in self._kept:
-            B, H, _, d = k.shape
-            self._kept[attention] = [k.new_empty(B, H, self.capacity, d) for _ in range(2)]
-        for kept, new in zip(self._kept[attention], (k, v), strict=True):
-            kept.narrow(2, start, end - start).copy_(new)
+            _, B, H, _, d = kv.shape
+            self._kept[attention] = kv.new_empty(2, B, H, self.capacity, d)
+        self._kept[attention].narrow(3, start, T).copy_(kv)
         self._lengths[attention] = self.length = end
         return self[attention]
 
@@ -215,15 +216,15 @@ class Cache:
         """
         for attention, kept in self._kept.items():
             if not attention.cross:
-                self._kept[attention] = [_chosen(x, rows_B, self._lengths[attention]) for x in kept]
+                self._kept[attention] = _chosen(kept, rows_B, self._lengths[attention])
             elif memory:
-                self._kept[attention] = [x[rows_B] for x in kept]
+                self._kept[attention] = kept[:, rows_B]
 
 
 def _chosen(kept: Tensor, rows_B: Tensor, length: int) -> Tensor:
-    """`kept[rows_B]`, of which only the first `length` places hold anything; in place where it has the room."""
-    chosen = kept.narrow(2, 0, length)[rows_B]
-    if len(rows_B) != len(kept):
-        kept = kept.new_empty(len(rows_B), *kept.shape[1:])
-    kept.narrow(2, 0, length).copy_(chosen)
+    """`kept[:, rows_B]`, of which only the first `length` places hold anything; in place where it has the room."""
+    chosen = kept.narrow(3, 0, length)[:, rows_B]
+    if len(rows_B) != kept.shape[1]:
+        kept = kept.new_empty(2, len(rows_B), *kept.shape[2:])
+    kept.narrow(3, 0, length).copy_(chosen)
     return kept

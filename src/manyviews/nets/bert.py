@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from manyviews.errors import ManyviewsError
 from manyviews.nets.dropout import dropout
 from manyviews.nets.names import Names
 from manyviews.nets.net import Net
@@ -76,7 +77,7 @@ class BERT(nn.Module):
             segments_BT: 0 for a token of sentence A, 1 for one of B; all are of A where it is not given.
             padding_BT: True where there is a token, False where the sequence is only filled up.
 
-        Raises `ManyviewsError` for a sequence longer than `length`, or padding of another shape.
+        Raises `ManyviewsError` for a sequence longer than `length`, or segments or padding of another shape.
         """
         x_BTD = self.embed(tokens_BT, segments_BT)
         return self.blocks(x_BTD, padding_BS=padding_BT)
@@ -87,6 +88,8 @@ class BERT(nn.Module):
 
     def embed(self, tokens_BT: Tensor, segments_BT: Tensor | None = None) -> Tensor:
         """Token, segment and position as one sum (figure 2): `[B, T, D]`."""
+        if segments_BT is not None:
+            alike("segments_BT", segments_BT, tokens_BT, torch.int64, torch.int32)
         segment = self.segments.weight[0] if segments_BT is None else self.segments(segments_BT)
         x_BTD = self.tokens(tokens_BT) + (self.positions(tokens_BT.shape[1]) + segment)
         return dropout(self.norm(x_BTD), self.dropout, self.training)
@@ -120,7 +123,11 @@ class Pretraining(nn.Module):
 
         Words are told of every token, `[B, T, V]`; given `hidden_BT`, True where one is hidden, only of those,
         `[N, V]`: with 15% of the tokens hidden this saves most of the largest product.
+
+        Raises `ManyviewsError` as the encoder does, and for `hidden_BT` of another shape.
         """
+        if hidden_BT is not None:
+            alike("hidden_BT", hidden_BT, tokens_BT, torch.bool)
         x_BTD = self.encoder(tokens_BT, segments_BT, padding_BT)
         words = self.words(x_BTD if hidden_BT is None else x_BTD[hidden_BT])
         return words, self.next(self.encoder.pool(x_BTD))
@@ -132,6 +139,14 @@ class Pretraining(nn.Module):
     def transformed(self, x: Tensor) -> Tensor:
         """What the logits of the words are made of, `[..., D]`."""
         return self.transform_norm(F.gelu(self.transform(x)))
+
+
+def alike(name: str, given: Tensor, tokens_BT: Tensor, *dtypes: torch.dtype) -> None:
+    """Raises `ManyviewsError` where what is said of every token has another shape than the tokens, or another type."""
+    if given.shape != tokens_BT.shape or given.dtype not in dtypes:
+        raise ManyviewsError(
+            f"{name} is {given.dtype} {list(given.shape)}, but these tokens need {dtypes[0]} {list(tokens_BT.shape)}."
+        )
 
 
 def initialise(module: nn.Module) -> None:
@@ -205,7 +220,8 @@ def config(net: BERT | Pretraining) -> dict[str, Any]:
     }
 
 
-# BERT is their `BertModel`; Pretraining is `BertForPreTraining`, whose decoder is the embedding once more.
+# BERT is their `BertModel`, or what any of their models with a head calls "bert."; those that tell words or tags of every
+# token have no pooler. Pretraining is `BertForPreTraining`, whose decoder is the embedding once more.
 NAMES = {
     "transformers": Names(
         {
@@ -219,7 +235,15 @@ NAMES = {
             "bias": "cls.predictions.bias",
             "next.*": "cls.seq_relationship.*",
         },
-        ignore=("cls.predictions.decoder.",),
+        ignore=("cls.", "classifier.", "qa_outputs.", "embeddings.position_ids"),
+        base="bert.",
+        optional=("pooler.",),
+        also={
+            "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
+            "cls.predictions.decoder.bias": "cls.predictions.bias",
+            "**.LayerNorm.gamma": "**.LayerNorm.weight",  # as files that came from TensorFlow call them
+            "**.LayerNorm.beta": "**.LayerNorm.bias",
+        },
         config=config,
         speaks_of=("vocabulary", "width", "depth", "heads", "length", "segments"),
     )

@@ -2,6 +2,7 @@
 
 Paper    Karpathy 2015, "The unreasonable effectiveness of recurrent neural networks", and its char-rnn: two layers of
          128 units, one-hot characters, the LSTM's forget gate open at the start; 65 characters are Tiny Shakespeare's.
+         The same models in print: Karpathy, Johnson, Fei-Fei 2015 (arXiv:1506.02078), section 3.
 Differs  An embedding in place of one-hot characters as an option. Weights start as the cells' do (see `recurrent`).
 Shapes   B sequences, T tokens, D inputs, H width, V vocabulary.
 """
@@ -26,6 +27,8 @@ from manyviews.nets.recurrent import GRU, LSTM, RNN, Recurrent, State
 class CharModel(nn.Module):
     """What comes next, after each token: one-hot or embedded tokens, a recurrent stack, a linear layer.
 
+    The character models of section 3.2 of Karpathy, Johnson, Fei-Fei 2015.
+
     Args:
         kind: of the stack; `options` are its own (`dropout`, `reset`, `forget_bias`).
         embedding: width of the tokens' vectors; None: they are one-hot.
@@ -44,7 +47,7 @@ class CharModel(nn.Module):
         super().__init__()
         self.vocabulary, self.width = vocabulary, width
         self.tokens = None if embedding is None else nn.Embedding(vocabulary, embedding)
-        self.recurrent = kind(embedding or vocabulary, width, depth, **options)
+        self.recurrent = kind(embedding or vocabulary, width, depth, **options)  # section 3.1
         self.out = Linear(width, vocabulary)
         if self.tokens is not None:
             nn.init.normal_(self.tokens.weight, std=0.01)
@@ -110,19 +113,21 @@ _PAPER = "Karpathy 2015, char-rnn"
 NETS = {
     "char_rnn": Net(
         make=partial(CharModel, RNN), paper=_PAPER, sees="tokens", any_length=True, size=50, variants=_LARGE,
+        known_as={"torch.nn": "RNN"},
     ),
     "char_gru": Net(
         make=partial(CharModel, GRU), paper=_PAPER, sees="tokens", any_length=True, size=50,
-        variants=_LARGE | {"before": {"reset": "before"}},
+        variants=_LARGE | {"before": {"reset": "before"}}, known_as={"torch.nn": "GRU"},
     ),
     "char_lstm": Net(
-        make=partial(CharModel, LSTM, forget_bias=1.0), paper=_PAPER, sees="tokens", any_length=True, size=50, variants=_LARGE,
+        make=partial(CharModel, LSTM, forget_bias=1.0), paper=_PAPER, sees="tokens", any_length=True, size=50,
+        variants=_LARGE, known_as={"torch.nn": "LSTM"},
     ),
 }  # fmt: skip
 
 # The parts of torch under the same names: `nn.Embedding`, `nn.LSTM` (or GRU, or RNN) and `nn.Linear`.
 NAMES = {
-    "torch": Names(
+    "torch.nn": Names(
         {
             "tokens.weight": "tokens.weight",
             "recurrent.layers.{}.x.*": "recurrent.*_ih_l{}",

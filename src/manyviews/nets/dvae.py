@@ -32,7 +32,8 @@ def conv(c_in: int, c_out: int, kernel: int) -> nn.Conv2d:
 
 
 class Residual(nn.Module):
-    """Four convolutions, each after a ReLU, through a quarter of the width; what they add is scaled by `gain`."""
+    """Four convolutions, each after a ReLU, through a quarter of the width; what they add is scaled by `gain`
+    (appendix A.1)."""
 
     def __init__(self, c_in: int, c_out: int, kernels: tuple[int, ...], gain: float):
         super().__init__()
@@ -54,7 +55,7 @@ def group(c_in: int, c_out: int, blocks: int, kernels: tuple[int, ...], gain: fl
 
 class TokenEncoder(Encoder):
     """A 7 x 7 convolution and G groups of `blocks` residual blocks, each group of twice the width of the one before it and
-    of half its side; `width` is that of the first. The embedding is the mean of the last feature map."""
+    of half its side; `width` is that of the first (A.1). The embedding is the mean of the last feature map."""
 
     def __init__(self, width: int = 256, groups: int = 4, blocks: int = 2, *, in_channels: int = 3):
         super().__init__(width * 2 ** (groups - 1), in_channels)

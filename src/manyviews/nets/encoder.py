@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -73,6 +73,19 @@ class Generative(Protocol):
         ...
 
 
+@runtime_checkable
+class Resizable(Protocol):
+    """An encoder that is made for images of one size, and can be made to fit another."""
+
+    def resized(self, size: int) -> Encoder:
+        """This net for images of `size` pixels a side."""
+        ...
+
+    def size_of(self, weights: Mapping[str, Tensor]) -> int | None:
+        """Side in pixels of the images that some weights of this net are made for; None where they do not say."""
+        ...
+
+
 def compile_encoders(module: nn.Module) -> None:
     """Have torch compile every encoder inside, those of twins and those that an encoder is made of too, in place.
 
@@ -90,22 +103,31 @@ def start_from(encoder: Encoder, other: Encoder) -> None:
     """Give `encoder` the weights of `other`, in place.
 
     Nets with the same tensors share all of them. An encoder that can begin as a different one says so by a method
-    `warm_start_from(other)` (a deep net from a shallow one). Raises `ManyviewsError` where neither is possible.
+    `warm_start_from(other)` (a deep net from a shallow one, a ViT from one of other images). Raises
+    `ManyviewsError` where neither is possible.
     """
     encoder.started = True
-    own, given = encoder.state_dict(), other.state_dict()
-    shapes = [{name: tensor.shape for name, tensor in state.items()} for state in (own, given)]
-    if shapes[0] == shapes[1]:
-        encoder.load_state_dict(given)
+    if shapes(encoder) == shapes(other):
+        encoder.load_state_dict(other.state_dict())
         return
     warm_start = getattr(encoder, "warm_start_from", None)
     if warm_start is None:
-        differ = {name for name, _ in shapes[0].items() ^ shapes[1].items()}
-        raise ManyviewsError(
-            f"{called(encoder)} cannot start from {called(other)}: {len(differ)} tensors differ in name or shape, "
-            f"such as {min(differ)}; start from a run of the same net, channels and size."
-        )
+        raise cannot_start(encoder, other)
     warm_start(other)
+
+
+def shapes(encoder: Encoder) -> dict[str, torch.Size]:
+    """Of every tensor of its weights and statistics, by name."""
+    return {name: tensor.shape for name, tensor in encoder.state_dict().items()}
+
+
+def cannot_start(encoder: Encoder, other: Encoder) -> ManyviewsError:
+    """The sentence for an encoder whose tensors are not those of `other`."""
+    differ = {name for name, _ in shapes(encoder).items() ^ shapes(other).items()}
+    return ManyviewsError(
+        f"{called(encoder)} cannot start from {called(other)}: {len(differ)} tensors differ in name or shape, "
+        f"such as {min(differ)}; start from a run of the same net, channels and size."
+    )
 
 
 def called(encoder: Encoder) -> str:

@@ -169,7 +169,17 @@ def sizes(net: GPT) -> dict[str, Any]:
     }
 
 
-# `OpenAIGPTLMHeadModel`, whose head is the embedding over again.
+# What their files hold beside it: heads, the first of which is the embedding over again, and masks that old ones kept.
+BESIDE = (
+    "lm_head.",
+    "multiple_choice_head.",
+    "score.",
+    "classifier.",
+    "qa_outputs.",
+    "h.{}.attn.bias",
+    "h.{}.attn.masked_bias",
+)
+# `OpenAIGPTLMHeadModel`; a file of `OpenAIGPTModel` leaves out "transformer.".
 NAMES = {
     "transformers": Names(
         {
@@ -182,7 +192,9 @@ NAMES = {
             "blocks.{}.mlp.down.*": "transformer.h.{}.mlp.c_proj.*^T",
             "blocks.{}.norm2.*": "transformer.h.{}.ln_2.*",
         },
-        ignore=("lm_head.",),
+        ignore=BESIDE,
+        base="transformer.",
+        also={"lm_head.weight": "tokens_embed.weight"},  # of the two, which are one, a file may hold either
         config=config,
         speaks_of=SPEAKS_OF,
     )

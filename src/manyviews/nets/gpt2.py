@@ -3,8 +3,8 @@
 Paper    Radford, Wu, Child, Luan, Amodei, Sutskever, "Language Models are Unsupervised Multitask Learners", 2019.
          Section 2.3: pre-norm, a norm after the last block, scaled residual initialisation; sizes table 2.
 Differs  Where the paper says nothing, dropout is GPT-1's, and heads of 64 are those of the released code. Table 2 counts
-         117M, 345M and 762M for what its own settings make 124M, 355M and 774M, as the authors corrected later; that
-         is the count here, as in all releases of the weights.
+         117M, 345M, 762M and 1542M for what its own settings make 124M, 355M, 774M and 1558M. The authors call the
+         weights that they released by the latter, which stand here as the paper's.
 Shapes   As GPT's.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from manyviews.nets.gpt import GPT, SPEAKS_OF, sizes
+from manyviews.nets.gpt import BESIDE, GPT, SPEAKS_OF, sizes
 from manyviews.nets.gpt import NAMES as GPT_NAMES
 from manyviews.nets.names import Names
 from manyviews.nets.net import Net
@@ -34,17 +34,21 @@ NAMES = {
             "positions.weight": "transformer.wpe.weight",
             "norm.*": "transformer.ln_f.*",
         },
-        ignore=("lm_head.",),
+        ignore=BESIDE,
+        base="transformer.",
+        also={"lm_head.weight": "wte.weight"},
         config=config,
         speaks_of=SPEAKS_OF,
     )
 }
+# Section 2.3: a norm before each sub-layer and one after the last block, residual layers that start smaller by the root
+# of their number, 50,257 tokens, a context of 1,024. Section 2.2: tokens are made of bytes.
 gpt2 = partial(
     GPT, vocabulary=50_257, length=1024, norm="pre", scaled=True
 )  # 256 bytes, 50,000 merges, end of text
 
 NODROP = {"nodrop": {"dropout": 0.0}}
-# depth, width, millions of parameters
+# Table 2: depth, width; millions of parameters as counted since.
 SIZES = {"": (12, 768, 124), "_medium": (24, 1024, 355), "_large": (36, 1280, 774), "_xl": (48, 1600, 1558)}
 NETS = {
     f"gpt2{size}": Net(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 from collections.abc import Iterable, Iterator
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from manyviews.errors import ManyviewsError
+from manyviews.errors import ManyviewsError, nearest
 from manyviews.nets.encoder import Encoder, judging
 
 
@@ -219,8 +218,7 @@ def _see_channels(model: nn.Module, in_channels: int) -> str:
 
 
 def _unknown(library: str, name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"see {library}'s list_models()."
+    hint = nearest(name, known, f"see {library}'s list_models().")
     return f'{library} has no model called "{name}"; {hint}'
 
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-ROWS = 16  # of the weights in a small matrix
+ROWS = 32  # of the weights in a small matrix
 LARGE = 2**17  # numbers in the weights from which it is worth while
 
 
@@ -25,21 +25,24 @@ class Linear(nn.Linear):
 
 def linear(x: Tensor, weight_ND: Tensor, bias_N: Tensor | None = None) -> Tensor:
     """`x W^T + b`, `[..., N]` from `[..., D]`."""
-    if not _one_row(x, weight_ND):
+    if not _one_row(x, weight_ND, bias_N):
         return F.linear(x, weight_ND, bias_N)
     N, D = weight_ND.shape
-    matrices = N // ROWS
+    matrices, left = divmod(N, ROWS)
     # The product is quick for a column that strides like a transposed row.
-    columns = x.reshape(D).contiguous().as_strided((matrices, D, 1), (0, 1, D))
-    y_N = torch.bmm(weight_ND.as_strided((matrices, ROWS, D), (ROWS * D, D, 1)), columns).view(-1)
-    if N % ROWS:
-        y_N = torch.cat([y_N, torch.mv(weight_ND[matrices * ROWS :], x.reshape(D))])
-    if bias_N is not None:
-        y_N += bias_N
-    return y_N.view(*x.shape[:-1], N)
+    columns = x.contiguous().as_strided((matrices, D, 1), (0, 1, D))
+    blocks = weight_ND.as_strided((matrices, ROWS, D), (ROWS * D, D, 1))
+    if bias_N is None:
+        y = torch.bmm(blocks, columns)
+    else:
+        y = torch.baddbmm(bias_N.as_strided((matrices, ROWS, 1), (ROWS, 1, 1)), blocks, columns)
+    if left:
+        last = F.linear(x.reshape(D), weight_ND[-left:], None if bias_N is None else bias_N[-left:])
+        y = torch.cat([y.view(-1), last])
+    return y.view(*x.shape[:-1], N)
 
 
-def _one_row(x: Tensor, weight_ND: Tensor) -> bool:
+def _one_row(x: Tensor, weight_ND: Tensor, bias_N: Tensor | None) -> bool:
     """Whether there is one row, and nothing that wants the usual product: a gradient, a compiler, a conversion."""
     return (
         x.numel() == x.shape[-1]
@@ -48,6 +51,7 @@ def _one_row(x: Tensor, weight_ND: Tensor) -> bool:
         and not torch.is_grad_enabled()
         and x.dtype == weight_ND.dtype
         and weight_ND.is_contiguous()
+        and (bias_N is None or bias_N.is_contiguous())
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
     )

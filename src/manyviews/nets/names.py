@@ -13,7 +13,7 @@ A row is `ours: theirs`, for example `"blocks.{}.attention.qkv.*": "h.{}.attn.c_
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -28,15 +28,19 @@ class Names:
     """How one library calls a family's tensors, and what else it has to be told of such a net."""
 
     table: Mapping[str, str]
-    ignore: tuple[str, ...] = ()  # beginnings of names that we have no use for
+    ignore: tuple[str, ...] = ()  # beginnings of names that we have no use for; {} in them is any number
+    base: str = ""  # what a model with a head on it puts before the names of the one without, or leaves out
+    optional: tuple[
+        str, ...
+    ] = ()  # beginnings of names that some of its models lack; ours stays as it was drawn
     config: Callable[[Any], dict[str, Any]] | None = None  # a net -> the library's config.json for it
     speaks_of: tuple[
         str, ...
     ] = ()  # options of the net's maker that `config` can say; it is silent on all others
     call: str = ""  # arguments beside the config that make their model the same net
-    memory: Mapping[str, str] = field(
+    also: Mapping[str, str] = field(
         default_factory=dict
-    )  # a name in memory -> the table's, which is their files'
+    )  # another name, of its memory, old files or a tied head -> the table's
 
 
 class Row(NamedTuple):
@@ -48,28 +52,47 @@ class Row(NamedTuple):
     leading: int  # dimensions of 1 that theirs has in front
 
 
+class Matched(NamedTuple):
+    """Their tensors as ours, of whatever shape, and the names of theirs that are wanting or too many."""
+
+    found: dict[str, Tensor]
+    missing: list[str]
+    surplus: list[str]
+
+
 def from_theirs(names: Names, theirs: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Their tensors as ours; `own` is the state dict of the net that they are for.
 
-    Raises one `ManyviewsError` that lists every tensor which is missing, surplus or misshapen.
+    What is `optional` and not there is as in `own`. Raises one `ManyviewsError` that lists every tensor which is
+    missing, surplus or misshapen.
     """
-    theirs = renamed(names.memory, theirs)
+    found, missing, surplus = matched(names, theirs, own)
+    refuse(missing, surplus, found, own)
+    return found
+
+
+def matched(names: Names, theirs: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Matched:
+    """The same without refusing anything."""
+    lines = list(rows(names.table, own))
+    used = {name for row in lines for name in row.theirs}
+    theirs = renamed(names, theirs, used)
     found: dict[str, Tensor] = {}
     missing: list[str] = []
-    used: set[str] = set()
-    for row in rows(names.table, own):
-        used.update(row.theirs)
+    lacks = tuple(part for part in names.optional if not any(name.startswith(part) for name in theirs))
+    for row in lines:
         if absent := [name for name in row.theirs if name not in theirs]:
-            missing += absent
+            if row.theirs[0].startswith(lacks):
+                found |= {name: own[name] for name in row.ours}
+            else:
+                missing += absent
             continue
         parts = [_inward(theirs[name], row) for name in row.theirs]
         joined = torch.cat(parts) if len(parts) > 1 else parts[0]
         sizes = [own[name].shape[:1].numel() for name in row.ours]  # 1 for a single number
         whole = len(sizes) == 1 or sum(sizes) != len(joined)  # where sizes differ, the shape below tells
         found.update(zip(row.ours, [joined] * len(sizes) if whole else joined.split(sizes), strict=True))
-    surplus = [name for name in theirs if name not in used and not name.startswith(names.ignore)]
-    refuse(missing, surplus, found, own)
-    return found
+    surplus = [name for name in theirs if name not in used and not _ignored(names, name)]
+    return Matched(found, missing, surplus)
 
 
 def to_theirs(names: Names, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -125,14 +148,39 @@ def rows(table: Mapping[str, str], own: Iterable[str]) -> Iterator[Row]:
         raise ValueError(f"No row of the table speaks of {', '.join(waiting)}")
 
 
-def renamed(table: Mapping[str, str], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names a row speaks of under its other name, all others as they are."""
-    names = {name: name for name in tensors}
-    for name in names:
-        for pattern, other in table.items():
-            if (match := _match(pattern, name)) is not None:
-                names[name] = _fill(other, match)
-    return {names[name]: tensor for name, tensor in tensors.items()}
+def renamed(names: Names, theirs: Mapping[str, Tensor], wanted: Collection[str]) -> dict[str, Tensor]:
+    """The tensors under the names that are `wanted`, whichever of their models they were saved from.
+
+    One that cannot be told, or whose name is taken, stays as it is called: it is surplus then.
+    """
+    ways = {name: _ways(names, name) for name in theirs}
+    called: dict[str, str] = {}
+    taken: set[str] = set()
+    for way in zip(
+        *ways.values(), strict=True
+    ):  # the nearest first: of two that are one, that is the better known
+        for name, one in zip(ways, way, strict=True):
+            if one in wanted and one not in taken and name not in called:
+                called[name] = one
+                taken.add(one)
+    return {called.get(name, name): tensor for name, tensor in theirs.items()}
+
+
+def _ways(names: Names, name: str) -> tuple[str, ...]:
+    """What a tensor of theirs may be called in the table, the nearest first."""
+    bare = name.removeprefix(names.base)
+    other = _other(names.also, bare)
+    return name, names.base + name, bare, names.base + other, other
+
+
+def _other(table: Mapping[str, str], name: str) -> str:
+    matches = ((other, _match(pattern, name)) for pattern, other in table.items())
+    return next((_fill(other, match) for other, match in matches if match is not None), name)
+
+
+def _ignored(names: Names, name: str) -> bool:
+    bare = name.removeprefix(names.base)
+    return any(re.match(_regex(part), bare) for part in names.ignore)
 
 
 def _row(ours: list[str], theirs: list[str]) -> Row:
@@ -149,13 +197,17 @@ _STANDS_FOR = {"{}": r"(\d+)", "*": "(weight|bias)", "**": "(.+)"}
 
 def _match(pattern: str, name: str) -> dict[str, list[str]] | None:
     """What each `{}`, `*` and `**` of the pattern stands for in the name, in order; None where it does not fit."""
-    signs = _ANY.findall(pattern)
-    plain = [re.escape(part) for part in _ANY.split(pattern)]
-    regex = plain[0] + "".join(_STANDS_FOR[sign] + part for sign, part in zip(signs, plain[1:], strict=True))
-    if (match := re.fullmatch(regex, name)) is None:
+    if (match := re.fullmatch(_regex(pattern), name)) is None:
         return None
+    signs = _ANY.findall(pattern)
     groups = list(zip(signs, match.groups(), strict=True))
     return {sign: [group for one, group in groups if one == sign] for sign in signs}
+
+
+def _regex(pattern: str) -> str:
+    plain = [re.escape(part) for part in _ANY.split(pattern)]
+    signs = [_STANDS_FOR[sign] for sign in _ANY.findall(pattern)]
+    return "".join(part for pair in zip(plain, [*signs, ""], strict=True) for part in pair)
 
 
 def _fill(pattern: str, match: Mapping[str, list[str]]) -> str:

@@ -6,7 +6,6 @@ another library has the same network, with `NAMES`, the table that leads from ou
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 import re
@@ -18,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 from torch import nn
 
-from manyviews.errors import ManyviewsError
+from manyviews.errors import ManyviewsError, nearest
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -82,8 +81,7 @@ def find(name: str) -> Found:
     base, *words = re.split(r"[/+]", name)
     known = catalogue()
     if base not in known:
-        near = difflib.get_close_matches(base, known, n=3, cutoff=0.5)
-        hint = f"did you mean {', '.join(near)}?" if near else "`manyviews nets` lists them."
+        hint = nearest(base, known, "`manyviews nets` lists them.")
         raise ManyviewsError(
             f'There is no net called "{name}"; {hint} '
             "(Those of other libraries are timm/NAME and torchvision/NAME.)"

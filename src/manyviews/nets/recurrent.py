@@ -48,7 +48,7 @@ class Cell(nn.Module):
 
 
 class RNNCell(Cell):
-    """h = tanh(W_x x + W_h h + b)."""
+    """h = tanh(W_x x + W_h h + b) (Zaremba et al. 2014, section 3.1)."""
 
     def step(self, a_BG: Tensor, state: State) -> State:
         (h,) = state
@@ -69,17 +69,21 @@ class GRUCell(Cell):
         H = self.width
         W_h, b_h = self.h.weight, self.h.bias
         a_rz, a_n = a_BG.split([2 * H, H], dim=1)
+        # r is eq. 5, z is eq. 6.
         r, z = torch.sigmoid(a_rz + F.linear(h, W_h[: 2 * H], b_h[: 2 * H])).chunk(2, dim=1)
         W_n, b_n = W_h[2 * H :], b_h[2 * H :]
         if self.reset == "after":
             n = torch.tanh(a_n + r * F.linear(h, W_n, b_n))
         else:
-            n = torch.tanh(a_n + F.linear(r * h, W_n, b_n))
-        return (z * h + (1 - z) * n,)
+            n = torch.tanh(a_n + F.linear(r * h, W_n, b_n))  # eq. 8
+        return (z * h + (1 - z) * n,)  # eq. 7
 
 
 class LSTMCell(Cell):
     """i lets g into the cell c, f keeps what c held, o lets c out: c = f c + i g, h = o tanh(c).
+
+    In this form by section 3.1 of Zaremba et al. 2014; without f, the memory cell is that of section 4 of Hochreiter &
+    Schmidhuber 1997, and f is from section 3 of Gers, Schmidhuber & Cummins 2000.
 
     `forget_bias` is where the bias of f starts; 1 keeps the cell open to begin with (Jozefowicz et al. 2015).
     """
@@ -99,7 +103,8 @@ class LSTMCell(Cell):
 
 
 class Recurrent(nn.Module):
-    """Layers of cells, each of which reads the h of the one below; `dropout` lies between them.
+    """Layers of cells, each of which reads the h of the one below; `dropout` lies between them, and not between steps
+    (Zaremba et al. 2014, section 3.2).
 
     `kernel` is the torch function that runs all steps of all layers at once; None: the steps are taken one by one.
     """
@@ -241,4 +246,4 @@ class LSTM(Recurrent):
 
 
 # `nn.RNN`, `nn.GRU` and `nn.LSTM`.
-NAMES = {"torch": Names({"layers.{}.x.*": "*_ih_l{}", "layers.{}.h.*": "*_hh_l{}"})}
+NAMES = {"torch.nn": Names({"layers.{}.x.*": "*_ih_l{}", "layers.{}.h.*": "*_hh_l{}"})}

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from manyviews.errors import ManyviewsError
 from manyviews.nets.encoder import Encoder
 from manyviews.nets.names import Names
 from manyviews.nets.net import Net
@@ -138,6 +139,8 @@ class ResNet(Encoder):
             everywhere (4.1). "none" leaves shortcuts out: a plain net (3.3).
         zero_init: start every residual branch at zero, through the scale of its last norm (Goyal et al. 2017,
             arXiv:1706.02677, section 5.1).
+
+    Raises `ManyviewsError` for a plain net that starts at zero: it would yield nothing.
     """
 
     def __init__(
@@ -157,7 +160,9 @@ class ResNet(Encoder):
         if not len(depths) == len(widths) == len(strides):
             raise ValueError(f"depths, widths and strides differ in length: {depths}, {widths}, {strides}")
         if zero_init and shortcut == "none":
-            raise ValueError("a plain net whose branches start at zero yields nothing; leave zero_init out")
+            raise ManyviewsError(
+                "A plain net whose branches start at zero yields nothing; leave out plain or zero_init."
+            )
         super().__init__(widths[-1] * block.expansion, in_channels)
         self.stem: Stem = stem
         if stem == "imagenet":
@@ -239,8 +244,8 @@ _SHORTCUTS = {option: {"shortcut": option} for option in ("A", "B", "C")}
 _STEMS = {"cifar": {"stem": "cifar"}, "imagenet": {"stem": "imagenet"}}
 _V1 = {"v1": {"v1": True}}
 
-# Layers -> millions of parameters (as counted since; the paper leaves them out) and thousand million FLOPs of table 1.
-_TABLE_1 = {18: (11.7, 1.8), 34: (21.8, 3.6), 50: (25.6, 3.8), 101: (44.5, 7.6), 152: (60.2, 11.3)}
+# Layers -> thousand million FLOPs of table 1, which states no parameters.
+_TABLE_1 = {18: 1.8, 34: 3.6, 50: 3.8, 101: 7.6, 152: 11.3}
 
 NETS = {
     "small_resnet": Net(
@@ -258,11 +263,11 @@ NETS = {
         f"resnet{depth}": Net(
             make=partial(_sized, depth), paper="He et al. 2016, table 1",
             variants=_ANY | _SHORTCUTS | _STEMS | (_V1 if depth >= 50 else {}),
-            parameters=millions, multiply_adds=billions,
+            multiply_adds=billions,
             known_as={"torchvision": f"resnet{depth}", "timm": f"resnet{depth}"},
             known_with=("imagenet", "cifar", "B"),
         )
-        for depth, (millions, billions) in _TABLE_1.items()
+        for depth, billions in _TABLE_1.items()
     },
 }  # fmt: skip
 

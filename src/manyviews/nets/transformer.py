@@ -248,15 +248,16 @@ class Transformer(nn.Module):
 NETS = {
     "transformer_base": Net(
         make=Transformer, paper="Vaswani et al. 2017, table 3", sees="two sequences",
-        size=64, parameters=65,
+        size=64, parameters=65, known_as={"torch.nn": "Transformer"},
     ),
     "transformer_big": Net(
         make=partial(Transformer, width=1024, heads=16, hidden=4096, dropout=0.3),
         paper="Vaswani et al. 2017, table 3", sees="two sequences", size=64, parameters=213,
+        known_as={"torch.nn": "Transformer"},
     ),
     "small_transformer": Net(
         make=partial(Transformer, width=128, depth=2, heads=4, hidden=512), paper="ours, for the embedded world",
-        sees="two sequences", size=48,
+        sees="two sequences", size=48, known_as={"torch.nn": "Transformer"},
         variants={
             "nodrop": {"dropout": 0.0}, "3x256": {"depth": 3, "width": 256, "hidden": 1024}, "pre": {"norm": "pre"},
             "learned": {"positions": "learned"},
@@ -274,7 +275,7 @@ _BOTH = {
     "mlp.down.*": "linear2.*",
 }
 NAMES = {
-    "torch": Names(
+    "torch.nn": Names(
         {
             **{f"encoder.{{}}.{ours}": f"encoder.layers.{{}}.{theirs}" for ours, theirs in _BOTH.items()},
             **{f"decoder.{{}}.{ours}": f"decoder.layers.{{}}.{theirs}" for ours, theirs in _BOTH.items()},

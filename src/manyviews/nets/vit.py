@@ -12,6 +12,7 @@ Shapes   B images, C H W pixels, P side of a patch, h w = H / P W / P cells, N =
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 
 from manyviews.errors import ManyviewsError
 from manyviews.nets.attention import Attention
-from manyviews.nets.encoder import Encoder
+from manyviews.nets.encoder import Encoder, cannot_start, shapes
 from manyviews.nets.net import Net
 from manyviews.nets.norms import standardise
 from manyviews.nets.positions import OnGrid, Relative
@@ -174,6 +175,23 @@ class ViT(Encoder):
             table.resize(net.cells)
         net.built = replace(self.built, size=size) if self.built else None
         return net
+
+    def size_of(self, weights: Mapping[str, Tensor]) -> int | None:
+        """Side in pixels of the images that other weights of this net are made for; None without a vector a place."""
+        place_TD = weights.get("positions.0.weight")
+        return None if place_TD is None else math.isqrt(max(0, len(place_TD) - self.first)) * self.patch_size
+
+    def warm_start_from(self, other: Encoder) -> None:
+        """Begin as the same net of images of another size: its positions are interpolated to the grid of this one.
+
+        Raises `ManyviewsError` where anything else differs, or positions are relative.
+        """
+        if not isinstance(other, ViT) or other.patch_size != self.patch_size:
+            raise cannot_start(self, other)
+        fitted = other.resized(self.cells[0] * self.patch_size)
+        if shapes(fitted) != shapes(self):
+            raise cannot_start(self, fitted)
+        self.load_state_dict(fitted.state_dict())
 
     def cells_of(self, height: int, width: int) -> tuple[int, int]:
         """(h, w) of an image in pixels. Raises `ManyviewsError` where patches do not divide it."""

@@ -9,7 +9,11 @@ from manyviews.nets.names import Names
 if TYPE_CHECKING:
     from manyviews.nets.vit import ViT
 
-_REST = {"torchvision": ("heads.",), "timm": ("head.",), "transformers": ("pooler.", "classifier.")}
+_REST = {
+    "torchvision": ("heads.",),
+    "timm": ("head.",),
+    "transformers": ("pooler.", "classifier.", "decoder.", "embeddings.mask_token"),
+}
 _TABLES = {
     "timm": {
         "class_token": "cls_token[0][0]",
@@ -95,6 +99,7 @@ NAMES = {
         config=config,
         speaks_of=("patch", "width", "depth", "heads", "hidden"),
         call="add_pooling_layer=False",
-        memory=_MEMORY,
+        base="vit.",
+        also=_MEMORY,
     ),
 }

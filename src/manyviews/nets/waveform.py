@@ -26,7 +26,7 @@ AHEAD = 312  # a latent sees this far from where its frame begins; and 153 sampl
 
 
 class Waveform(Encoder):
-    """g_enc: five strided convolutions. The embedding is the mean of the latents over the sound."""
+    """g_enc: five strided convolutions (section 3.1). The embedding is the mean of the latents over the sound."""
 
     def __init__(self, width: int = 512, in_channels: int = 1):
         super().__init__(width, in_channels)
@@ -59,7 +59,7 @@ class Waveform(Encoder):
 
 
 class Contexts(Encoder):
-    """g_ar: a GRU reads the latents of `inner` in their order. The embedding is the mean of its states over the sound."""
+    """g_ar: a GRU reads the latents of `inner` in their order (3.1). The embedding is the mean of its states over the sound."""
 
     def __init__(self, inner: Waveform, units: int = 256):
         super().__init__(units, inner.in_channels)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from manyviews.errors import ManyviewsError
 from manyviews.nets import hub
-from manyviews.nets.encoder import Encoder
+from manyviews.nets.encoder import Encoder, Resizable
 from manyviews.nets.interop import known
 from manyviews.nets.interop.own import read_weights
-from manyviews.nets.names import Names, refuse
+from manyviews.nets.names import Names, matched, refuse
 from manyviews.nets.net import Made, find
 
 
@@ -73,47 +74,109 @@ def load_backbone(
     encoder.load_state_dict(given)
 
 
-# --- from the hub, by name ------------------------------------------------------------------------
+def load_hub(encoder: hub.HubEncoder, place: str | Path) -> None:
+    """Give another library's net what a file or folder of that library holds for it, but for its classes, in place.
+
+    Raises `ManyviewsError` where that is missing, damaged, a pickle, or of another net.
+    """
+    weights = read_folder(place)
+    own = {name.removeprefix("model.") for name in encoder.state_dict()}
+    with torch.device("meta"):
+        beside = tuple(name for name in _whole(encoder).state_dict() if name not in own)
+    try:
+        load_backbone(encoder, weights, ignore=beside)
+    except ManyviewsError as error:
+        raise ManyviewsError(
+            f'{place} does not fit "{encoder.library}/{encoder.architecture}". {error}'
+        ) from error
 
 
-class Fetched(NamedTuple):
-    """What a library's downloader brought."""
+def _whole(encoder: hub.HubEncoder) -> nn.Module:
+    """The model with its classifier."""
+    if encoder.library == "timm":
+        import timm
 
-    tensors: Mapping[str, Tensor]
-    size: int | None  # side of the images that they were learned from, where the shape of a tensor says so
+        return timm.create_model(encoder.architecture)
+    from torchvision import models
+
+    return models.get_model(encoder.architecture)
 
 
-def pretrained(name: str, library: str, options: Mapping[str, Any]) -> nn.Module:
-    """The net called `name`, made with `options`, with the weights that `library` has for it.
+# --- by name, or from a file ----------------------------------------------------------------------
 
-    A net that can be `resized` is made as large as the weights, then resized to the size asked for. Raises
-    `ManyviewsError` where the library has no weights for this net, they cannot be fetched, or they do not fit.
+# Tensors of nets that read tokens, whose length is an option of the net's maker.
+COUNTS = {"tokens.weight": "vocabulary", "positions.weight": "length", "segments.weight": "segments"}
+
+
+def pretrained(name: str, source: str, options: Mapping[str, Any]) -> nn.Module:
+    """The net called `name`, made with `options`, with the weights of `source`.
+
+    A net that can be `resized` is made as large as the weights, then resized to the size asked for; one that reads
+    tokens knows those of the weights and is as long.
+
+    Args:
+        source: LIBRARY, which has weights for this net, or LIBRARY:PATH, a file or folder of such weights.
+
+    Raises `ManyviewsError` where the library does not have this net, its weights cannot be fetched or read, or they
+    do not fit.
     """
     from manyviews.nets import make
 
+    library, _, place = source.partition(":")
     by = Made(name, {**find(name).options, **options})
     with torch.device("meta"):
-        net = make(name, **options)
+        net: Any = make(name, **options)
     names, there = known.table(net, library), known.name_at(library, by)
-    if names is None or there is None or not known.has(net, library):
+    if names is None or not (place or (there and known.has(net, library))):
         raise _no_weights(by, library)
-    fetched = _fetch(library, there, names, net, options)
-    size = options.get("size")
-    fits = fetched.size in (None, size) or not hasattr(net, "resized")
-    net: Any = make(name, **options) if fits else make(name, **{**options, "size": fetched.size})
+    weights = read_folder(place) if place else _fetch(library, str(there), names, net, options)
+    fitting = _fitting(net, names, weights, options)
+    net = make(name, **fitting)
     try:
-        known.load(net, fetched.tensors, names)
+        known.load(net, weights, names)
     except ManyviewsError as error:
-        raise ManyviewsError(
-            f'{library}\'s {there} does not fit "{name}" as it is asked for. {error}'
-        ) from error
-    if not fits:
+        what, advice = place or f"{library}'s {there}", _advice(name, fitting, weights, names)
+        raise ManyviewsError(f'{what} does not fit "{name}" as it is asked for. {error}{advice}') from error
+    size = options.get("size")
+    if size not in (None, fitting.get("size")):
         net = net.resized(size)
         net.made = by
     return net
 
 
-def _fetch(library: str, there: str, names: Names, net: nn.Module, options: Mapping[str, Any]) -> Fetched:
+def _fitting(
+    net: nn.Module, names: Names, weights: Mapping[str, Tensor], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The options of a net as large as the weights, where their shapes tell and the name does not."""
+    shapes = {name: tensor.to("meta") for name, tensor in weights.items()}
+    found = matched(names, shapes, net.state_dict()).found
+    if isinstance(net, Resizable):
+        size = net.size_of(found)
+        return {**options, "size": size} if size else dict(options)
+    counts = {option: found[ours].shape[:1].numel() for ours, option in COUNTS.items() if ours in found}
+    return {option: count for option, count in counts.items() if option in names.speaks_of} | dict(options)
+
+
+def _advice(name: str, options: Mapping[str, Any], weights: Mapping[str, Tensor], names: Names) -> str:
+    """Says in which other variant, of those that go without saying in the library, the weights would fit."""
+    from manyviews.nets import make
+
+    base, *words = re.split(r"[/+]", name)
+    choice = find(name).net.known_with
+    for word in choice:
+        other = "/".join([base, *(each for each in words if each not in choice), word])
+        try:
+            with torch.device("meta"):
+                known.load(make(other, **options), weights, names)
+        except ManyviewsError:
+            continue
+        return f'. They fit "{other}": take that net.'
+    return ""
+
+
+def _fetch(
+    library: str, there: str, names: Names, net: nn.Module, options: Mapping[str, Any]
+) -> Mapping[str, Tensor]:
     if library == "transformers":
         return _from_transformers(there, names, net)
     channels, size = options.get("in_channels", 3), options.get("size", 224)
@@ -122,11 +185,10 @@ def _fetch(library: str, there: str, names: Names, net: nn.Module, options: Mapp
 
         weights: Any = models.get_model_weights(there)
         size = weights.DEFAULT.meta["min_size"][0]
-    model = hub.make(f"{library}/{there}", in_channels=channels, size=size, pretrained=True).model
-    return Fetched(model.state_dict(), size)
+    return hub.make(f"{library}/{there}", in_channels=channels, size=size, pretrained=True).model.state_dict()
 
 
-def _from_transformers(there: str, names: Names, net: nn.Module) -> Fetched:
+def _from_transformers(there: str, names: Names, net: nn.Module) -> Mapping[str, Tensor]:
     try:
         import transformers
     except ImportError as error:
@@ -140,7 +202,7 @@ def _from_transformers(there: str, names: Names, net: nn.Module) -> Fetched:
             model = kind.from_pretrained(there)
     except Exception as error:
         raise ManyviewsError(hub.no_weights("transformers", there, error)) from error
-    return Fetched(model.state_dict(), getattr(model.config, "image_size", None))
+    return model.state_dict()
 
 
 def _no_weights(by: Made, library: str) -> ManyviewsError:
