@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from manyviews import distributed
+from manyviews import distributed, launching
 from manyviews.memory import Queue
 from manyviews.objectives import nt_xent, several_positives, sup_con
 
@@ -200,3 +200,13 @@ def test_a_split_batch_norm_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
     net = distributed.synchronise(nn.Sequential(Halves(3), nn.BatchNorm2d(3)))
     assert [type(layer) for layer in net.children()] == [Halves, distributed.SyncBatchNorm]
+
+
+def test_each_process_gets_its_share_of_the_cores_unless_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    told = launching.environment(3)
+    assert told["OMP_NUM_THREADS"] == "2" and told.keys() > {"PATH"}
+    assert launching.environment(16)["OMP_NUM_THREADS"] == "1"
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert launching.environment(3)["OMP_NUM_THREADS"] == "5"

@@ -1,7 +1,8 @@
-"""Files that are whole or absent: written under a temporary name, flushed to the disk, then renamed."""
+"""Files, and folders, that are whole or absent: written under a temporary name, flushed to the disk, then renamed."""
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,13 +16,39 @@ def replacing(path: Path | str) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        with naming(path), open(temporary, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path | str) -> Iterator[None]:
+    """An `OSError` in the block says which file it is of, which that of a write to a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
+def set_aside(folder: Path) -> Iterator[None]:
+    """What lies at ``folder`` is out of the way in the block, deleted at its end, and put back should it end in an error."""
+    there = folder.resolve()
+    aside = there.with_name(f".{there.name}.{os.getpid()}.old")
+    there.rename(aside)
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(there, ignore_errors=True)
+        aside.rename(there)
+        raise
+    shutil.rmtree(aside)
 
 
 def write_text(path: Path | str, text: str) -> None:

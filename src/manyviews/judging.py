@@ -44,7 +44,10 @@ def judge(run: Run, images: ImageSet, data: Any, quiet: bool = False) -> None:
         )
         for name, embedder in given.items()
     }
-    run.add_results(figures=figures)
+    said = run.verdict()
+    if said and not labelled:
+        figures["this encoder"]["labelfree"] |= said.as_dict()
+    run.add_results(figures=figures, verdict=said and said.as_dict())
     write_report(run, images, test)
 
 

@@ -30,8 +30,14 @@ def launch(processes: int, arguments: list[str]) -> None:
         ManyviewsError: one of them failed; what it printed stands above.
     """
     started_by = [sys.executable, "-m", __name__, "--standalone", f"--nproc-per-node={processes}"]
-    # In a session of its own, so that what the terminal sends comes once, from here, and torchrun hands it on.
-    child = subprocess.Popen([*started_by, *arguments], start_new_session=True)
+    # In a session of its own, so that what the terminal sends comes once, from here, and torchrun hands it on. What comes
+    # out is said by whoever launched them; they speak to the person only.
+    child = subprocess.Popen(
+        [*started_by, *arguments],
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        env=environment(processes),
+    )
     asked = False
 
     def hand_on(number: int, frame: object) -> None:
@@ -52,6 +58,14 @@ def launch(processes: int, arguments: list[str]) -> None:
         raise ManyviewsError(f"One of {processes} processes failed; what it said stands above.")
 
 
+def environment(processes: int) -> dict[str, str]:
+    """What each of so many processes is told beside what this one was: its share of the cores, where nobody said how many.
+
+    Unless told, torchrun gives each of several a single one.
+    """
+    return {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // processes))} | os.environ
+
+
 @contextmanager
 def group() -> Iterator[None]:
     """Join the other processes for the length of the block: NCCL on GPUs, gloo on CPUs. Nothing on one process."""
@@ -68,17 +82,20 @@ def group() -> Iterator[None]:
 
 
 def require_shares(devices: int, data: Any, recipe: Recipe) -> None:
-    """Raises ``ManyviewsError`` for what cannot be shared among so many, before any of them starts."""
-    if devices < 2:
+    """Raises ``ManyviewsError`` for what cannot be shared among so many, or those of torchrun, before anything is written."""
+    ranks = int(os.environ["WORLD_SIZE"]) if launched() else devices
+    if ranks < 2:
+        return
+    if recipe.batch % (ranks * recipe.accumulate):
+        pieces = f" of {recipe.accumulate} pieces each" if recipe.accumulate > 1 else ""
+        raise ManyviewsError(
+            f"A batch of {recipe.batch} does not divide among {ranks} devices{pieces}; choose a multiple."
+        )
+    if launched():
         return
     if not isinstance(data, (str, Path)):
         raise ManyviewsError(
             "Several devices need data that each can open by itself: give a folder or a name."
-        )
-    if recipe.batch % (devices * recipe.accumulate):
-        pieces = f" of {recipe.accumulate} pieces each" if recipe.accumulate > 1 else ""
-        raise ManyviewsError(
-            f"A batch of {recipe.batch} does not divide among {devices} devices{pieces}; choose a multiple."
         )
     if 0 < (there := torch.cuda.device_count()) < devices:
         raise ManyviewsError(f"There are {there} GPUs for {devices} devices; say --devices {there}.")

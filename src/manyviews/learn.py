@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 from collections.abc import Callable, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,10 @@ def pretrain(
         ManyviewsError: something about the request cannot work; said before the first step where it can be known.
         KeyboardInterrupt: Ctrl-C, after the state was saved.
     """
+    asked = {
+        "out": out, "recipe": recipe, "data_root": data_root, "baselines": tuple(baselines), "devices": devices,
+        "workers": workers, "save_every": save_every, "init_from": init_from, **changes,
+    }  # fmt: skip
     paper = find(method)
     data = plan.default_data(paper, recipe) if data is None else data
     if init_from is not None and "net" not in changes:
@@ -86,7 +91,7 @@ def pretrain(
         "baselines": list(baselines),
         "init_from": init_from and str(Path(init_from).resolve()),
         "held_out": share_held_out(paper, images, data, settings.size, data_root),
-        "command": command or _as_python(method, settings.data, changes),
+        "command": command or _as_python(method, settings.data, asked),
         **about_machine(),
     }
     run = Run(path, about)
@@ -96,7 +101,11 @@ def pretrain(
         raise ManyviewsError(
             f"The supervised baseline learns from {due}; {images.name} holds {images.kind}: leave it out of --baselines."
         )
-    run.build(seen, run.start(seen))  # what this method cannot use is said before anything is written
+    if "supervised" in baselines and images.labels is None:
+        raise ManyviewsError(
+            f"The supervised baseline learns from labels, and {images.name} has none: leave it out of --baselines."
+        )
+    run.loop(seen, run.start(seen))  # what this run cannot do is said before anything is written
     how = {"workers": workers, "quiet": quiet, "save_every": save_every}
     return _train(lambda: Run.create(path, about, overwrite), run, images, data, devices, how)
 
@@ -147,14 +156,8 @@ def _train(
     """Make the folder (one process does), train on all devices, judge (one process does)."""
     if devices > 1 and not launching.launched():
         create()
-        again = [
-            "resume",
-            str(run.path),
-            "--workers",
-            str(how["workers"]),
-            "--save-every",
-            str(how["save_every"]),
-        ]
+        again = ["resume", str(run.path), "--data", str(data), "--workers", str(how["workers"])]
+        again += ["--save-every", str(how["save_every"]), *(["--quiet"] if how["quiet"] else [])]
         launching.launch(devices, ["-m", "manyviews", *again])
         return run
     with launching.group():
@@ -213,6 +216,9 @@ def free_folder(method: str, data: str, under: Path = Path("runs")) -> Path:
     return next(under / name for name in names if not (under / name).exists())
 
 
-def _as_python(method: str, data: str, changes: dict[str, Any]) -> str:
-    more = "".join(f", {name}={value!r}" for name, value in changes.items())
+def _as_python(method: str, data: str, asked: dict[str, Any]) -> str:
+    usual = {name: parameter.default for name, parameter in signature(pretrain).parameters.items()}
+    said = {name: value for name, value in asked.items() if name not in usual or value != usual[name]}
+    words = {name: str(value) if isinstance(value, Path) else value for name, value in said.items()}
+    more = "".join(f", {name}={value!r}" for name, value in words.items())
     return f"manyviews.pretrain({method!r}, data={data or '...'!r}{more})"

@@ -1,11 +1,10 @@
 """From what a user asks for to every setting of a run."""
 
 import dataclasses
-import difflib
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from manyviews.errors import ManyviewsError
+from manyviews.errors import ManyviewsError, nearest
 from manyviews.method import Paper
 from manyviews.recipe import Budget, Recipe
 
@@ -61,24 +60,29 @@ def changed(paper: Paper, config: Any, recipe: Recipe, changes: dict[str, Any]) 
     """Both, with each change where it belongs; ``epochs=5`` stands for ``budget="5ep"``.
 
     Raises:
-        ManyviewsError: nobody knows a setting of that name (the nearest are suggested), or a value is impossible.
+        ManyviewsError: nobody knows a setting of that name (the nearest are suggested), a value is impossible, or two
+            settings contradict each other.
     """
     changes = dict(changes)
     if (epochs := changes.pop("epochs", None)) is not None:
+        if "budget" in changes:
+            raise ManyviewsError(
+                f"--budget {changes['budget']} and --epochs {epochs} both say how long the run is; leave out one"
+            )
         changes["budget"] = f"{epochs}ep"
     for name in RUNS:  # which a run has to find again from wherever it is resumed
         if (given := changes.get(name)) and given != "random":
             folder = Path(given).expanduser()
             changes[name] = str(folder.resolve() if folder.is_dir() else given)
+    library, colon, place = (changes.get("pretrained") or "").partition(":")
+    if place:
+        changes["pretrained"] = library + colon + str(Path(place).expanduser().resolve())
     for_config = {field.name for field in dataclasses.fields(config)}
     for_recipe = {field.name for field in dataclasses.fields(recipe)} - {"data"}
     for name in changes:
         if name not in for_config | for_recipe:
-            near = difflib.get_close_matches(name, sorted(for_config | for_recipe), n=3, cutoff=0.5)
-            hint = (
-                f"did you mean {' or '.join(near)}?"
-                if near
-                else f"see `manyviews pretrain {paper.name} --help`"
+            hint = nearest(
+                name, sorted(for_config | for_recipe), f"see `manyviews pretrain {paper.name} --help`"
             )
             raise ManyviewsError(f"{paper.name} knows no setting '{name}'; {hint}")
     config = dataclasses.replace(config, **{k: v for k, v in changes.items() if k in for_config})

@@ -14,6 +14,7 @@ import dataclasses
 import json
 import os
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,17 +27,17 @@ from manyviews import distributed, nets
 from manyviews.data import ImageSet, Reading, split_of
 from manyviews.data.reading import laid_out
 from manyviews.data.tokeniser import Tokeniser, require_size
-from manyviews.errors import ManyviewsError
-from manyviews.evaluation import EncoderEmbedder, LabelFree
+from manyviews.errors import Diverged, ManyviewsError
+from manyviews.evaluation import EncoderEmbedder, LabelFree, Verdict, verdict
 from manyviews.evaluation.labels import label_subset
-from manyviews.files import write_json
+from manyviews.files import set_aside, write_json
 from manyviews.method import Method, Paper, find
 from manyviews.nets import interop, net_factory
 from manyviews.nets.classifier import Classifier, load_classifier, save_classifier
 from manyviews.recipe import Recipe, record
 from manyviews.rng import seed_of
 from manyviews.training import checkpoint
-from manyviews.training.hooks import Bar, Interrupt, Log, Saver
+from manyviews.training.hooks import Bar, Interrupt, Log, Saver, logged
 from manyviews.training.loop import Loop
 from manyviews.training.monitor import Monitor
 from manyviews.training.showing import show
@@ -61,20 +62,22 @@ class Run:
 
     @classmethod
     def create(cls, path: Path, settings: dict[str, Any], overwrite: bool = False) -> "Run":
-        """Make the folder and write ``run.json``.
+        """Make the folder and write ``run.json``; what is overwritten stays whole until that stands.
 
         Raises:
-            ManyviewsError: something is there already and ``overwrite`` is not set.
+            ManyviewsError: something is there already and ``overwrite`` is not set, or is not a run.
         """
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            if not overwrite:
-                raise ManyviewsError(
-                    f"{path} exists already; choose another --out, continue it with `manyviews resume {path}`, "
-                    "or replace it with --overwrite"
-                )
-            _clear(path)
-        path.mkdir(parents=True, exist_ok=True)
-        write_json(path / "run.json", settings)
+        there = path.exists() and (not path.is_dir() or any(path.iterdir()))
+        if there and not overwrite:
+            raise ManyviewsError(
+                f"{path} exists already; choose another --out, continue it with `manyviews resume {path}`, "
+                "or replace it with --overwrite"
+            )
+        if there and not (path / "run.json").exists():
+            raise ManyviewsError(f"{path} is not a run, so --overwrite leaves it alone; choose another --out")
+        with set_aside(path) if there else nullcontext():
+            path.resolve().mkdir(parents=True, exist_ok=True)
+            write_json(path / "run.json", settings)
         return cls(path, settings)
 
     @classmethod
@@ -150,15 +153,18 @@ class Run:
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of ``metrics.jsonl``; a line cut short by a kill is left out."""
-        file = self.path / "metrics.jsonl"
-        lines = file.read_text().splitlines(keepends=True) if file.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        return logged(self.path / "metrics.jsonl")
 
     def looks(self) -> list[LabelFree]:
         """What the monitor saw of the representation, oldest first."""
         names = {field.name for field in dataclasses.fields(LabelFree)}
         rows = [row for row in self.metrics() if "verdict" in row]
         return [LabelFree(**{name: value for name, value in row.items() if name in names}) for row in rows]
+
+    def verdict(self) -> Verdict | None:
+        """What the monitor's looks come to, now that the run has ended; None where it never looked."""
+        looks = self.looks()
+        return verdict(looks, finished=True) if looks else None
 
     def results(self) -> dict[str, Any]:
         """What ``results.json`` holds so far."""
@@ -209,14 +215,14 @@ class Run:
 
     def start(self, data: ImageSet | None = None) -> nets.Encoder | None:
         """The encoder that every encoder of this run begins as; None: they are drawn from the seed. Texts say their tokens."""
-        found, library = self.settings.get("init_from"), self.recipe.pretrained
-        if found is not None and library is not None:
+        found, source = self.settings.get("init_from"), self.recipe.pretrained
+        if found is not None and source is not None:
             raise ManyviewsError(
-                f"This run would start from {found} and from {library}'s weights; leave out --init-from or --pretrained."
+                f"This run would start from {found} and from weights of {source}; leave out --init-from or --pretrained."
             )
-        if library is not None:
+        if source is not None:
             words = len(data.tokeniser) if data is not None and data.tokeniser is not None else None
-            return nets.build(self.recipe.net, in_channels=words, size=self.size, pretrained=library)
+            return nets.build(self.recipe.net, in_channels=words, size=self.size, pretrained=source)
         return None if found is None else interop.load_encoder(found)[0]
 
     def seen(self, data: ImageSet) -> ImageSet:
@@ -244,36 +250,36 @@ class Run:
         method = paper.method(config, net_factory(recipe.net, recipe.size, start), spec)  # pyright: ignore[reportCallIssue]
         return method.to(device())
 
+    def loop(self, seen: ImageSet, start: nets.Encoder | None = None, **how: Any) -> Loop:
+        """Its training, ready to begin: what this run cannot do is said by now."""
+        return Loop(self.build(seen, start), seen, self.recipe, **how)
+
     def train(
         self, data: ImageSet, *, workers: int = 2, quiet: bool = False, save_every: float = 30.0
     ) -> str:
-        """Train from the newest whole checkpoint, or from the start; returns "finished" or "interrupted".
-
-        Args:
-            data: what is learned from.
-            workers: processes that decode images, where they do not fit into memory.
-            quiet: no progress bar.
-            save_every: seconds between checkpoints.
-        """
+        """Train from the newest whole checkpoint, or the start; "finished" or "interrupted". How: as in `learn.pretrain`."""
         seen = self.seen(data)
         state, refused = checkpoint.agreed(self.path / "checkpoints")
         for sentence in refused:
             print(f"manyviews: {sentence}; the one before it is used", file=sys.stderr)
-        method = self.build(seen, self.start(seen) if state is None else None)
+        start = self.start(seen) if state is None else None
         bar = Bar(self.settings["method"], quiet)
         with Interrupt() as interrupt:
-            loop = Loop(method, seen, self.recipe, workers=workers, interrupted=interrupt)
+            loop = self.loop(seen, start, workers=workers, interrupted=interrupt)
             if state is not None:
                 loop.restore(state)
             log, saver = Log(self.path, loop.step), Saver(self.path / "checkpoints", save_every)
-            loop.hooks = (Monitor(method, data, self.looks(), loop.done), log, bar, saver)
+            loop.hooks = (Monitor(loop.method, data, self.looks(), loop.done), log, bar, saver)
             try:
                 ends = loop.run()
+            except Diverged as error:
+                raise Diverged(f"{error} ({saver.kept()})") from error
             finally:
                 bar.close()
-        for skipped in (data.skipped, loop.skipped):
-            if skipped.files:
-                print(f"manyviews: {skipped}", file=sys.stderr)
+        if (skipped := data.skipped | loop.skipped).files:
+            print(f"manyviews: {skipped}", file=sys.stderr)
+            if distributed.is_main():
+                self.add_results(skipped=skipped.as_dict())
         learned = loop.whole() if ends == "finished" else None
         if learned is not None and distributed.is_main():
             self.save_encoder(learned)
@@ -289,12 +295,3 @@ class Run:
             save_classifier(self.path / "classifier.safetensors", head, names)
         for name in ("encoder", "classifier"):
             self.__dict__.pop(name, None)
-
-
-def _clear(path: Path) -> None:
-    """Empty a run's folder; refuse to empty anything else."""
-    import shutil
-
-    if not (path / "run.json").exists():
-        raise ManyviewsError(f"{path} is not a run, so --overwrite leaves it alone; choose another --out")
-    shutil.rmtree(path)

@@ -51,7 +51,8 @@ def evaluate(
 
     Args:
         run: a run or its folder.
-        data: labelled images; None: the run's own data, and without labels the label-free figures.
+        data: labelled images; None: the run's own data, and without labels the label-free figures. Of its own data the
+            verdict is that of the run, which also looked at what its loss compares; of others that of one look.
         protocol: knn, linear, linear-sgd, finetune, linear-1%, finetune-10%, scratch, layers, last-layers, labelfree ...;
             tag and span of texts with marks; segment and
             segment-linear where the data has a class of every pixel, which also write into the run's ``pictures/``; and
@@ -83,7 +84,8 @@ def evaluate(
         protocol = [name for name in protocol if name in PROTOCOLS and not PROTOCOLS[name].labels] or [
             "labelfree"
         ]
-    seen = test is None and (data is None or summary(train)["digest"] == run.settings["data"]["digest"])
+    own = data is None or summary(train)["digest"] == run.settings["data"]["digest"]
+    seen = own and test is None
     if seen and (held_out := run.settings.get("held_out")):
         train, test = split_of(train, held_out, run.recipe.seed)
     elif asked := [name for name in protocol if seen and _knows_labels(run, name)]:
@@ -101,6 +103,8 @@ def evaluate(
         for seed in range(seeds)
     ]
     figures = all_seeds[0]
+    if own and "labelfree" in figures and (said := run.verdict()):
+        figures["labelfree"] |= said.as_dict()
     if seeds > 1:
         found = [(name, key) for name in figures for key in MEANT if key in figures[name]]
         for name, key in found:

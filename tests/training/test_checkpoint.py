@@ -56,12 +56,12 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
         )  # fmt: skip
 
     saver = Saver(tmp_path, every=0.0)
+    assert saver.kept() == "no step was saved"
     saver(moment(2.0, 1))
     for broken in (math.nan, math.inf):
-        with pytest.raises(
-            Diverged, match="After step 2, w is not finite; the last checkpoint holds a good state"
-        ):
+        with pytest.raises(Diverged, match="After step 2, w is not finite: try a lower --lr"):
             saver(moment(broken, 2))
+        assert saver.kept() == "step 1 is the last that was saved"
     state, _ = checkpoint.newest(tmp_path)
     assert state is not None and state["step"] == 1
 

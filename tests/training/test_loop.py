@@ -1,7 +1,9 @@
 """The loop stops where it must, keeps what is good, and its monitor sees a collapse."""
 
 import dataclasses
+import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from manyviews.recipe import Budget, Recipe
 from manyviews.rng import generator
 from manyviews.runs import net_factory
 from manyviews.training import checkpoint
-from manyviews.training.hooks import Log, Saver
+from manyviews.training.hooks import Bar, Interrupt, Log, Saver
 from manyviews.training.loop import Length, Loop, Moment
 from manyviews.training.monitor import MARKS, Monitor
 
@@ -83,12 +85,60 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_batch(tmp_path: Path) -> 
     loop.method.loss = poisoned  # pyright: ignore[reportAttributeAccessIssue]
     loop.hooks = (saver,)
     with pytest.raises(
-        ManyviewsError, match=r"loss of step 4 is nan, on a batch that begins with noise/0000\d\d"
+        ManyviewsError, match=r"loss of step 4 is nan, on a batch beginning with noise/0000\d\d"
     ):
         loop.run()
     state, _ = checkpoint.newest(tmp_path)
     assert state is not None and state["step"] <= 3
     assert all(torch.isfinite(w).all() for w in state["method"].values() if w.is_floating_point())
+
+
+def test_the_first_step_is_saved_and_the_others_in_their_time(tmp_path: Path) -> None:
+    for budget, saved in (("2steps", [1, 2]), ("4steps", [2, 4])):  # the second finds what the first left
+        loop = loop_of("simclr", recipe(budget=budget), noise())
+        if state := checkpoint.newest(tmp_path)[0]:
+            loop.restore(state)
+        loop.hooks = (Saver(tmp_path),)
+        loop.run()
+        assert sorted(int(path.name.split("-")[1]) for path in checkpoint.listed(tmp_path)) == saved
+
+
+def test_what_could_not_be_read_is_not_forgotten_by_a_run_that_goes_on() -> None:
+    first, second = (loop_of("simclr", recipe(), noise()) for _ in range(2))
+    first.skipped.miss("torn.png", "torn.png is damaged.")
+    second.restore(first.state())
+    assert second.skipped.as_dict() == {"count": 1, "files": {"torn.png": "torn.png is damaged."}}
+
+
+def test_a_second_ctrl_c_stops_at_once_and_a_second_sigterm_does_not() -> None:
+    for number, at_once in ((signal.SIGTERM, False), (signal.SIGINT, True)):
+        said: list[str] = []
+        with Interrupt(said.append) as interrupt:
+            assert signal.getsignal(number) == interrupt._asked
+            assert not interrupt()
+            signal.raise_signal(number)
+            assert interrupt() and len(said) == 1 and "press Ctrl-C again" in said[0]
+            with pytest.raises(KeyboardInterrupt) if at_once else nullcontext():
+                signal.raise_signal(number)
+        assert len(said) == 1
+        assert signal.getsignal(number) != interrupt._asked
+
+
+def test_where_there_is_no_terminal_the_bar_is_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    def moment(step: int, log: dict[str, object], ends: str | None = None) -> Moment:
+        return Moment(
+            step=step, epoch=0.0, progress=step / 4, seconds=float(step), items=16 * step, lr=0.1,
+            loss=torch.tensor(2.5), log=log, whole=lambda: None, sharded=False, z=None, state=dict, ends=ends,  # pyright: ignore[reportArgumentType]
+        )  # fmt: skip
+
+    for quiet in (False, True):
+        bar = Bar("simclr", quiet)
+        bar(moment(2, {"verdict": "healthy", "knn": torch.tensor(0.5)}))
+        bar(moment(4, {}, ends="finished"))
+        bar.close()
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err == ("" if quiet else "simclr 100%  loss 2.500  16 items/s  kNN 50.0%  healthy\n")
 
 
 def test_a_batch_larger_than_the_data_is_refused() -> None:

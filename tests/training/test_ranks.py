@@ -18,9 +18,10 @@ from manyviews.rng import generator
 from manyviews.runs import net_factory
 from manyviews.training.loop import Loop
 from manyviews.views import nothing
-from shrink import SIDE, SMALL, colours, sees, shrunk, small_net, suited, teacher
+from shrink import FEWER, SIDE, SMALL, colours, sees, shrunk, small_net, suited, teacher
 
 ITEMS, BATCH, RANKS = 32, 16, 2
+FULL = FEWER["queue"] // BATCH  # steps after which a queue is full, which SwAV waits for
 OPTIMISERS = ("nesterov", "adagrad", "rmsprop", "adamw", "lars", "lamb")
 NETS = ("cifar_resnet8+group", "cifar_resnet8")  # without batch statistics, and with synchronised ones
 
@@ -105,6 +106,7 @@ def everything() -> dict[str, dict[str, Tensor]]:
     found |= {f"{name} trained": trained(name, NETS[0]) for name in names()}
     found |= {f"{name} sharded": trained(name, NETS[0], shard=True) for name in names()}
     found |= {"moco boxes": trained("moco", NETS[0], crops="contrastive", budget="6steps")}
+    found |= {"swav queue": trained("swav", NETS[0], budget=f"{FULL + 1}steps")}
     return found | {f"simclr {kind}": continued(kind) for kind in OPTIMISERS}
 
 
@@ -146,8 +148,12 @@ def test_the_whole_loop_ends_in_the_same_weights(name: str, how: str, both: tupl
         )
 
 
-def test_crops_in_boxes_end_in_the_same_weights(both: tuple[dict, dict]) -> None:
-    one, two = (found["moco boxes"] for found in both)
+@pytest.mark.parametrize("what", ["moco boxes", "swav queue"])
+def test_crops_in_boxes_and_a_queue_that_is_full_end_in_the_same_weights(
+    what: str, both: tuple[dict, dict]
+) -> None:
+    one, two = (found[what] for found in both)
+    assert what != "swav queue" or one["pushed"] > FEWER["queue"], "the queue was full in no step"
     for key, value in one.items():
         torch.testing.assert_close(two[key], value, rtol=1e-3, atol=1e-5)
 

@@ -1,14 +1,21 @@
 """The same from the shell: ``manyviews pretrain simclr``. Every command calls the Python function of its name."""
 
-import difflib
+import errno
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 
 from manyviews.cli.shared import said
-from manyviews.errors import ManyviewsError
+from manyviews.errors import ManyviewsError, nearest
 
+CURES = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some of what you may store",
+    errno.EROFS: "let this disk be written to",
+    errno.EACCES: "let this user read and write there",
+}  # what helps where a disk does not do what it is asked
 USAGE = "manyviews COMMAND [...]; manyviews COMMAND --help tells more"
 
 
@@ -37,6 +44,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in CURES:
+            raise
+        sys.exit(said(_of_disk(error), 2))
+
+
+def _of_disk(error: OSError) -> str:
+    """What a disk would not do, and what to do then."""
+    file = "A file" if error.filename is None else str(error.filename)
+    cure = CURES[error.errno or 0]
+    runs = [folder for folder in Path(file).parents if (folder / "run.json").is_file()]
+    again = f", then go on with `manyviews resume {runs[0]}`" if runs else ""
+    return f"{file}: {error.strerror}; {cure}{again}."
 
 
 def _run(words: list[str]) -> None:
@@ -50,8 +70,7 @@ def _run(words: list[str]) -> None:
         return
     known = {command.name: command for command in COMMANDS}
     if words[0] not in known:
-        near = difflib.get_close_matches(words[0], known, n=2, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}."
+        hint = nearest(words[0], known, f"there are {', '.join(known)}.")
         raise ManyviewsError(f"There is no command '{words[0]}'; {hint}")
     known[words[0]].run(words[1:])
 

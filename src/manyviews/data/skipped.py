@@ -42,6 +42,10 @@ class Skipped:
             f"mend or remove them. {'The first of them: ' if lost > 3 else ''}{reasons}"
         )
 
+    def __or__(self, other: "Skipped") -> "Skipped":
+        """Both together: an item that neither could read counts once."""
+        return Skipped(self.seen + other.seen, self.files | other.files, self.kind)
+
     def as_dict(self) -> dict[str, object]:
         """For JSON: the count, and the first 100 names with the reason."""
         return {"count": len(self.files), "files": dict(list(self.files.items())[:100])}

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from manyviews.data import ImageSet
-from manyviews.evaluation import embed_all, neighbours, verdict
+from manyviews.evaluation import embed_all, neighbours
 from manyviews.nets.encoder import Encoder
 from manyviews.nets.watching import (
     ReadsPatches,
@@ -101,11 +101,8 @@ def _looks(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _verdict(run: Run) -> tuple[str, str] | None:
-    history = run.looks()
-    if not history:
-        return None
-    said = verdict(history, finished=True)
-    return said.state, said.sentence
+    said = run.verdict()
+    return said and (said.state, said.sentence)
 
 
 def _figures(figures: Mapping[str, Any]) -> list[Figure]:

@@ -1,6 +1,7 @@
 """What watches a run: the log of its figures, the progress bar, the checkpoints. None of them changes the run."""
 
 import json
+import math
 import os
 import sys
 import time
@@ -13,20 +14,23 @@ from torch import Tensor
 
 from manyviews import distributed
 from manyviews.errors import Diverged
-from manyviews.files import write_text
+from manyviews.files import naming, write_text
 from manyviews.machine import PeakMemory
 from manyviews.training import checkpoint, sharding
 from manyviews.training.loop import Moment
+from manyviews.training.optimisers import STEADIER
 
 
 class Saver:
-    """Writes a checkpoint every ``every`` seconds and at the end, never one of weights that are not finite.
+    """Writes a checkpoint at once where there is none, every ``every`` seconds and at the end, never one of weights that
+    are not finite.
 
     Raises `Diverged` where they are not, which a finite loss does not tell: the loss is that before the step.
     """
 
     def __init__(self, folder: Path, every: float = 30.0) -> None:
-        self.folder, self.every, self.last = folder, every, time.monotonic()
+        self.folder, self.every = folder, every
+        self.last = time.monotonic() if checkpoint.listed(folder) else -math.inf
 
     def __call__(self, moment: Moment) -> None:
         due = time.monotonic() - self.last >= self.every
@@ -39,14 +43,17 @@ class Saver:
             checkpoint.save(self.folder, moment.step, state)
         self.last = time.monotonic()
 
+    def kept(self) -> str:
+        """What is left of a run that broke, in words."""
+        for path in checkpoint.listed(self.folder):
+            return f"step {int(path.name.split('-')[1])} is the last that was saved"
+        return "no step was saved"
+
 
 def _require_finite(weights: Mapping[str, Any], step: int) -> None:
     for name, x in weights.items():
         if isinstance(x, Tensor) and x.is_floating_point() and not torch.isfinite(x).all():
-            raise Diverged(
-                f"After step {step}, {name} is not finite; the last checkpoint holds a good state: try a lower --lr, a "
-                "--warmup or --clip 1"
-            )
+            raise Diverged(f"After step {step}, {name} is not finite: {STEADIER}")
 
 
 class Log:
@@ -89,11 +96,12 @@ class Log:
                 for name, value in moment.log.items()
             },
         }
-        with open(self.path, "a") as file:
+        with naming(self.path), open(self.path, "a") as file:
             file.write(json.dumps(row) + "\n")
-        self._scalars(row)
-        if moment.ends and self.board is not None:
-            self.board.close()
+        with naming(self.board_folder):
+            self._scalars(row)
+            if moment.ends and self.board is not None:
+                self.board.close()
 
     def _scalars(self, row: dict[str, Any]) -> None:
         if self.board is None:
@@ -107,12 +115,15 @@ class Log:
                 self.board.add_scalar(name, value, row["step"])
 
 
+def logged(path: Path) -> list[dict[str, Any]]:
+    """The lines of a ``metrics.jsonl``; one cut short by a kill is left out. None where there is no file yet."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
 def _drop_after(path: Path, step: int) -> None:
-    if not path.exists():
-        return
-    lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    kept = [line for line in lines if json.loads(line)["step"] <= step]
-    write_text(path, "".join(kept))
+    if path.exists():
+        write_text(path, "".join(json.dumps(row) + "\n" for row in logged(path) if row["step"] <= step))
 
 
 class Bar:

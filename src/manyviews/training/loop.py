@@ -19,7 +19,7 @@ from manyviews.recipe import Budget, Recipe
 from manyviews.rng import seed_of
 from manyviews.training import sharding
 from manyviews.training.boxes import Boxes
-from manyviews.training.optimisers import optimiser, set_rate
+from manyviews.training.optimisers import STEADIER, optimiser, set_rate
 from manyviews.training.pieces import merged, pieces
 
 
@@ -136,11 +136,13 @@ class Loop:
             "method": sharding.whole(self.method.state_dict(), self.sharded),
             "optimiser": sharding.whole(self.optimiser.state_dict(), self.sharded),
             "boxes": self.boxes and self.boxes.state(),
+            "skipped": dict(self.skipped.files),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from what ``state()`` gave."""
         self.step, self.seconds = state["step"], state["seconds"]
+        self.skipped.files |= state.get("skipped", {})
         if self.boxes:
             self.boxes.restore(state["boxes"])
         if self.sharded:
@@ -289,12 +291,9 @@ class _Loss(nn.Module):
 
 
 def check(before: tuple[int, Tensor, Tensor] | None, data: ImageSet) -> None:
-    """Stop where a loss is not finite; what was saved before it stays."""
+    """Stop where a loss is not finite."""
     if before is None or torch.isfinite(before[2]):
         return
     step, index, loss = before
     some = ", ".join(str(data.names[i]) for i in index[:3].tolist())
-    raise Diverged(
-        f"The loss of step {step} is {loss.item()}, on a batch that begins with {some}; the last checkpoint holds a "
-        "good state: try a lower --lr, a --warmup or --clip 1"
-    )
+    raise Diverged(f"The loss of step {step} is {loss.item()}, on a batch beginning with {some}: {STEADIER}")

@@ -52,7 +52,7 @@ class Monitor:
             labelfree(query.h_ND, *seen, z_ND=None if moment.z is None else moment.z.float().cpu())
         )
         moment.log |= self.history[-1].as_dict() | {"verdict": verdict(self.history).state}
-        if query.labels is not None:
+        if query.labels is not None and self.history[-1].finite:
             bank = embed_all(embedder, self.data.subset(self.bank))
             assert bank.labels is not None and self.data.classes is not None
             moment.log["knn"] = knn_accuracy(
