@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ import manyviews
 from commands import answer, refused
 from manyviews.cli import main
 from manyviews.data.world import SPECIES, world
+from manyviews.errors import Diverged
+from manyviews.runs import Run
 
 SMALL = ["--net", "cifar_resnet8", "--size", "16", "--batch", "16", "--budget", "4steps"]
 
@@ -41,6 +44,31 @@ def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "byol"
     main(["pretrain", "byol", "--data", str(photos), *SMALL, "--hidden", "32", "--out", str(out)])
     return out
+
+
+@pytest.fixture(scope="module")
+def flat(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same pictures without labels, two of which cannot be read."""
+    folder = tmp_path_factory.mktemp("flat")
+    for path in photos.rglob("*.png"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    for name in ("a.png", "b.png"):
+        (folder / name).write_bytes(b"no image")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def blind(flat: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run without labels, on pictures that it reads from disk."""
+    out = tmp_path_factory.mktemp("blind") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("manyviews.data.sources.fits", lambda *_: False)
+        main(["pretrain", "simsiam", "--data", str(flat), *SMALL, "--workers", "0", "--out", str(out)])
+    return out
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 # -- what a user does ------------------------------------------------------------------------------------------------
@@ -87,6 +115,35 @@ def test_evaluate_without_labels(
         "figures"
     ]
     assert figures["labelfree"]["n"] == 60
+
+
+def test_without_labels_all_are_judged_and_all_say_the_same(
+    blind: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = manyviews.load(blind).results()["figures"]
+    assert figures.keys() == {"this encoder", "raw pixels", "random encoder"}
+    assert all(0 <= row["labelfree"]["spread"] <= 1.1 for row in figures.values())
+
+    copy = tmp_path / "run"
+    shutil.copytree(blind, copy)
+    rows = [json.loads(line) for line in (copy / "metrics.jsonl").read_text().splitlines()]
+    for row in rows:
+        if "verdict" in row:
+            row["likeness"] = 0.99  # a collapse behind the encoder
+    (copy / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.setattr("manyviews.data.sources.fits", lambda *_: False)
+    main(["resume", str(copy)])
+    assert "collapsed: The method's own output" in " ".join(capsys.readouterr().out.split())
+    kept = manyviews.load(copy).results()
+    evaluated = answer(capsys, "evaluate", str(copy))["figures"]["labelfree"]
+    for said in (kept["verdict"], kept["figures"]["this encoder"]["labelfree"], evaluated):
+        assert said["state"] == "collapsed" and "median cosine 0.990" in said["sentence"]
+    assert "median cosine 0.990" in (copy / "report.html").read_text()
+
+
+def test_what_cannot_be_read_is_named_in_the_results(blind: Path) -> None:
+    found = manyviews.load(blind).results()["skipped"]
+    assert found["count"] == 2 and {Path(name).name for name in found["files"]} == {"a.png", "b.png"}
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "npz", "csv"])
@@ -138,7 +195,9 @@ def test_compare_trains_side_by_side_and_goes_on_where_it_stopped(
     first = answer(capsys, *words, "--jobs", "2")
     assert first["methods"].keys() == {"simclr", "simsiam"}
     assert first["methods"]["simclr"]["kNN top-1"]["n"] == 2
-    assert first["baselines"].keys() == {"raw pixels", "random encoder"}
+    assert first["baselines"].keys() == {"raw pixels"}
+    assert first["methods"]["simsiam"]["kNN top-1, untrained"]["n"] == 1  # each method's own start
+    assert len(first["states"]["simclr"]) == 2
     assert first["command"].startswith("manyviews compare simclr simsiam")
     assert "simsiam" in (out / "report.html").read_text()
     stamps = {path: path.stat().st_mtime_ns for path in out.rglob("encoder.safetensors")}
@@ -158,6 +217,41 @@ def test_compare_refuses_runs_of_other_settings(
     words = ["compare", "simclr", "--data", str(photos), *SMALL, "--seeds", "1", "--out", str(tmp_path / "c")]
     answer(capsys, *words)
     assert "is a run of other settings" in refused(capsys, *words, "--budget", "5steps")
+    assert "is a run of other settings" in refused(capsys, *words, "--recipe", "world")
+
+
+def test_what_diverges_is_a_result_of_a_comparison(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["compare", "simclr", "--data", str(photos), *SMALL, "--seeds", "2", "--out", str(tmp_path / "c")]
+    train = Run.train
+
+    def ill(run: Run, *args: Any, **how: Any) -> str:
+        if run.recipe.seed == 1:
+            raise Diverged("The loss is nan")
+        return train(run, *args, **how)
+
+    monkeypatch.setattr(Run, "train", ill)
+    found = answer(capsys, *words)
+    assert found["methods"]["simclr"]["kNN top-1"]["n"] == 1
+    assert found["states"]["simclr"][1] == "diverged"
+    monkeypatch.setattr(Run, "train", None)  # nothing is trained again
+    assert answer(capsys, *words) == found
+    assert "1 of 2 missing" in (tmp_path / "c" / "report.html").read_text()
+
+
+def test_compare_starts_from_the_recipe_that_is_named(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["compare", "simclr", "--data", str(photos), *SMALL, "--budget", "2steps", "--seeds", "1"]
+    main([*words, "--recipe", "world", "--out", str(tmp_path / "c")])
+    told = capsys.readouterr()
+    assert "passes" in told.out and "of the data" not in told.err
+    recipe = manyviews.load(tmp_path / "c" / "simclr-0").recipe
+    assert (recipe.optimiser, recipe.lr) == ("adamw", 2e-3)
+    assert "simclr has no recipe 'wrold'" in refused(capsys, *words, "--recipe", "wrold")
+    main([*words, "--out", str(tmp_path / "d")])  # less than a pass, by a recipe for long runs
+    assert "no method saw more than 67% of the data" in capsys.readouterr().err
 
 
 def test_what_learned_labels_is_judged_by_items_that_it_did_not_see(
@@ -220,7 +314,13 @@ def test_the_same_in_python(photos: Path, run: Path, tmp_path: Path) -> None:
         batch=16,
         budget="4steps",
         hidden=32,
+        recipe="cifar10",
+        baselines=["pixels"],
         out=tmp_path / "r",
+    )
+    asked = "baselines=('pixels',), net='cifar_resnet8', size=16, batch=16, budget='4steps', hidden=32"
+    assert made.settings["command"] == (
+        f"manyviews.pretrain('byol', data={str(photos)!r}, out={str(made.path)!r}, recipe='cifar10', {asked})"
     )
     assert (made.path / "encoder.safetensors").read_bytes() == (run / "encoder.safetensors").read_bytes()
     vectors = manyviews.load(made.path).embed(torch.zeros(2, 3, 40, 30, dtype=torch.uint8))
@@ -237,24 +337,21 @@ def test_the_world_is_the_default(
 
 
 @pytest.mark.parametrize("way", ["--devices", "--devices --shard", "torchrun"])
-def test_two_processes_learn_what_one_does(photos: Path, run: Path, tmp_path: Path, way: str) -> None:
-    words = [
-        "pretrain",
-        "byol",
-        "--data",
-        str(photos),
-        *SMALL,
-        "--hidden",
-        "32",
-        "--out",
-        str(tmp_path / "two"),
-    ]
+def test_two_processes_learn_what_one_does(
+    photos: Path, run: Path, tmp_path: Path, way: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "two")
+    words = ["pretrain", "byol", "--data", str(photos), *SMALL, "--hidden", "32", "--out", out, "--json"]
     if way != "torchrun":
         devices, *shard = way.split()
-        main([*words, devices, "2", *shard])
+        main([*words, devices, "2", *shard, "--quiet"])
     else:
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-        subprocess.run([*torchrun, "-m", "manyviews", *words], check=True, capture_output=True)
+        subprocess.run([*torchrun, "-m", "manyviews", *words], check=True)
+    said = capfd.readouterr()
+    told = json.loads(said.out)  # once, and nothing else
+    assert told["figures"] == manyviews.load(out).results()["figures"]
+    assert ("items/s" in said.err) == (way == "torchrun")
     assert (tmp_path / "two" / "report.html").exists()
     one, two = (manyviews.load(path).encoder.state_dict() for path in (run, tmp_path / "two"))
     for key, value in one.items():
@@ -280,10 +377,11 @@ def test_ctrl_c_saves_and_exits_130_and_resume_finishes(photos: Path, tmp_path: 
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert f"manyviews resume {out}" in said and "Traceback" not in said
-    assert len(list((out / "checkpoints").glob("step-*.pt"))) == 1
+    steps = sorted(int(path.name.split("-")[1]) for path in (out / "checkpoints").glob("step-*.pt"))
+    step = manyviews.load(out).metrics()[-1]["step"]
+    assert steps == sorted({1, step})
 
     settings = json.loads((out / "run.json").read_text())
-    step = int(next((out / "checkpoints").glob("step-*.pt")).name.split("-")[1])
     settings["recipe"]["budget"] = f"{step + 2}steps"
     (out / "run.json").write_text(json.dumps(settings))
     main(["resume", str(out)])
@@ -309,6 +407,11 @@ def test_ctrl_c_saves_and_exits_130_and_resume_finishes(photos: Path, tmp_path: 
         (["pretrain", "simclr", "--warmup", "1"], "--warmup is 1"),
         (["pretrain", "simclr", "--batch", "16", "--accumulate", "3"], "does not split into 3"),
         (["pretrain", "simclr", "--baselines", "oracle"], "no baseline 'oracle'"),
+        (["pretrain", "simclr", "--budget", "20m", "--epochs", "5"], "--budget 20m and --epochs 5 both say"),
+        (
+            ["pretrain", "simclr", "--budget", "20ep", "--epochs", "5"],
+            "--budget 20ep and --epochs 5 both say",
+        ),
         (["resume", "no/run"], "There is no run at no/run"),
         (["evaluate", "no/run"], "There is no run at no/run"),
     ],
@@ -332,6 +435,9 @@ def test_requests_that_the_data_cannot_serve(photos: Path, run: Path, tmp_path: 
     assert "larger than the data" in refused(capsys, *words)
     Image.new("RGB", (9, 9)).save(flat / "two.png")
     assert "needs labels" in refused(capsys, *words, "--out", str(tmp_path / "y"))
+    words = ["pretrain", "simclr", "--data", str(flat), "--batch", "2", "--out", str(tmp_path / "y")]
+    assert f"learns from labels, and {flat} has none" in refused(capsys, *words, "--baselines", "supervised")
+    assert not (tmp_path / "y").exists()
     assert "knn" in refused(capsys, "evaluate", str(run), "--protocol", "kn")
     assert "'.txt'" in refused(capsys, "embed", str(run), str(photos), "--out", "v.txt")
     assert "not an image" in refused(
@@ -349,6 +455,45 @@ def test_a_run_is_never_overwritten_without_being_asked(
     (tmp_path / "precious").write_text("mine")
     assert "is not a run" in refused(capsys, *words, "--out", str(tmp_path), "--overwrite")
     assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_what_is_to_be_overwritten_stays_until_the_new_run_can_begin(
+    run: Path, photos: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    before = contents(copy)
+    words = ["pretrain", "byol", "--data", str(photos), *SMALL, "--out", str(copy), "--overwrite"]
+    assert "inertia of 1.5" in refused(capsys, *words, "--inertia", "1.5")
+    assert "would never look for boxes" in refused(
+        capsys, *words, "--crops", "contrastive", "--budget", "2steps"
+    )
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    assert "does not divide among 3 devices" in refused(capsys, *words)
+    assert contents(copy) == before
+    with pytest.raises(TypeError):
+        Run.create(copy, {"no": object()}, overwrite=True)
+    assert contents(copy) == before and list(tmp_path.iterdir()) == [copy]
+    Run.create(copy, {"a": 1}, overwrite=True)
+    assert contents(copy).keys() == {copy / "run.json"} and list(tmp_path.iterdir()) == [copy]
+
+
+def test_a_run_that_breaks_says_what_is_left_of_it(photos: Path, tmp_path: Path, capsys: Any) -> None:
+    words = ["pretrain", "simclr", "--data", str(photos), *SMALL, "--out", str(tmp_path / "x")]
+    said = refused(capsys, *words, "--lr", "1e30")
+    assert "not finite" in said or "is nan" in said
+    assert "step 1 is the last that was saved" in said
+    assert [path.name[:15] for path in (tmp_path / "x" / "checkpoints").iterdir()] == ["step-0000000001"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+def test_a_full_disk_is_a_sentence(photos: Path, tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
+    full = partial(open, "/dev/full")
+    monkeypatch.setattr("manyviews.training.hooks.open", lambda _, mode: full(mode), raising=False)
+    out = tmp_path / "x"
+    said = refused(capsys, "pretrain", "simclr", "--data", str(photos), *SMALL, "--out", str(out))
+    assert f"{out / 'metrics.jsonl'}: No space left on device; free some space" in said
+    assert f"`manyviews resume {out}`" in said
 
 
 def test_damaged_runs_are_said(run: Path, tmp_path: Path, capsys: Any) -> None:

@@ -11,7 +11,7 @@ import torch
 from manyviews import plan
 from manyviews.data import open_data
 from manyviews.data.corpus import open_corpus
-from manyviews.errors import ManyviewsError
+from manyviews.errors import Diverged, ManyviewsError
 from manyviews.evaluation import mean_std
 from manyviews.files import write_json
 from manyviews.learn import free_folder, pretrain, resume
@@ -24,6 +24,8 @@ from manyviews.side import positive, side_by_side
 
 MANY = 10_000  # items of a set that nobody looks at: does the net suit the method?
 FIGURES = {"knn": "kNN top-1", "linear": "linear top-1"}
+OURS, START = "this encoder", "random encoder"
+UNTRAINED = ", untrained"  # what follows the name of a figure
 
 
 def compare(
@@ -35,6 +37,7 @@ def compare(
     net: str | None = None,
     size: int | None = None,
     batch: int | None = None,
+    recipe: str | None = None,
     out: str | Path | None = None,
     data_root: str | Path | None = None,
     jobs: int = 1,
@@ -56,6 +59,8 @@ def compare(
         seeds: runs a method.
         net, size: the same for all; None: those of most of their recipes (of texts each method's own).
         batch: the same for all; None: each method's own.
+        recipe: the recipe that every method starts from, such as "world", which suits a short budget; None: the one for
+            this data.
         out: the folder of the comparison; None: the next free one under ``runs/``.
         data_root: where named sets are.
         jobs: runs side by side, each with its share of the cores; where the budget is a time, each then learns less in it.
@@ -73,61 +78,71 @@ def compare(
     positive(jobs)
     if seeds < 1:
         raise ManyviewsError(f"--seeds is {seeds}; it must be at least 1.")
-    chosen = list(methods) or _all_for(data, data_root)
-    recipes = [plan.base(find(name), data)[1] for name in chosen]
-    shared = (
-        find(chosen[0]).method.sees != "texts"
-    )  # what reads both ways does not write, and tokens differ in size
-    settings = {
-        "budget": budget or recipes[0].budget,
-        "net": net or (_most([recipe.net for recipe in recipes]) if shared else None),
-        "size": size or (_most([recipe.size for recipe in recipes]) if shared else None),
-        "batch": batch,
-    }
-    same: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
-    own = {name: _own_net(find(name), data, same) for name in chosen} if shared else {}
-    folder = (
-        Path(out)
-        if out is not None
-        else free_folder("compare", str(data) if isinstance(data, str) else "data")
-    )
+    chosen = list(methods) or _all_for(data, data_root, recipe)
+    same, own = _alike(chosen, data, recipe, {"budget": budget, "net": net, "size": size, "batch": batch})
+    called = str(data) if isinstance(data, str) else "data"
+    folder = Path(out) if out is not None else free_folder("compare", called)
 
     def run(name: str, seed: int) -> partial[Run]:
-        return partial(_one, name, data, seed, same | own.get(name, {}), folder, data_root)
+        beside = () if seed else ("random",) if name != chosen[0] else ("pixels", "random")
+        return partial(_one, name, data, seed, recipe, beside, same | own.get(name, {}), folder, data_root)
 
     if jobs > 1:
-        due = {
-            f"{name}, seed {seed}": partial(_ahead, run(name, seed))
-            for seed in range(seeds)
-            for name in chosen
-        }
-        for number, (done, _) in enumerate(side_by_side(due, jobs), start=1):
-            if say:
-                say(f"run {number} of {len(due)} is done: {done}")
+        _side_by_side(
+            {f"{name}, seed {seed}": run(name, seed) for seed in range(seeds) for name in chosen}, jobs, say
+        )
     runs = {name: [run(name, seed)(quiet) for seed in range(seeds)] for name in chosen}
     table = {name: _figures(of) for name, of in runs.items()}
-    baselines = {
-        name: {FIGURES[key]: row[key]["top1"] for key in FIGURES if key in row}
-        for name, row in runs[chosen[0]][0].results()["figures"].items()
-        if name != "this encoder"
-    }
+    beside = runs[chosen[0]][0].results().get("figures", {})
+    asked = {"budget": budget, "seeds": seeds, "net": net, "size": size, "batch": batch, "recipe": recipe}
     result = {
-        "data": data if isinstance(data, str) else "data",
+        "data": called,
+        "recipe": recipe,
         **same,
         "own_nets": {name: changed["net"] for name, changed in own.items() if changed},
         "seeds": seeds,
-        "command": command or f"manyviews.compare({list(table)!r}, data={data!r})",
-        "methods": {name: {k: mean_std(v).as_dict() for k, v in row.items()} for name, row in table.items()},
-        "baselines": baselines,
+        "command": command or _as_typed(chosen, data, asked),
+        "methods": {name: {label: _mean_std(v) for label, v in row.items()} for name, row in table.items()},
+        "states": {name: [_state(run) for run in of] for name, of in runs.items()},
+        "baselines": {name: _top1(row) for name, row in beside.items() if name not in (OURS, START)},
         "out": str(folder),
     }
     write_json(folder / "comparison.json", result)
-    write(_page(table, baselines, same, result["data"], command, result["own_nets"]), folder / "report.html")
+    write(_page(table, same, result), folder / "report.html")
     return result
 
 
-def _all_for(data: Any, root: str | Path | None) -> list[str]:
-    """Every method that learns from such data without labels."""
+def _alike(
+    chosen: Sequence[str], data: Any, recipe: str | None, asked: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
+    """What all runs share, and by method the net of its own where it cannot use theirs."""
+    recipes = [plan.base(find(name), data, recipe)[1] for name in chosen]
+    # What reads texts both ways does not write, and tokens differ in size.
+    usual = {} if find(chosen[0]).method.sees == "texts" else {
+        "net": _most([recipe.net for recipe in recipes]), "size": _most([recipe.size for recipe in recipes]),
+    }  # fmt: skip
+    given = {name: value for name, value in asked.items() if value is not None}
+    same = {"budget": recipes[0].budget, **usual, **given}
+    return same, {name: _own_net(find(name), data, recipe, same) for name in chosen} if usual else {}
+
+
+def _side_by_side(due: dict[str, partial[Run]], jobs: int, say: Callable[[str], None] | None) -> None:
+    ahead = {name: partial(_ahead, run) for name, run in due.items()}
+    for number, (done, _) in enumerate(side_by_side(ahead, jobs), start=1):
+        if say:
+            say(f"run {number} of {len(due)} is done: {done}")
+
+
+def _as_typed(chosen: Sequence[str], data: Any, asked: dict[str, Any]) -> str:
+    """The call in Python that makes this comparison."""
+    told = {name: value for name, value in asked.items() if value is not None}
+    shown = repr(str(data)) if isinstance(data, (str, Path)) else "data"
+    settings = [f"data={shown}", *(f"{name}={value!r}" for name, value in told.items())]
+    return f"manyviews.compare({list(chosen)!r}, {', '.join(settings)})"
+
+
+def _all_for(data: Any, root: str | Path | None, recipe: str | None = None) -> list[str]:
+    """Every method that learns from such data without labels, and has the recipe if one is named."""
     try:
         kind, texts = open_data(data, root=root).kind, 0
     except ManyviewsError as no_images:
@@ -140,6 +155,7 @@ def _all_for(data: Any, root: str | Path | None) -> list[str]:
         paper.name
         for paper in fit
         if not paper.method.supervised
+        and (recipe is None or recipe in paper.recipes)
         and not plan.needs(plan.base(paper, data)[0])
         and _texts(paper, data) in (0, texts)
     ]
@@ -150,9 +166,9 @@ def _most(values: Sequence[Any]) -> Any:
     return max(values, key=values.count)
 
 
-def _own_net(paper: Paper, data: Any, same: dict[str, Any]) -> dict[str, str]:
+def _own_net(paper: Paper, data: Any, wanted: str | None, same: dict[str, Any]) -> dict[str, str]:
     """The net of the method's own recipe, where it cannot use the one of all the others; else nothing."""
-    config, recipe = plan.base(paper, data)
+    config, recipe = plan.base(paper, data, wanted)
     with torch.random.fork_rng(devices=[]):
         try:
             paper.method(config, net_factory(same["net"], same["size"]), Spec(items=MANY, size=same["size"]))  # pyright: ignore[reportCallIssue]
@@ -172,54 +188,93 @@ def _ahead(run: partial[Run]) -> None:
     run(quiet=True)
 
 
-def _one(name: str, data: Any, seed: int, same: dict[str, Any], folder: Path, root: Any, quiet: bool) -> Run:
+def _one(
+    name: str,
+    data: Any,
+    seed: int,
+    recipe: str | None,
+    baselines: Sequence[str],
+    same: dict[str, Any],
+    folder: Path,
+    root: Any,
+    quiet: bool,
+) -> Run:
+    """The run, which goes on where it stopped; one that diverges is a result, and stays as it is."""
     path = folder / f"{name}-{seed}"
-    if not (path / "run.json").exists():
-        first = seed == 0
-        return pretrain(
-            name, data, out=path, seed=seed, data_root=root, quiet=quiet,
-            baselines=("pixels", "random") if first else (), **same,
-        )  # fmt: skip
-    run = Run.open(path)
-    asked = plan.changed(find(name), *plan.base(find(name), data), same | {"seed": seed})
-    if (record(type(asked[0]), run.settings["config"]), run.recipe) != asked:
-        raise ManyviewsError(
-            f"{path} is a run of other settings than are asked for now: choose another --out, or compare as before."
-        )
-    return run if "figures" in run.results() else resume(path, data, quiet=quiet)
+    try:
+        if not (path / "run.json").exists():
+            return pretrain(
+                name, data, recipe=recipe, out=path, seed=seed, data_root=root, quiet=quiet, baselines=baselines, **same,
+            )  # fmt: skip
+        run = Run.open(path)
+        asked = plan.changed(find(name), *plan.base(find(name), data, recipe), same | {"seed": seed})
+        if (record(type(asked[0]), run.settings["config"]), run.recipe) != asked:
+            raise ManyviewsError(
+                f"{path} is a run of other settings than are asked for now: choose another --out, or compare as before."
+            )
+        return run if run.results().keys() & {"figures", "diverged"} else resume(path, data, quiet=quiet)
+    except Diverged as error:
+        run = Run.open(path)
+        run.add_results(diverged=str(error))
+        return run
 
 
-def _figures(runs: Sequence[Run]) -> dict[str, list[float]]:
-    """Each figure's value for every seed."""
-    rows = [run.results()["figures"]["this encoder"] for run in runs]
-    values = {label: [row[key]["top1"] for row in rows] for key, label in FIGURES.items() if key in rows[0]}
-    last = [run.metrics()[-1] for run in runs]
-    values["RankMe"] = [row["rankme"] for row in last if "rankme" in row]
-    values["items/s"] = [row["items"] / row["seconds"] for row in last]
-    values["MiB"] = [row["memory_mib"] for row in last if row.get("memory_mib") is not None]
-    return values
+def _figures(runs: Sequence[Run]) -> dict[str, list[float | None]]:
+    """Each figure's value for every seed, None where a run has diverged; of the random start there is one."""
+    ours = [_top1(run.results().get("figures", {}).get(OURS, {})) for run in runs]
+    last = [run.metrics()[-1] if "figures" in run.results() else {} for run in runs]
+    values: dict[str, list[float | None]] = {
+        label: [row.get(label) for row in ours]
+        for label in FIGURES.values()
+        if any(label in row for row in ours)
+    }
+    start = _top1(runs[0].results().get("figures", {}).get(START, {}))
+    values |= {label + UNTRAINED: [top1] for label, top1 in start.items()}
+    values["RankMe"] = [row.get("rankme") for row in last]
+    values["passes"] = [row.get("epoch") for row in last]
+    values["items/s"] = [row["items"] / row["seconds"] if row else None for row in last]
+    values["MiB"] = [row.get("memory_mib") for row in last]
+    return {label: of for label, of in values.items() if any(value is not None for value in of)}
+
+
+def _top1(figures: dict[str, Any]) -> dict[str, float]:
+    return {label: figures[key]["top1"] for key, label in FIGURES.items() if key in figures}
+
+
+def _mean_std(values: Sequence[float | None]) -> dict[str, Any]:
+    return mean_std([value for value in values if value is not None]).as_dict()
+
+
+def _state(run: Run) -> str:
+    if "diverged" in run.results():
+        return "diverged"
+    said = run.verdict()
+    return "too early" if said is None else said.state
 
 
 def _page(
-    table: dict[str, dict[str, list[float]]],
-    baselines: dict[str, dict[str, float]],
-    same: dict[str, Any],
-    data: str,
-    command: str | None,
-    nets: dict[str, str],
+    table: dict[str, dict[str, list[float | None]]], same: dict[str, Any], result: dict[str, Any]
 ) -> Comparison:
     alike, own = ["data", "budget"], ["batch", "optimiser"]
     (alike if "net" in same else own).insert(1, "network")
+
+    def note(name: str) -> str:
+        ill = [state for state in result["states"][name] if state not in ("healthy", "too early")]
+        return ", ".join([result["own_nets"].get(name, ""), *ill]).strip(", ")
+
     return Comparison(
-        title=f"{len(table)} methods on {data}",
+        title=f"{len(table)} methods on {result['data']}",
         subtitle=f"The same {', '.join(alike)} and seeds; each method's own {', '.join(own)} and hyper-parameters.",
-        command=command or f"manyviews.compare({list(table)!r}, data={data!r})",
+        command=result["command"],
         budget=same["budget"],
-        contenders=[Contender(name, values, note=nets.get(name, "")) for name, values in table.items()],
-        references=baselines,
+        contenders=[Contender(name, values, note=note(name)) for name, values in table.items()],
+        references=result["baselines"],
         settings={
             "The same for all": same,
-            **{name: dataclasses.asdict(plan.base(find(name), data)[0]) for name in table},
+            **{
+                name: dataclasses.asdict(plan.base(find(name), result["data"], result["recipe"])[0])
+                for name in table
+            },
         },
-        plain=("RankMe", "items/s", "MiB"),
+        plain=("RankMe", "passes", "items/s", "MiB"),
     )

@@ -22,6 +22,7 @@ class Run:
     epochs: int | None = None  # short for --budget
     init_from: Path | None = None  # a run whose encoder this one's begins as; unless told, a random one
     overwrite: bool = False  # replace a run that is there
+    quiet: bool = False  # no progress bar
     json: bool = False  # print one JSON object
 
 
@@ -49,6 +50,8 @@ def pretrain_command(words: list[str]) -> None:
     as_json = asked.pop("json")
     if (epochs := asked.pop("epochs")) is not None:
         changes["epochs"] = epochs
+        if (budget := _peek(words, "--budget")) is not None:  # also where it is the recipe's own
+            changes["budget"] = budget
     from manyviews.learn import pretrain
 
     run = pretrain(paper.name, data, recipe=wanted, command=typed("pretrain", words), **asked, **changes)
@@ -104,13 +107,21 @@ def _peek(words: list[str], flag: str) -> str | None:
 
 
 def _finished(run: Any, as_json: bool) -> None:
-    figures = run.results().get("figures", {})
+    """Say what came out, once: under torchrun every process gets here."""
+    from manyviews import distributed
+
+    if not distributed.is_main():
+        return
+    figures, said = run.results().get("figures", {}), run.verdict()
     if as_json:
-        print_json({"run": str(run.path), "figures": figures, "last": run.metrics()[-1]})
+        verdict = said and said.as_dict()
+        print_json({"run": str(run.path), "figures": figures, "verdict": verdict, "last": run.metrics()[-1]})
         return
     from rich.console import Console
 
     Console().print(figures_table(figures))
+    if said:
+        print(said)
     print(f"report   {run.path / 'report.html'}\nencoder  {run.path / 'encoder.safetensors'}")
 
 
@@ -120,15 +131,18 @@ def resume_command(words: list[str]) -> None:
         """Continue a run after Ctrl-C, kill -9 or a power cut."""
 
         run: positional(Path, "the run's folder")  # pyright: ignore[reportInvalidTypeForm]
+        data: str | None = None  # where the data are now; unless told, where they were
         devices: int = 1  # processes to train with
         workers: int = 2  # processes that decode images which do not fit into memory
         save_every: float = 30.0  # seconds between checkpoints
+        quiet: bool = False  # no progress bar
         json: bool = False  # print one JSON object
 
-    ask = parse(Resume, words, "resume")
+    asked = asdict(parse(Resume, words, "resume"))
+    path, as_json = asked.pop("run"), asked.pop("json")
     from manyviews.learn import resume
 
-    _finished(resume(ask.run, devices=ask.devices, workers=ask.workers, save_every=ask.save_every), ask.json)
+    _finished(resume(path, **asked), as_json)
 
 
 def compare_command(words: list[str]) -> None:
@@ -144,13 +158,16 @@ def compare_command(words: list[str]) -> None:
         net: str | None = None  # for all; unless told, that of most of their recipes (of texts each its own)
         size: int | None = None  # side of a view in pixels, or tokens of a text, for all
         batch: int | None = None  # for all; unless told, each method's own
+        recipe: str | None = (
+            None  # that all start from, such as world, for short budgets; unless told, the data's
+        )
         out: Path | None = None  # folder; a comparison that stopped goes on there
         data_root: Path | None = None  # where named sets are
         jobs: int = 1  # runs side by side, each with its share of the cores
         json: bool = False  # print one JSON object
 
     ask = parse(Compare, words, "compare")
-    from manyviews.comparing import compare
+    from manyviews.comparing import UNTRAINED, compare
 
     if ask.all and ask.methods:
         raise ManyviewsError(
@@ -163,25 +180,37 @@ def compare_command(words: list[str]) -> None:
     if ask.json:
         print_json(result)
         return
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    columns = list(dict.fromkeys(key for row in result["methods"].values() for key in row))
-    table = Table("", *columns)
-    for name, row in result["methods"].items():
-        table.add_row(name, *(_mean_std(key, row.get(key)) for key in columns))
+    rows: dict[str, dict[str, Any]] = result["methods"]
+    columns = [
+        key for key in dict.fromkeys(key for row in rows.values() for key in row) if UNTRAINED not in key
+    ]
+    heads = (key.removesuffix(" top-1") for key in columns)
+    table = Table(Column("", no_wrap=True), *heads, "state", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name, row in rows.items():
+        cells = (_mean_std(key, row.get(key), row.get(key + UNTRAINED)) for key in columns)
+        table.add_row(name, *cells, ", ".join(dict.fromkeys(result["states"][name])))
     for name, row in result["baselines"].items():
         table.add_row(name, *(f"{row[key]:.1%}" if key in row else "" for key in columns))
     Console().print(table)
     print(f"report   {Path(result['out']) / 'report.html'}")
+    passes = [row["passes"]["mean"] for row in rows.values() if "passes" in row]
+    if passes and max(passes) < 1 and ask.recipe is None:
+        tell(
+            f"no method saw more than {max(passes):.0%} of the data: without a GPU, --recipe world and --net "
+            "cifar_resnet20 suit so short a budget"
+        )
 
 
-def _mean_std(name: str, value: dict[str, Any] | None) -> str:
+def _mean_std(name: str, value: dict[str, Any] | None, start: dict[str, Any] | None) -> str:
     if value is None:
         return ""
-    share = "top-1" in name
-    form = (lambda x: f"{x:.1%}") if share else (lambda x: f"{x:,.0f}")
-    return form(value["mean"]) if value["std"] is None else f"{form(value['mean'])} ± {form(value['std'])}"
+    form = "{:.1%}" if "top-1" in name else "{:.1f}" if name == "passes" else "{:,.0f}"
+    told = " ± ".join(form.format(value[key]) for key in ("mean", "std") if value[key] is not None)
+    return f"{told}\nfrom {form.format(start['mean'])}" if start else told
 
 
 def _methods_list() -> str:
