@@ -3,6 +3,7 @@
 import html
 import json
 import random
+import re
 import shutil
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from manyviews.data.tokeniser import Tokeniser
 from manyviews.errors import ManyviewsError
 from manyviews.judging import held_out
 from manyviews.nets.interop import load_encoder, save_encoder
+from manyviews.nets.reader import Reader
+from manyviews.nets.transformer import Transformer
+from manyviews.nets.watching import cross_attention
 from manyviews.runs import Run
 from manyviews.writing import bleu_of, translate, write
 
@@ -218,6 +222,37 @@ def test_texts_and_a_corpus_are_translated(
     assert [row["score"] for row in entered.values()] == [found["bleu"]["score"]]
 
 
+def test_what_the_first_translation_was_told_from_is_drawn(
+    translation: Path, texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, words = Run.open(translation), Tokeniser.load(translation / "tokeniser.json")
+    short, long = sorted((texts / "pairs.en").read_text().splitlines(), key=len)[::11]
+    out = tmp_path / "look.svg"
+    told = answer(capsys, "translate", str(translation), short, long, "--attention", str(out))["translations"]
+    svg = out.read_text()
+    shown = [html.unescape(word) for word in re.findall("<text[^>]*>([^<]*)</text>", svg)]
+    title, *shown = (word.replace("\N{MIDDLE DOT}", " ") for word in shown)
+    assert title == "What each token was told from"
+    source = ["[CLS]", *short, "[SEP]"]
+    written, read = shown[: -len(source)], shown[-len(source) :]
+    assert read == source and "".join(w for w in written if w not in ("[CLS]", "[PAD]", "[SEP]")) == told[0]
+
+    source_S = torch.tensor([words.start, *words.encode([short])[0], words.end])
+    numbers = {name: number for number, name in enumerate(words.tokens(range(len(words))))}
+    target_T = torch.tensor([words.start, *(numbers[word] for word in written[:-1])])
+    assert isinstance(run.encoder, Reader) and isinstance(run.encoder.net, Transformer)
+    look_TS = cross_attention(run.encoder.net, source_S, target_T)[-1].mean(0)
+    shades = re.findall(r'class="f-accent-(\d+)"', svg)
+    assert [int(shade) for shade in shades] == [round(100 * w) for w in look_TS.flatten().tolist() if round(100 * w)]  # fmt: skip
+
+    answer(
+        capsys, "translate", str(translation), "--split", "train", "--attention", str(tmp_path / "corpus.svg")
+    )
+    assert "[CLS]" in (tmp_path / "corpus.svg").read_text()
+    said = refused(capsys, "translate", str(translation), short, "--attention", str(tmp_path / "look.png"))
+    assert "drawn as an .svg file" in said
+
+
 def test_methods_are_compared_on_texts_with_their_own_nets(
     texts: Path, tmp_path: Path, pairs: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -229,10 +264,11 @@ def test_methods_are_compared_on_texts_with_their_own_nets(
     assert len(nets) == 2
     page = html.unescape((tmp_path / "both" / "report.html").read_text())
     assert "The same data, budget and seeds; each method's own batch, network, optimiser and" in page
-    assert {"gpt", "char_rnn"} <= set(_all_for(many, None)) and "translation" not in _all_for(many, None)
-    assert "translation" in _all_for(pairs, None) and "gpt" not in _all_for(pairs, None)
+    of_texts, of_pairs = (_all_for(data, None, None) for data in (many, pairs))
+    assert {"gpt", "char_rnn"} <= set(of_texts) and "translation" not in of_texts
+    assert "translation" in of_pairs and "gpt" not in of_pairs
     with pytest.raises(ManyviewsError, match="no data set and no folder called 'no-such'"):
-        _all_for("no-such", None)
+        _all_for("no-such", None, None)
 
 
 def test_it_is_handed_over_to_transformers_with_its_tokens(

@@ -5,7 +5,6 @@ on the command line. It holds a module docstring (the paper), ``Config`` (its hy
 ``ANATOMY`` (what tells it from its neighbours), one ``Method`` class and ``RECIPES``.
 """
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 
 from manyviews import nets
 from manyviews.data import Reading
-from manyviews.errors import ManyviewsError
+from manyviews.errors import ManyviewsError, nearest
 from manyviews.nets.encoder import Encoder
 from manyviews.views import Kind, Looks, Matrix
 
@@ -233,8 +232,7 @@ def find(name: str) -> Paper:
         ManyviewsError: there is no such method; the nearest names are suggested.
     """
     if name not in names():
-        near = difflib.get_close_matches(name, names(), n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names())}."
+        hint = nearest(name, names(), f"there are {', '.join(names())}.")
         raise ManyviewsError(f"There is no method '{name}'; {hint}")
     path = next(path for path in FOLDER.rglob(f"{name}.py"))
     dotted = ".".join(path.relative_to(FOLDER).with_suffix("").parts)

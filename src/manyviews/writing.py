@@ -6,17 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from manyviews.data.corpus import open_corpus
 from manyviews.data.packing import rows
 from manyviews.data.tokeniser import Tokeniser
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation.bleu import Bleu, bleu
+from manyviews.files import write_text
 from manyviews.nets.beam import translate as beam_search
 from manyviews.nets.reader import Reader
 from manyviews.nets.transformer import Transformer
+from manyviews.nets.watching import cross_attention
 from manyviews.nets.writer import require_writer
 from manyviews.nets.writer import write as continue_text
+from manyviews.report.attention import attention_map
+from manyviews.report.drawing import Drawing, svg
 from manyviews.rng import seed_of
 from manyviews.runs import Run
 
@@ -74,7 +79,13 @@ class Translated:
 
 
 def translate(
-    run: str | Path | Run, texts: Sequence[str], *, beam: int = 4, alpha: float = 0.6, batch: int = 64
+    run: str | Path | Run,
+    texts: Sequence[str],
+    *,
+    beam: int = 4,
+    alpha: float = 0.6,
+    batch: int = 64,
+    attention: str | Path | None = None,
 ) -> list[str]:
     """Each text in the other language, by beam search.
 
@@ -84,12 +95,16 @@ def translate(
         beam: hypotheses that go on at each step; 1 is greedy.
         alpha: of the length penalty: larger favours longer translations.
         batch: texts that are translated at a time, those of like length together.
+        attention: an .svg file for a picture of what the first translation looks at: a row for each token that was told, a
+            column for each of the source; the darker, the more. It is the last layer's, and the mean over its heads.
 
     Raises:
-        ManyviewsError: the run learned no translation; there is an empty text; a beam below 1.
+        ManyviewsError: the run learned no translation; there is an empty text; a beam below 1; a picture of another kind.
     """
     run = run if isinstance(run, Run) else Run.open(run)
     net, words = _translator(run), vocabulary_of(run)
+    if attention is not None and Path(attention).suffix != ".svg":
+        raise ManyviewsError(f"Attention is drawn as an .svg file, not as {attention}; name it so.")
     if batch < 1:
         raise ManyviewsError(f"{batch} texts cannot be translated at a time; take 1 or more.")
     assert words.start is not None and words.end is not None
@@ -106,6 +121,8 @@ def translate(
         )
         for number, row in zip(some.tolist(), told.tokens_BT, strict=True):
             found[number] = words.decode(row)
+            if attention is not None and number == 0:
+                write_text(attention, svg(_looked_at(net, words, ids[0][: int(length_N[0])], row)))
     return found
 
 
@@ -117,9 +134,10 @@ def bleu_of(
     data_root: str | Path | None = None,
     beam: int = 4,
     alpha: float = 0.6,
+    attention: str | Path | None = None,
 ) -> Translated:
     """Translate the sources of a corpus of pairs, and score the translations against its targets; also entered in
-    ``results.json``.
+    ``results.json``. ``attention`` is as of ``translate``.
 
     Raises:
         ManyviewsError: as ``translate``; or the corpus has no pairs, or no such split.
@@ -135,11 +153,23 @@ def bleu_of(
             f"{corpus.name} has no pairs of texts, so there is nothing to compare a translation with."
         )
     source, reference = ([item[side] for item in corpus.texts] for side in (0, 1))
-    told = translate(run, source, beam=beam, alpha=alpha)
+    told = translate(run, source, beam=beam, alpha=alpha, attention=attention)
     score = bleu(told, reference)
     entered = run.results().get("bleu", {})
     run.add_results(bleu=entered | {corpus.name: asdict(score) | {"beam": beam, "alpha": alpha}})
     return Translated(source, reference, told, score)
+
+
+def _looked_at(net: Transformer, words: Tokeniser, source_S: Tensor, told_T: Tensor) -> Drawing:
+    """What each token of a translation looked at when it was told; ``told_T`` may be filled up after its end."""
+    ends = (told_T == words.end).nonzero()
+    told_T = told_T[: int(ends[0]) + 1] if len(ends) else told_T[told_T != words.padding]
+    read_T = torch.cat(
+        [told_T.new_tensor([words.start]), told_T[:-1]]
+    )  # each row tells the token after its own
+    look_LHTS = cross_attention(net, source_S.to(told_T.device), read_T)
+    title = "What each token was told from"
+    return attention_map(look_LHTS[-1].mean(0), words.tokens(told_T), words.tokens(source_S), title)
 
 
 def _translator(run: Run) -> Transformer:

@@ -276,8 +276,8 @@ def test_a_translation_alone_has_no_labels(tmp_path: Path):
 @pytest.mark.parametrize(
     ("content", "chosen", "match"),
     [
-        ("text,body\na,b\n", "#bdy", r"a\.csv has no column 'bdy'\. Did you mean body\?"),
-        ("text,body\na,b\n", "#xyz", "has no column 'xyz'. It has text, body."),
+        ("text,body\na,b\n", "#bdy", r"a\.csv has no column 'bdy'; did you mean body\?"),
+        ("text,body\na,b\n", "#xyz", "has no column 'xyz'; it has text, body."),
         ("text,body\na,b\n", "#body,label=labl", "has no column 'labl'"),
         ("text,text\na,b\n", "#text", "has 2 columns that are called 'text'"),
         ("a,b,c,d\na,b,c,d\n", "#a,b,c,d", "Choose one to three columns of texts of .*, not 4"),
@@ -443,10 +443,10 @@ def test_what_python_may_not_give(source: object, match: str):
 def test_names_that_are_not_known(tmp_path: Path):
     refused(
         "multi30k-en-ed",
-        "There are no texts called 'multi30k-en-ed', .* Did you mean .*multi30k-en-de",
+        "There are no texts called 'multi30k-en-ed', .*; did you mean .*multi30k-en-de",
         root=tmp_path,
     )
-    refused("zzz", "Sets known by name: world-captions, .*sst2", root=tmp_path)
+    refused("zzz", "sets known by name: world-captions, .*sst2", root=tmp_path)
     refused(tmp_path / "a.txt", r"There is no file or folder .*a\.txt")
     refused("x" * 5000, "^.{0,1000}$", root=tmp_path)
     refused(put(tmp_path / "a.txt", "text"), "Columns are chosen of a CSV", columns=["text"])

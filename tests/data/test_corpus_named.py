@@ -170,7 +170,7 @@ def test_the_hub(hub: list[tuple[str, str | None, str]]):
     assert open_corpus("hf:films", split="test").labels is None  # hidden ones are -1
     assert open_corpus("hf:films#sentence,label=").labels is None
     assert open_corpus("hf:films", columns=["sentence", "label=split"]).classes == ("x", "y", "z")
-    refused("hf:films#sentense", "hf:films/train has no column 'sentense'. Did you mean sentence")
+    refused("hf:films#sentense", "hf:films/train has no column 'sentense'; did you mean sentence")
     refused("hf:films#idx", "'idx' is not a text, but 0")
 
 

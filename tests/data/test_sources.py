@@ -1,6 +1,7 @@
 """From whatever the user has to an image set: names, arrays, torch data sets, the hub."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -11,8 +12,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from torch.utils.data import Dataset, Subset, TensorDataset
+from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 
+import manyviews
 from manyviews.data import in_memory, open_data
 from manyviews.errors import ManyviewsError
 
@@ -125,6 +127,36 @@ def test_torch_datasets_of_pillow_images(targets: bool):
     assert np.array_equal(data.read(4).numpy(), RGB[4].transpose(2, 0, 1))
 
 
+class Stream(IterableDataset[Any]):
+    def __iter__(self) -> Iterator[Any]:
+        yield from (Image.fromarray(image) for image in RGB)
+
+
+class LongStream(Stream):
+    """Says how many items it has, and yet gives them in its own order alone."""
+
+    def __len__(self) -> int:
+        return 5
+
+
+class Endless(Dataset[Any]):
+    def __getitem__(self, item: int) -> Any:
+        return Image.fromarray(RGB[item % 5])
+
+
+@pytest.mark.parametrize("kind", [Stream, LongStream, Endless])
+def test_a_stream_has_no_length_for_a_memory_bank(kind: type[Dataset[Any]], tmp_path: Path):
+    said = f"need a data set that has a length and gives its items by number, which {kind.__name__} does not"
+    with pytest.raises(ManyviewsError, match=said):
+        manyviews.pretrain("instdisc", kind(), out=tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_torch_dataset_without_items_is_refused():
+    with pytest.raises(ManyviewsError, match="TensorDataset has no items"):
+        open_data(TensorDataset(torch.zeros(0, 3, 4, 4)))
+
+
 def test_torch_datasets_of_tensors_and_subsets():
     images = torch.from_numpy(RGB).permute(0, 3, 1, 2)
     whole = TensorDataset(images, torch.tensor([1, 0, 1, 0, 1]))
@@ -165,10 +197,10 @@ def test_unknown_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MANYVIEWS_DATA", str(tmp_path / "root"))
     with pytest.raises(
-        ManyviewsError, match=r"no folder called 'cifar1O'\. Did you mean cifar10.*as in \./cifar1O/\."
+        ManyviewsError, match=r"no folder called 'cifar1O'; did you mean cifar10.*as in \./cifar1O/\."
     ):
         open_data("cifar1O")
-    with pytest.raises(ManyviewsError, match="Sets known by name: world, cifar10, cifar100, mnist"):
+    with pytest.raises(ManyviewsError, match="sets known by name: world, cifar10, cifar100, mnist"):
         open_data("qqqqqq")
 
 

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 WIDE = 200  # columns of a line that no terminal shows
 HEADER = ("network", "parameters", "paper", "multiply-adds", "paper", "features", "elsewhere")
 ABOUT = (
-    "Beside each count stands what the paper says. Parameters are counted with the paper's classifier where a net sees "
-    "images; so are the multiply-adds of one input. Elsewhere: the libraries that have the same network. "
+    "Beside each count stands what the paper says, where it does. Parameters are counted with the paper's classifier where a net sees "
+    "images; so are the multiply-adds of one input. Elsewhere: the libraries that have the same network, or, where a variant stands beside "
+    "one, that variant of it; torch.nn has its layers. "
     "`manyviews nets NAME` shows one part by part."
 )
 
@@ -82,8 +83,18 @@ def row(net: "Network", *, names: bool = True) -> list[str]:
         short(net.multiply_adds, "KMGT"),
         short(net.paper_multiply_adds, "KMGT"),
         f"{net.width:,}" if net.width else "",
-        elsewhere(net) if names else ", ".join(dict.fromkeys(key.partition("/")[0] for key in net.known_as)),
+        elsewhere(net) if names else ", ".join(_libraries(net)),
     ]
+
+
+def _libraries(net: "Network") -> Iterator[str]:
+    """The libraries that have the same net; "(/2014)": that variant alone."""
+    variants: dict[str, list[str]] = {}
+    for key in net.known_as:
+        library, _, variant = key.partition("/")
+        variants.setdefault(library, []).append(variant)
+    for library, theirs in variants.items():
+        yield library if "" in theirs else f"{library} ({', '.join(f'/{variant}' for variant in theirs)})"
 
 
 def elsewhere(net: "Network") -> str:

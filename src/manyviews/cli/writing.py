@@ -93,6 +93,7 @@ def translate_command(words: list[str]) -> None:
         beam: int = 4  # hypotheses that go on at each step; 1 is greedy
         alpha: float = 0.6  # of the length penalty: larger favours longer translations
         out: Path | None = None  # where the translations go, a line each
+        attention: Path | None = None  # an .svg: what each token of the first translation was told from
         data_root: Path | None = None  # where named sets are
         json: bool = False  # print one JSON object
 
@@ -104,12 +105,14 @@ def translate_command(words: list[str]) -> None:
         raise ManyviewsError("Translate either texts or a corpus: leave out the texts or --data.")
     how = {"beam": ask.beam, "alpha": ask.alpha}
     if ask.texts:
-        told = translate(ask.run, list(ask.texts), **how)
+        told = translate(ask.run, list(ask.texts), attention=ask.attention, **how)
         if ask.out is not None:
             write_text(ask.out, "\n".join(told) + "\n")
         print_json({"translations": told}) if ask.json else print("\n".join(told))
         return
-    found = bleu_of(ask.run, ask.data, split=ask.split, data_root=ask.data_root, **how)
+    found = bleu_of(
+        ask.run, ask.data, split=ask.split, data_root=ask.data_root, attention=ask.attention, **how
+    )
     if ask.out is not None:
         write_text(ask.out, "\n".join(found.translation) + "\n")
     if ask.json:

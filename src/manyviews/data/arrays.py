@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset
 
 from manyviews.data.decode import Unreadable, to_rgb
 from manyviews.data.images import ImageSet, in_memory
@@ -70,13 +71,18 @@ def from_dataset(dataset: Any, *, name: str | None = None) -> ImageSet:
 
     An image is a Pillow image, a tensor [C, H, W] or [H, W], or an array [H, W, C] or [H, W]. Labels are the data
     set's own ``targets`` where it has them; otherwise every item is read once, here, to learn its label.
+
+    Raises ``ManyviewsError`` for a stream, whose length nobody knows, and where there is no item.
     """
     name = name or type(dataset).__name__
-    if not isinstance(dataset, Sized) or len(dataset) == 0:
+    if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized):
         raise ManyviewsError(
-            f"{name} has no items, or does not say how many: only map-style data sets with items will do."
+            f"Epochs and memory banks need a data set that has a length and gives its items by number, which {name} does "
+            "not: give a torch Dataset with __len__ and __getitem__."
         )
     count = len(dataset)
+    if count == 0:
+        raise ManyviewsError(f"{name} has no items: give a data set with at least one.")
     labels, classes = _labels_of(dataset, count)
     known = getattr(dataset, "classes", None)
     if known is not None and classes is not None and len(known) >= len(classes):
@@ -170,6 +176,7 @@ def is_array_like(source: Any) -> bool:
 
 
 def is_dataset(source: Any) -> bool:
-    """Whether it may be a map-style torch Dataset, which is told by what it can do."""
+    """Whether it is meant as a torch Dataset: one of torch's, or what can do what a map-style one can."""
     sequence = isinstance(source, Sequence | Mapping)
-    return hasattr(source, "__getitem__") and hasattr(source, "__len__") and not sequence
+    by_number = hasattr(source, "__getitem__") and hasattr(source, "__len__") and not sequence
+    return by_number or isinstance(source, Dataset)

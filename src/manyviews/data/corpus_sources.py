@@ -1,6 +1,5 @@
 """From a name or a path to its texts."""
 
-import difflib
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +18,7 @@ from manyviews.data.corpus_tables import open_table
 from manyviews.data.fetch import data_root
 from manyviews.data.marked import SUFFIXES as MARKED
 from manyviews.data.marked import open_marked
-from manyviews.errors import ManyviewsError
+from manyviews.errors import ManyviewsError, nearest
 
 ASKED = ("world-tags", "world-questions")
 WORLD = (
@@ -96,7 +95,7 @@ def _of_the_world(name: str, split: str) -> Corpus:
 
 
 def _unknown(source: str) -> str:
-    near = difflib.get_close_matches(source.lower().replace("_", "-"), [*WORLD, *NAMED], n=3, cutoff=0.5)
     some = [*WORLD, *(name for name in NAMED if name.count("-") != 2), "multi30k-en-de and the like"]
-    guess = f"Did you mean {' or '.join(near)}?" if near else f"Sets known by name: {', '.join(some)}."
-    return f"There are no texts called {source!r:.200}, and no file or folder. {guess}"
+    known = f"sets known by name: {', '.join(some)}."
+    hint = nearest(source.lower().replace("_", "-"), [*WORLD, *NAMED], known)
+    return f"There are no texts called {source!r:.200}, and no file or folder; {hint}"

@@ -1,7 +1,6 @@
 """Tables of texts: CSV, TSV and JSON lines, a row an item; which columns are its texts, and which its label."""
 
 import csv
-import difflib
 import io
 import json
 import re
@@ -17,7 +16,7 @@ from torch import Tensor
 from manyviews.data.corpus import Corpus, gathered
 from manyviews.data.corpus_files import read_text, suffix_of
 from manyviews.data.folder import numbered, rows_of_split, splits_of
-from manyviews.errors import ManyviewsError
+from manyviews.errors import ManyviewsError, nearest
 
 TEXTS = ("text", "sentence", "caption", "review")
 """Names of a column of texts, the first that is there."""
@@ -140,9 +139,8 @@ def _find(where: str, header: Sequence[str], name: str) -> int:
         raise ManyviewsError(
             f"{where} has {len(found)} columns that are called {name!r}: rename all but one."
         )
-    near = difflib.get_close_matches(name, header, n=3, cutoff=0.5)
-    hint = f"Did you mean {' or '.join(near)}?" if near else f"It has {_listed(header)}."
-    raise ManyviewsError(f"{where} has no column {name!r}. {hint}")
+    hint = nearest(name, header, f"it has {_listed(header)}.")
+    raise ManyviewsError(f"{where} has no column {name!r}; {hint}")
 
 
 def _listed(header: Sequence[str]) -> str:

@@ -1,6 +1,5 @@
 """From whatever the user has to an image set."""
 
-import difflib
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +15,7 @@ from manyviews.data.named import NAMED, open_named
 from manyviews.data.reading import Reading, as_set
 from manyviews.data.sounds import SUFFIXES as SOUNDS
 from manyviews.data.sounds import are_waves, at_rate, from_waves
-from manyviews.errors import ManyviewsError
+from manyviews.errors import ManyviewsError, nearest
 
 WORLD_SIZE = 32  # pixels; what the embedded world is drawn at unless told
 LENGTH = 128  # tokens of a text unless told
@@ -127,9 +126,8 @@ def _by_kind(path: Path, split: str) -> ImageSet:
 
 def _unknown(source: str, name: str) -> str:
     names = ["world", *NAMED, WORLD_SOUNDS]
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    guess = f" Did you mean {' or '.join(near)}?" if near else f" Sets known by name: {', '.join(names)}."
+    hint = nearest(name, names, f"sets known by name: {', '.join(names)}.")
     return (
-        f"There is no data set and no folder called {source!r}.{guess} "
+        f"There is no data set and no folder called {source!r}; {hint} "
         f"A folder of your own is given by its path, as in ./{source}/."
     )

@@ -10,7 +10,6 @@ Names of special tokens that stand in a text are text like any other, unless the
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from manyviews.data.vocabularies import KINDS, SPECIALS
-from manyviews.errors import ManyviewsError
+from manyviews.errors import ManyviewsError, nearest
 from manyviews.files import write_text
 
 if TYPE_CHECKING:
@@ -201,8 +200,7 @@ class Tokeniser:
             ManyviewsError: no such kind, no texts, one that is not UTF-8, or a vocabulary without room for the alphabet.
         """
         if kind not in KINDS:
-            near = difflib.get_close_matches(kind, KINDS, n=3, cutoff=0.4)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(KINDS)}."
+            hint = nearest(kind, KINDS, f"there are {', '.join(KINDS)}.")
             raise ManyviewsError(f"There is no kind of tokeniser '{kind}'; {hint}")
         if not any(text.strip() for text in texts):
             raise ManyviewsError("There are no texts to make a tokeniser from, or all of them are empty.")
