@@ -4,7 +4,6 @@ Which protocols can run is a question of what there is: labels, two images a cla
 Where one cannot, a sentence says why before anything is computed.
 """
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from manyviews import rng
 from manyviews.data import ImageSet
 from manyviews.data.images import CLASSES
-from manyviews.errors import Diverged, ManyviewsError
+from manyviews.errors import Diverged, ManyviewsError, nearest
 from manyviews.evaluation.crops import dense, multi_scale, single, ten_crop
 from manyviews.evaluation.features import (
     Embedder,
@@ -267,9 +266,8 @@ PROTOCOLS = {
 
 def _known(name: str) -> None:
     if name not in PROTOCOLS:
-        near = difflib.get_close_matches(name, PROTOCOLS, n=3, cutoff=0.4)
-        meant = f"did you mean {' or '.join(near)}? " if near else ""
-        raise ManyviewsError(f'There is no protocol "{name}"; {meant}There are {", ".join(PROTOCOLS)}.')
+        hint = nearest(name, PROTOCOLS, f"there are {', '.join(PROTOCOLS)}.")
+        raise ManyviewsError(f'There is no protocol "{name}"; {hint}')
 
 
 def _embedder(model: Embedder | nn.Module, size: int | None, data: ImageSet) -> Embedder:

@@ -72,12 +72,8 @@ def probe_lbfgs(
     mean_D, std_D = h_ND.mean(0), h_ND.std(0, correction=0)
     std_D = torch.where(std_D > 1e-6 * mean_D.abs().clamp(min=1e-6), std_D, 1.0)  # a channel that never moves
     x_ND, labels_N = ((h_ND[few] - mean_D) / std_D).to(device), labels_N[few]
-    decay, validation = _choose(x_ND, labels_N, classes, weight_decays, seed)
-    strong_to_weak = [d for d in sorted(weight_decays, reverse=True) if d > decay]
-    classify = None
-    for step in [*strong_to_weak, decay]:
-        classify = fit(x_ND, labels_N, classes, step, start=classify)
-    assert classify is not None
+    decay, validation, near = _choose(x_ND, labels_N, classes, weight_decays, seed)
+    classify = fit(x_ND, labels_N, classes, decay, start=near)
     test_ND, truth_M = _labelled(test)
     logits_MC = classify(((test_ND - mean_D) / std_D).to(device))
     return LinearProbe(scores(logits_MC, truth_M, classes), len(few), decay, validation)
@@ -136,34 +132,34 @@ def fit(
 
 def _choose(
     x_ND: Tensor, labels_N: Tensor, classes: int, weight_decays: Sequence[float], seed: int
-) -> tuple[float, float | None]:
-    """The weight decay with the best top-1 on held-out training labels, and that figure.
+) -> tuple[float, float | None, Linear | None]:
+    """The weight decay with the best top-1 on held-out training labels, that figure, and the first fold's classifier at it.
 
     Goes from strong to weak, and no further once two in a row were worse than the best: weaker ones are the slowest.
     """
     if len(weight_decays) == 1:
-        return weight_decays[0], None
+        return weight_decays[0], None, None
     if labels_N.bincount().max() < 2:
-        return DECAY, None
+        return DECAY, None, None
     fold_N = folds(labels_N, FOLDS, seed)
     held = [fold_N == fold for fold in range(FOLDS if len(labels_N) < FEW else 1)]
     held = [held_N for held_N in held if held_N.any() and not held_N.all()]
     splits = [(x_ND[~h_N], labels_N[~h_N], x_ND[h_N], labels_N[h_N]) for h_N in held]
     judged = sum(int(h_N.sum()) for h_N in held)
     starts: list[Linear | None] = [None] * len(splits)
-    best, best_right, worse = weight_decays[0], -1, 0
+    best, near, best_right, worse = weight_decays[0], None, -1, 0
     for decay in sorted(weight_decays, reverse=True):
         right = 0
         for k, (x_fit, labels_fit, x_held, labels_held) in enumerate(splits):
             starts[k] = classify = fit(x_fit, labels_fit, classes, decay, start=starts[k])
             right += int((classify(x_held).argmax(1).cpu() == labels_held).sum())
         if right > best_right:  # the strongest among equals
-            best, best_right, worse = decay, right, 0
+            best, near, best_right, worse = decay, starts[0], right, 0
         else:
             worse += right < best_right
         if worse == 2:
             break
-    return best, best_right / judged
+    return best, best_right / judged, near
 
 
 def _labelled(features: Features) -> tuple[Tensor, Tensor]:
