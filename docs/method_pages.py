@@ -1,7 +1,6 @@
 """A page a method, made from its file, which is read, not imported: comments are part of it."""
 
 import ast
-import json
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from citing import citations, from_paper_to_line, listing
 from pages import ROOT, SRC, code, opening, parse, table, title, top_level, write
 
 METHODS = SRC / "methods"
-FIGURES = ROOT / "docs" / "figures"  # what papers say, and comparisons that were run
+CROPS = SRC / "views" / "contrastive_crop.py"  # a paper that is views for any method
+FIGURES = ROOT / "docs" / "figures"  # what papers say, and what we measured
 NEEDED = ("Config", "ANATOMY", "RECIPES")
 
 
@@ -39,7 +39,7 @@ def files() -> dict[str, Path]:
 def all_pages() -> dict[str, str]:
     """All pages by name, and their index."""
     made = {name: page(path) for name, path in files().items()}
-    return made | {"index": index(made)}
+    return made | {CROPS.stem: crops_page(), "index": index(made)}
 
 
 def index(names: Iterable[str]) -> str:
@@ -49,8 +49,9 @@ def index(names: Iterable[str]) -> str:
         anatomy = keywords(top_level(parse(files()[name]))["ANATOMY"])
         rows.append([f"[{title(files()[name])}]({name}.md)", *map(literal, anatomy.values())])
     header = ["Method", "Pretext", "Positives", "Negatives", "Target", "Objective"]
-    toc = "\n".join(["```{toctree}", ":hidden:", *names, "```"])
-    return f"# Methods\n\nA paper, a file, a page.\n\n{table(header, rows)}\n\n{toc}\n"
+    crops = f"Views for any of them, no method: [{title(CROPS)}]({CROPS.stem}.md)."
+    toc = "\n".join(["```{toctree}", ":hidden:", *names, CROPS.stem, "```"])
+    return f"# Methods\n\nA paper, a file, a page.\n\n{table(header, rows)}\n\n{crops}\n\n{toc}\n"
 
 
 def page(path: Path) -> str:
@@ -72,7 +73,7 @@ def page(path: Path) -> str:
         "## Anatomy",
         table(["", ""], [[f"**{key}**", literal(value)] for key, value in keywords(top["ANATOMY"]).items()]),
         "## Hyper-parameters",
-        table(["Setting", "Default", "Meaning"], [[code(s.name), code(s.default), s.help] for s in fields]),
+        meanings(fields),
         "## Recipes",
         "What differs from the defaults of the method and of a run, by recipe; empty: the default.",
         recipes(top["RECIPES"]),
@@ -84,29 +85,51 @@ def page(path: Path) -> str:
     return "\n\n".join(sections) + "\n"
 
 
+def crops_page() -> str:
+    """The page of ContrastiveCrop, which changes where the crops of any method lie."""
+    fields = [setting for setting in settings(SRC / "recipe.py", "Recipe") if setting.name.startswith("crop")]
+    sections = [
+        *opening(ast.get_docstring(parse(CROPS), clean=True) or ""),
+        "```sh\nmanyviews pretrain moco --crops contrastive\n```",
+        "`manyviews methods` does not list it: a method says what is learned from views, and this says where any method's "
+        "crops lie. It has no loss and no recipe of its own.",
+        "## Settings",
+        "Shares of the run stand in the place of the paper's epochs: 100 of 500 on the small sets, 20 of 100 on ImageNet.",
+        meanings(fields),
+        "## Limits",
+        "- Methods whose views have random crops of images. CRD's have none: they shift the image. Sounds and texts have none.\n"
+        "- Sets that lie in memory, for the boxes of all images are looked for at once; one that is read from disk is refused.\n"
+        "- Nets with a feature grid of more than one cell at the size of the views.",
+        *figures(CROPS.stem),
+        "What came of it here in short runs is among the [claims](../claims/contrastivecrop.md).",
+        *from_paper_to_line(citations(CROPS)),
+        f"## The file\n\n`src/manyviews/{CROPS.relative_to(SRC).as_posix()}`",
+        listing(CROPS),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
 def figures(name: str) -> list[str]:
     """What the paper leads with, and what we measured; nothing where neither is known.
 
-    Ours are comparisons that `manyviews compare` wrote, kept under ``docs/figures``: a file a data set.
+    Ours are those of ``docs/results.md``, where it is said how and on which machine they were measured.
     """
     rows = []
-    if paper := tomllib.loads((FIGURES / "papers.toml").read_text()).get(name):
+    if paper := _figures("papers").get(name):
         rows.append(["the paper", paper["says"], ""])
-    for file in sorted(FIGURES.glob("*.json")):
-        found = json.loads(file.read_text())
-        if row := found["methods"].get(name):
-            said = ", ".join(f"{key} {_figure(key, value)}" for key, value in row.items())
-            same = f"{found['net']}, {found['budget']}, seeds: {found['seeds']}"
-            rows.append([f"ours, {found['data']} ({same})", said, code(found["command"])])
+    rows += [
+        ["[ours](../results.md)", one["says"], code(one["command"])] for one in _figures("ours").get(name, [])
+    ]
     return ["## Figures", table(["Whose", "Figure", "Command"], rows)] if rows else []
 
 
-def _figure(key: str, value: dict[str, Any]) -> str:
-    share = "top-1" in key
-    mean = f"{value['mean']:.1%}" if share else f"{value['mean']:,.0f}"
-    if value["std"] is None:
-        return mean
-    return f"{mean} ± {value['std']:.1%}" if share else f"{mean} ± {value['std']:,.0f}"
+def _figures(whose: str) -> dict[str, Any]:
+    return tomllib.loads((FIGURES / f"{whose}.toml").read_text())
+
+
+def meanings(fields: Iterable[Setting]) -> str:
+    """Settings as a table."""
+    return table(["Setting", "Default", "Meaning"], [[code(s.name), code(s.default), s.help] for s in fields])
 
 
 def settings(path: Path, name: str) -> list[Setting]:
@@ -136,13 +159,9 @@ def recipes(value: ast.expr) -> str:
         columns[literal(key)] = {
             name: ast.unparse(setting) for part in pair.elts for name, setting in keywords(part).items()
         }
-    results = {recipe: column.pop("result") for recipe, column in columns.items() if "result" in column}
     names = dict.fromkeys(name for column in columns.values() for name in column)
     rows = [[code(name), *(code(column.get(name, "")) for column in columns.values())] for name in names]
-    measured = "".join(
-        f"\n\n**Measured, {name}.** {ast.literal_eval(text)}" for name, text in results.items()
-    )
-    return table(["Setting", *columns], rows) + measured
+    return table(["Setting", *columns], rows)
 
 
 def keywords(call: ast.expr) -> dict[str, ast.expr]:

@@ -4,8 +4,7 @@ The networks are built for it, on torch's meta device, so that no figure on a pa
 """
 
 import ast
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from html import escape
@@ -22,26 +21,16 @@ from manyviews.nets.net import catalogue
 
 NETS = SRC / "nets"
 TESTS = ROOT / "tests" / "nets"
-REFERENCES = {  # what a test compares with -> how its source says so
-    "torchvision": r"\btorchvision\b",
-    "timm": r"\btimm\b",
-    "transformers": r"\btransformers\b",
-    "torchdiffeq": r"\btorchdiffeq\b",
-    "torch.nn": r"\bnn\.(?:RNN|GRU|LSTM|Transformer|TransformerEncoderLayer|MultiheadAttention|LocalResponseNorm)\b",
-    "autograd": r"\bautograd\b",
-}
-
-
-Definition = ast.FunctionDef | ast.ClassDef | ast.Assign
 
 
 @dataclass(frozen=True)
 class Test:
-    """A test of a file's networks."""
+    """A test that compares the networks of a file with what others compute."""
 
     path: Path
     line: int
     name: str
+    net: str  # the file of `nets/`
     against: tuple[str, ...]  # the references that it compares with
 
     @property
@@ -131,9 +120,19 @@ def page(path: Path) -> str:
             rows = [[code(net.name), *figures_of(net)] for net in nets if net.paper == paper]
             sections += [f"From {paper}:", counts(rows)]
         sections += variants(nets)
+    else:
+        sections += used_by(path)
     sections += from_paper_to_line(citations(path))
     sections += [*tested(path), f"## The file\n\n`src/manyviews/nets/{path.name}`", listing(path)]
     return "\n\n".join(sections) + "\n"
+
+
+def used_by(path: Path) -> list[str]:
+    """Where a part that networks share is drawn and counted."""
+    own = f"manyviews.nets.{path.stem}"
+    users = [name for name, file in files().items() if nets_of(name) and own in _imports(file)]
+    links = ", ".join(f"[{title(files()[name])}]({name}.md)" for name in users)
+    return [f"Drawn and counted with the networks that are made of it: {links}."] if users else []
 
 
 def _commands(nets: list[Network]) -> str:
@@ -150,7 +149,7 @@ def shown_of(nets: list[Network]) -> Network:
 
 
 def _known(net: Network) -> int:
-    return bool(net.known_as) + bool(net.paper_parameters)
+    return bool(net.known_as) + bool(net.paper_parameters or net.paper_multiply_adds)
 
 
 # -- figures and variants --------------------------------------------------------------------------------------------
@@ -209,82 +208,64 @@ def variants(nets: list[Network]) -> list[str]:
 
 
 def tested(path: Path) -> list[str]:
-    """What the file's networks are compared with, test by test."""
-    found = tests(path)
-    compared = [test for test in found if test.against]
-    if not found:
-        return []
+    """What the file's networks are compared with, test by test, and where they are tested."""
     rows = [
         [
             test.sentence,
             ", ".join(test.against),
             code(f"{test.path.relative_to(ROOT).as_posix()}:{test.line}"),
         ]
-        for test in compared
+        for test in comparisons(path)
     ]
-    rest = len(found) - len(compared)
-    where = sorted({code(test.path.relative_to(ROOT).as_posix()) for test in found})
-    more = (
-        f"{rest} more {'tests hold' if rest > 1 else 'test holds'} it to known answers: {', '.join(where)}."
-    )
     parity = [table(["The same as the reference", "Which", "Test"], rows)] if rows else []
-    return ["## Parity", *parity, *([more] if rest else [])]
+    where = [code(file.relative_to(ROOT).as_posix()) for file in test_files(path)]
+    every = [f"All that is tested of it: {', '.join(where)}."] if where else []
+    return ["## Parity", *parity, *every] if parity or every else []
 
 
-def tests(path: Path) -> list[Test]:
-    """The tests of a file: those of its own test file, and those elsewhere that use what it defines."""
-    own = {node.name for node in parse(path).body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    own |= {name for name in _names(path) if not name.startswith("_")}
-    possible = _references(path)
+def comparisons(path: Path) -> list[Test]:
+    """The tests that say that they compare the file's networks with a reference (`pytest.mark.against`)."""
+    return [test for test in marked() if path.stem == test.net]
+
+
+def test_files(path: Path) -> list[Path]:
+    """The files of tests that are named after the file, take something from it, or compare it."""
+    own = f"manyviews.nets.{path.stem}"
+    named = TESTS / f"test_{path.stem}.py"
+    compared = {test.path for test in comparisons(path)}
+    return [file for file in _test_files() if file == named or file in compared or own in _imports(file)]
+
+
+@cache
+def marked() -> list[Test]:
+    """Every test that has the mark, in the order of the files."""
     found = []
-    for file in sorted(TESTS.glob("test_*.py")):
-        tree, text = parse(file), file.read_text()
-        defined = dict(_defined(tree))
-        for name, node in defined.items():
-            if not (name.startswith("test_") and isinstance(node, ast.FunctionDef)):
-                continue
-            source = _with_helpers(name, defined, text)
-            uses = file.stem == f"test_{path.stem}" or (
-                f"nets.{path.stem} import" in text and any(re.search(rf"\b{word}\b", source) for word in own)
-            )
-            if uses:
-                against = tuple(what for what in possible if re.search(REFERENCES[what], source))
-                found.append(Test(file, node.lineno, name, against))
+    for file in _test_files():
+        for node in parse(file).body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                found += _by_nets(file, node)
     return found
 
 
-def _references(path: Path) -> list[str]:
-    """Those that can have a file's networks: of the libraries, where some are named, no others."""
-    nets = [net for net, module in catalogue().values() if module.__name__.endswith(f".{path.stem}")]
-    named = {library.partition("/")[0] for net in nets for library in net.known_as}
-    others = {
-        library.partition("/")[0] for net, _ in catalogue().values() for library in net.known_as
-    } - named
-    return [what for what in REFERENCES if not (named and what in others)]
+def _by_nets(file: Path, node: ast.FunctionDef) -> list[Test]:
+    """A test once for each of the files that it compares, for not all have the same references."""
+    against: dict[str, list[str]] = {}
+    for mark in node.decorator_list:
+        if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.against":
+            library, *nets = map(ast.literal_eval, mark.args)
+            for net in nets:
+                against.setdefault(net, []).append(library)
+    return [Test(file, node.lineno, node.name, net, tuple(libraries)) for net, libraries in against.items()]
 
 
-def _names(path: Path) -> set[str]:
-    """What a file assigns at its top."""
-    return {name for name, node in _defined(parse(path)) if isinstance(node, ast.Assign)} - {"NETS", "NAMES"}
+@cache
+def _test_files() -> list[Path]:
+    return sorted(TESTS.glob("test_*.py"))
 
 
-def _defined(tree: ast.Module) -> Iterator[tuple[str, Definition]]:
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            yield node.name, node
-        elif isinstance(node, ast.Assign):
-            yield from ((target.id, node) for target in node.targets if isinstance(target, ast.Name))
-
-
-def _with_helpers(name: str, defined: Mapping[str, Definition], text: str) -> str:
-    """A test's source, with that of what its file defines for it: what it calls, is given or compares with."""
-    seen: dict[str, str] = {}
-    waiting = [name]
-    lines = text.splitlines()
-    while waiting:
-        node = defined[one := waiting.pop()]
-        first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])
-        seen[one] = "\n".join(lines[first - 1 : node.end_lineno])
-        words = set(re.findall(r"\w+", seen[one])) & defined.keys()
-        waiting += [word for word in words if word not in seen]
-    return "\n".join(seen.values())
+@cache
+def _imports(file: Path) -> set[str]:
+    """The modules that a file takes something from, or that it may take whole."""
+    taken = [node for node in parse(file).body if isinstance(node, ast.ImportFrom) and node.module]
+    whole = {f"{node.module}.{name.name}" for node in taken for name in node.names}
+    return whole | {str(node.module) for node in taken}

@@ -39,7 +39,7 @@ MAY_USE = {
     "judging": f"{LEAVES} nets data method evaluation plan runs report",
     "learn": f"{LEAVES} nets data method plan machine runs launching judging",
     "use": f"{LEAVES} nets views data evaluation runs report judging vectors",
-    "writing": f"{LEAVES} nets data evaluation runs",
+    "writing": f"{LEAVES} nets data evaluation runs report",
     "prompting": f"{LEAVES} nets data evaluation runs writing",
     "comparing": f"{LEAVES} data nets method evaluation plan runs report learn side",
     "claims": f"{LEAVES} machine objectives nets views data method evaluation training plan runs report learn use prompting side",

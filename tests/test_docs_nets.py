@@ -32,7 +32,7 @@ def page(name: str) -> str:
 @pytest.mark.parametrize("name", WITH_NETS)
 def test_every_file_of_networks_has_a_whole_page(name: str):
     made = page(name)
-    for heading in ("## Architecture", "## Counts", "## The file"):
+    for heading in ("## Architecture", "## Counts", "## From the paper to the line", "## The file"):
         assert f"\n{heading}\n" in made
     assert re.search(r"\*\*Papers?\*\*", made) and "**Shapes**" in made
     for net, (_, file) in catalogue().items():
@@ -41,6 +41,13 @@ def test_every_file_of_networks_has_a_whole_page(name: str):
     assert drawings
     for drawing in drawings:
         fits(ElementTree.fromstring(drawing))
+
+
+def test_a_part_that_networks_share_leads_to_where_it_is_drawn():
+    made = page("recurrent")
+    assert "](char.md)" in made and "## Architecture" not in made
+    cited = made.partition("## From the paper to the line")[2]
+    assert all(f"`{cell}" in cited for cell in ("RNNCell", "GRUCell", "LSTMCell"))
 
 
 def fits(svg: ElementTree.Element) -> None:
@@ -83,13 +90,34 @@ def test_equations_are_found_where_they_are(tmp_path: Path):
 
 @pytest.mark.parametrize("name", WITH_NETS)
 def test_every_file_of_networks_is_tested(name: str):
-    assert pages.tests(FILES[name])
+    assert pages.test_files(FILES[name])
 
 
-def test_parity_is_read_from_the_tests():
-    against = {test.name: test.against for test in pages.tests(FILES["resnet"])}
-    assert against["test_names_and_shapes_are_those_of_torchvision_and_timm"] == ("torchvision", "timm")
-    assert against["test_describe_leaves_the_net_as_it_was"] == ()
+LIBRARIES = {"torchvision", "timm", "transformers", "torch.nn", "autograd"}
+
+
+def compared(name: str) -> dict[str, tuple[str, ...]]:
+    """The tests that compare a file's networks, and what with."""
+    return {test.name: test.against for test in pages.comparisons(FILES[name])}
+
+
+def test_parity_is_what_tests_say_that_they_compare():
+    found = compared("resnet")
+    assert found["test_names_and_shapes_are_those_of_torchvision_and_timm"] == ("torchvision", "timm")
+    assert found["test_timms_resnet_goes_both_ways"] == ("timm",)
+    assert "test_describe_leaves_the_net_as_it_was" not in found
+    assert compared("vit")["test_a_step_of_training_is_timms"] == ("timm",)
+    assert compared("gpt2") and not compared("gpt3")  # transformers has no sparse attention
+    assert "transformers" not in page("gpt3").partition("## The file")[0].partition("## Parity")[2]
+    assert compared("by_hand")["test_a_sequence_and_its_gradients_are_autograds"] == ("autograd",)
+    assert all(test.net in FILES and LIBRARIES.issuperset(test.against) for test in pages.marked())
+
+
+@pytest.mark.parametrize("name", WITH_NETS)
+def test_no_library_is_said_to_have_a_net_that_is_not_compared(name: str):
+    nets = [net for net, file in catalogue().values() if file.__name__.endswith(f".{name}")]
+    said = {key.partition("/")[0] for net in nets for key in net.known_as}
+    assert said <= set().union(*compared(name).values())
 
 
 def test_the_index_leads_to_every_page():

@@ -79,6 +79,7 @@ def of_the_docs(name: str) -> ModuleType:
 
 
 PAGES = of_the_docs("method_pages")
+CROPS_PAGE = PAGES.CROPS.stem
 
 
 @pytest.mark.parametrize("words", [words for words in SHOWN if words[0] == "manyviews"], ids=shlex.join)
@@ -139,9 +140,40 @@ def test_every_method_has_a_whole_page(name: str):
         "**Paper**",
         "**Differs**",
         "**Shapes**",
+        "## From the paper to the line",
     ):
         assert heading in page
     assert "arxiv.org/abs/" in page
+
+
+def test_our_figures_stand_beside_the_papers():
+    page = PAGES.page(PAGES.files()["simclr"])
+    assert (
+        "| the paper | 69.3% top-1" in page
+        and "kNN 76.4%, linear probe 83.9%" in page
+        and "`make demo`" in page
+    )
+    assert PAGES.figures("no such method") == []
+    whose = {name: tomllib.loads((PAGES.FIGURES / f"{name}.toml").read_text()) for name in ("papers", "ours")}
+    for figures in whose.values():
+        assert figures.keys() <= PAGES.files().keys() | {CROPS_PAGE}
+    assert {"gpt", "translation", "char_rnn", "dvae"} <= whose["papers"].keys()
+
+
+def test_our_figures_are_those_of_the_results():
+    results = (ROOT / "docs" / "results.md").read_text()
+    ours = tomllib.loads((PAGES.FIGURES / "ours.toml").read_text())
+    for figure in itertools.chain(*ours.values()):
+        assert f"`{figure['command']}`" in results
+        missing = [number for number in re.findall(r"\d+\.\d+", figure["says"]) if number not in results]
+        assert not missing, figure["says"]
+
+
+def test_contrastive_crops_have_a_page_without_being_a_method():
+    page = PAGES.crops_page()
+    for said in ("## Settings", "`crop_alpha`", "`crop_every`", "## Limits", "## From the paper to the line"):
+        assert said in page
+    assert CROPS_PAGE in PAGES.index(PAGES.files()) and CROPS_PAGE not in manyviews_says("methods")
 
 
 @pytest.mark.parametrize("name", PAGES.files())
@@ -158,7 +190,7 @@ def test_links_within_the_repository_lead_somewhere(path: Path):
         "methods/index.md",
         "nets/index.md",
         "claims/index.md",
-        *(f"methods/{name}.md" for name in PAGES.files()),
+        *(f"methods/{name}.md" for name in [*PAGES.files(), CROPS_PAGE]),
     }
     missing = [target for target in targets if target not in made and not (path.parent / target).exists()]
     assert not missing
