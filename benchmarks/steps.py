@@ -5,7 +5,7 @@ they have a benchmark of their own. Ours is laid out channels last, as our loop 
 with `--channels-last` likewise. How they are timed, `duel` says.
 
     python benchmarks/steps.py
-    python benchmarks/steps.py --only simclr moco --net resnet18/cifar --batch 64 --json
+    python benchmarks/steps.py --only simclr mocov2 --net resnet18/cifar --batch 64 --json
 """
 
 import argparse
@@ -14,14 +14,14 @@ import dataclasses
 import json
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from duel import Duel, Step, fight, told
 from lightly import loss as losses
 from lightly.models.modules import heads
-from lightly.models.utils import deactivate_requires_grad, update_momentum
+from lightly.models.utils import deactivate_requires_grad, select_most_similar, update_momentum
 from torch import Tensor, nn
 
 from manyviews import nets, plan
@@ -70,6 +70,40 @@ class MoCoV2(Peer):
         with torch.no_grad():
             key = self.head_m(self.backbone_m(views[1]))
         return self.criterion(query, key)
+
+
+class DenseCL(Peer):
+    """The dense memory holds every place of every key, where ours holds a mean of each key's (section 3.3)."""
+
+    def __init__(self, c: Any, backbone: nn.Module):
+        super().__init__()
+        self.backbone, self.momentum, self.dense = backbone, c.momentum, c.dense
+        widths = backbone.width, c.hidden, c.dim
+        self.whole, self.local = (heads.DenseCLProjectionHead(*widths) for _ in range(2))
+        self.backbone_m, self.whole_m, self.local_m = map(copy.deepcopy, (backbone, self.whole, self.local))
+        for module in (self.backbone_m, self.whole_m, self.local_m):
+            deactivate_requires_grad(module)
+        self.criterion, self.local_criterion = (
+            losses.NTXentLoss(c.temperature, memory_bank_size=(c.queue, c.dim)) for _ in range(2)
+        )
+
+    def loss(self, views: list[Tensor]) -> Tensor:
+        update_momentum(self.backbone, self.backbone_m, self.momentum)
+        update_momentum(self.whole, self.whole_m, self.momentum)
+        update_momentum(self.local, self.local_m, self.momentum)
+        f, q, r = looked(views[0], self.backbone, self.whole, self.local)
+        with torch.no_grad():
+            f_k, k, t = looked(views[1], self.backbone_m, self.whole_m, self.local_m)
+        t = select_most_similar(f, f_k, t)
+        whole, local = self.criterion(q, k), self.local_criterion(r.flatten(end_dim=1), t.flatten(end_dim=1))
+        return (1 - self.dense) * whole + self.dense * local
+
+
+def looked(x: Tensor, backbone: Any, whole: nn.Module, local: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+    """The map ``[B, S, C]``, the image's projection ``[B, D]`` and that of each place ``[B, S, D]``."""
+    f = backbone.grid(x)
+    places = f.flatten(2).permute(0, 2, 1)
+    return places, whole(f.mean((2, 3))), local(places)
 
 
 class BYOL(Peer):
@@ -142,24 +176,36 @@ class DINO(Peer):
         return self.criterion(teacher, student, epoch=10)
 
 
-PEERS: dict[str, Theirs] = {
-    "simclr": SimCLR, "mocov2": MoCoV2, "byol": BYOL, "simsiam": SimSiam, "swav": SwAV, "dino": DINO,
-}  # fmt: skip
-SAME: dict[str, dict[str, Any]] = {  # lightly's heads have the paper's layers, and no splits of the batch
-    "mocov2": {"splits": 1},
-    "simsiam": {"layers": 3},
-    "dino": {"layers": 3},
+class Row(NamedTuple):
+    """A method and its peer; `settings` are those in which lightly's modules leave no choice, or that the row is about."""
+
+    method: str
+    peer: Theirs
+    settings: dict[str, Any]
+
+
+ROWS = {  # lightly's heads have the paper's layers, and no splits of the batch
+    "simclr": Row("simclr", SimCLR, {}),
+    "mocov2": Row("mocov2", MoCoV2, {"splits": 1}),
+    "densecl": Row("densecl", DenseCL, {"splits": 1}),
+    "byol": Row("byol", BYOL, {}),
+    "simsiam": Row("simsiam", SimSiam, {"layers": 3}),
+    "swav": Row("swav", SwAV, {}),
+    "swav-crops": Row("swav", SwAV, {"local_crops": 6, "queue": 0}),
+    "dino": Row("dino", DINO, {"layers": 3}),
+    "dino-crops": Row("dino", DINO, {"layers": 3, "local_crops": 8}),
 }
 
 
 def duel(name: str, net: str, batch: int, channels_last: bool) -> Duel:
-    """One step of the method's own recipe for CIFAR-10, at a queue of 4,096."""
-    paper = find(name)
+    """One step of the method's own recipe for CIFAR-10, at a queue of 4,096; small crops are the paper's."""
+    row = ROWS[name]
+    paper = find(row.method)
     config, _ = plan.base(paper, "cifar10")
-    config = dataclasses.replace(config, **SAME.get(name, {}))
+    config = dataclasses.replace(config, **row.settings)
     torch.manual_seed(0)
     method = paper.method(config, net_factory(net, SIZE), Spec(items=50_000, size=SIZE))
-    peer = PEERS[name](config, nets.build(net, size=SIZE))
+    peer = row.peer(config, nets.build(net, size=SIZE))
     views = [torch.randn(batch, 3, view.size, view.size) for view in method.views().views]
     index = torch.arange(batch)
     their_views, last = views, torch.channels_last
@@ -196,7 +242,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", nargs="+", choices=list(PEERS), default=list(PEERS), metavar="METHOD")
+    parser.add_argument("--only", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="ROW")
     parser.add_argument("--net", default="cifar_resnet20/B")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--channels-last", action="store_true", help="lay out theirs as ours")

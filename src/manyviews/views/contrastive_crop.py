@@ -1,7 +1,7 @@
 """ContrastiveCrop: crop around what the net looks at, and near the edges of it rather than in its middle.
 
-Paper    Peng, Wang, Zhu, Wang, You, CVPR 2022 (arXiv:2202.03278): semantic-aware localisation, centre-suppressed
-         sampling.
+Paper    Peng, Wang, Zhu, Wang, You, CVPR 2022 (arXiv:2202.03278): semantic-aware localisation section 3.2,
+         centre-suppressed sampling section 3.3, both together section 3.4.
 Differs  Where a crop reaches beyond the image, the range of its centre is cut before it is drawn, as in the authors'
          code, and at both ends: it never leaves the image. The box includes its last row and column.
 Shapes   B images, C H W their feature maps, S side in pixels of what is upsampled to.
@@ -16,7 +16,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Focus:
-    """Where crops have their centres: in a box of each image, by a Beta distribution along either side of it."""
+    """Where crops have their centres: in a box of each image, by a Beta distribution along either side of it (3.4)."""
 
     box_B4: Tensor  # top, left, bottom, right as shares of the image, on the CPU
     alpha: float  # Beta(alpha, alpha): below 1 near the edges of the box, at 1 anywhere in it
@@ -37,7 +37,10 @@ class Focus:
 
 
 def beta_quantile(u: Tensor, alpha: float) -> Tensor:
-    """The quantiles of Beta(alpha, alpha) at the shares ``u``: what turns uniform draws into draws of it; float64."""
+    """The quantiles of Beta(alpha, alpha) at the shares ``u``: what turns uniform draws into draws of it; float64.
+
+    Below 1, alpha makes two crops of an image lie apart (section 3.3).
+    """
     u = u.double()
     if alpha == 1:
         return u
@@ -50,7 +53,7 @@ def boxes_of(grid_BCHW: Tensor, side: int, threshold: float) -> Tensor:
     """The box around what is bright in each heat map, ``[B, 4]``: top, left, bottom, right as shares of the image.
 
     The heat is the sum of the channels, from 0 to 1 in each image, upsampled to ``side`` pixels; bright is what reaches
-    ``threshold``, the brightest place always. An even map has the whole image as its box.
+    ``threshold``, the brightest place always (section 3.2). An even map has the whole image as its box.
     """
     heat = grid_BCHW.float().sum(1, keepdim=True)
     low, high = heat.amin((2, 3), keepdim=True), heat.amax((2, 3), keepdim=True)
