@@ -41,6 +41,19 @@ class Patchwise(Encoder):
             )
         return 1 + (size - self.patch) // self.stride
 
+    def ahead(self, size: int, first: int, steps: int) -> range:
+        """How many rows further the patches lie that are predicted: `steps` rows, the nearest `first` rows on.
+
+        Raises `ManyviewsError` where images of `size` pixels have too few.
+        """
+        k, g = range(first, first + steps), self.side(size)
+        if steps < 1 or k[-1] >= g:
+            raise ManyviewsError(
+                f"Predicting {steps} rows from {first} on takes a grid of {first + steps} rows or more, but an image of "
+                f"{size} pixels has {g}; take fewer steps, or smaller patches and strides."
+            )
+        return k
+
     def cut(self, x_BCHW: Tensor) -> Tensor:
         """All patches `[N, C, P, P]`, image by image, row by row."""
         starts = [(size - self.patch) % self.stride // 2 for size in x_BCHW.shape[2:] if self.side(size)]

@@ -12,6 +12,7 @@ from manyviews.views.kinds import (
 )
 from manyviews.views.pipeline import MEAN, STD, Views, normalise, picture
 from manyviews.views.texts import Text, Texts
+from manyviews.views.usual import colour_jitter, large_and_small, unlike_pair
 from manyviews.views.view import Draws, Matrix, View
 from manyviews.views.waves import Wave, Waves, centred, spectrogram
 
@@ -29,13 +30,16 @@ __all__ = [
     "Wave",
     "Waves",
     "centred",
+    "colour_jitter",
     "kind_of",
+    "large_and_small",
     "normalise",
     "nothing",
     "picture",
     "pictures",
     "plain",
     "spectrogram",
+    "unlike_pair",
     "view_pictures",
     "views_of",
 ]

@@ -14,7 +14,7 @@ from manyviews.method import Anatomy, Batch, Method, NetFactory, Out, Spec
 from manyviews.nets.heads import mlp
 from manyviews.objectives import byol_loss
 from manyviews.recipe import Recipe
-from manyviews.views import View, Views
+from manyviews.views import Views, unlike_pair
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,18 +50,8 @@ class BYOL(Method):
         )  # q
 
     def views(self) -> Views:
-        t, t_prime = (
-            View(
-                size=self.spec.size,
-                crop=(self.config.min_area, 1.0),
-                jitter=(0.4, 0.4, 0.2, 0.1),
-                grey=0.2,
-                blur=blur,
-                solarise=solarise,
-            )
-            for blur, solarise in zip(self.config.blur, self.config.solarise, strict=True)
-        )
-        return Views(t, t_prime)
+        c = self.config
+        return unlike_pair(self.spec.size, c.min_area, c.blur, c.solarise)
 
     def loss(self, batch: Batch, progress: float) -> Out:
         v, v_prime = batch.views

@@ -56,14 +56,10 @@ class CPC(Method):
         super().__init__(config, spec)
         inner = "{}" if config.batch_norm else "layer_norm({})"
         encoder = net(within=f"patches({inner}, {config.patch}, {config.stride})")  # g_enc
-        self.encoder, self.g = encoder, cast(Patchwise, encoder).side(spec.size)
+        patches = cast(Patchwise, encoder)
+        self.encoder, self.g = encoder, patches.side(spec.size)
         first = math.ceil(config.patch / config.stride) if config.skip else 1
-        self.k = range(first, first + config.steps)
-        if config.steps < 1 or self.k[-1] >= self.g:
-            raise ManyviewsError(
-                f"Predicting {config.steps} rows from {first} below takes a grid of {first + config.steps} rows or more, "
-                f"but an image of {spec.size} pixels has {self.g}; take fewer steps, or smaller patches and strides."
-            )
+        self.k = patches.ahead(spec.size, first, config.steps)
         if config.negatives not in ("batch", "own"):
             raise ManyviewsError(f'Negatives come from "batch" or "own", not "{config.negatives}".')
         D = encoder.width

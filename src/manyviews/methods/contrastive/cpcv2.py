@@ -65,14 +65,10 @@ class CPCv2(Method):
             )
         inner = "layer_norm({})" if config.layer_norm else "{}"
         encoder = net(within=f"patches({inner}, {config.patch}, {config.stride})")  # f
-        self.encoder, self.g = encoder, cast(Patchwise, encoder).side(spec.size)
+        patches = cast(Patchwise, encoder)
+        self.encoder, self.g = encoder, patches.side(spec.size)
         first = math.ceil(config.patch / config.stride)  # whose patches share no pixel with the context
-        self.k = range(first, first + config.steps)
-        if config.steps < 1 or self.k[-1] >= self.g:
-            raise ManyviewsError(
-                f"Predicting {config.steps} rows from {first} on takes a grid of {first + config.steps} rows or more, "
-                f"but an image of {spec.size} pixels has {self.g}; take fewer steps, or smaller patches and strides."
-            )
+        self.k = patches.ahead(spec.size, first, config.steps)
         D, E = encoder.width, config.dim
         self.target = nn.Linear(D, E)
         self.context = nn.ModuleDict(

@@ -22,7 +22,7 @@ from manyviews.kmeans import kmeans, whitened
 from manyviews.method import Anatomy, Batch, EmbedAll, Method, NetFactory, Out, Spec
 from manyviews.recipe import Recipe
 from manyviews.rng import generator
-from manyviews.views import View, Views
+from manyviews.views import View, Views, colour_jitter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class DeepCluster(Method):
 
     def views(self) -> Views:
         s = self.config.strength
-        jitter = (0.8 * s, 0.8 * s, 0.8 * s, 0.2 * s) if s else None
+        jitter = colour_jitter(s) if s else None
         return Views(
             View(size=self.spec.size, crop=(self.config.min_area, 1.0), jitter=jitter, grey=0.2 if s else 0)
         )

@@ -7,7 +7,7 @@ Differs  The first memory is filled from the centre of each image, seen once by 
 Shapes   N images in the data, B in the batch, D embedding, H heads of K prototypes, V views: first two of full size.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from manyviews.nets.multicrop import by_size, local_side
 from manyviews.objectives.contrast import precise
 from manyviews.recipe import Recipe
 from manyviews.rng import generator
-from manyviews.views import View, Views
+from manyviews.views import View, Views, colour_jitter, large_and_small
 
 PASS = 4096  # embeddings whose batch statistics the first pass takes at a time
 
@@ -80,10 +80,11 @@ class DeepClusterV2(Method):
         return mlp(self.encoder.width, self.config.hidden, self.config.dim)
 
     def views(self) -> Views:
-        c, s = self.config, self.config.strength
-        jitter = (0.8 * s, 0.8 * s, 0.8 * s, 0.2 * s)
-        t = View(size=self.spec.size, crop=c.global_area, jitter=jitter, grey=0.2, blur=c.blur)
-        return Views(t, t, *[replace(t, size=self.local or t.size, crop=c.local_area)] * c.local_crops)
+        c = self.config
+        t = View(
+            size=self.spec.size, crop=c.global_area, jitter=colour_jitter(c.strength), grey=0.2, blur=c.blur
+        )
+        return large_and_small(t, c.local_crops, self.local, c.local_area)
 
     def before_epoch(self, epoch: int, embed: EmbedAll) -> None:
         if epoch == 0:

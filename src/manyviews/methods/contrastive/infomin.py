@@ -29,7 +29,7 @@ from manyviews.nets.jigsaw import JigsawHead, side_it_takes
 from manyviews.nets.norms import split_batch_norm
 from manyviews.objectives import info_nce
 from manyviews.recipe import Recipe
-from manyviews.views import View, Views
+from manyviews.views import View, Views, colour_jitter
 from manyviews.views.blur import low_pass
 from manyviews.views.patches import apart, cut, in_cells
 
@@ -84,9 +84,9 @@ class InfoMin(Method):
             self.seen = side_it_takes(self.encoder, self.patch, spec.size)
 
     def views(self) -> Views:
-        c, s = self.config, self.config.strength
+        c = self.config
         t = View(
-            size=self.spec.size, crop=(c.min_area, 1.0), jitter=(0.8 * s, 0.8 * s, 0.8 * s, 0.2 * s), blur=c.blur,
+            size=self.spec.size, crop=(c.min_area, 1.0), jitter=colour_jitter(c.strength), blur=c.blur,
             grey=0.0 if c.space else c.grey, randaugment=(c.randaugment, c.magnitude), randaugment_p=0.5,
             randaugment_colours=not c.space,
         )  # fmt: skip

@@ -16,7 +16,7 @@ from manyviews.nets.heads import mlp
 from manyviews.nets.vit import ViT
 from manyviews.objectives import in_batch
 from manyviews.recipe import Recipe
-from manyviews.views import View, Views
+from manyviews.views import Views, unlike_pair
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,18 +56,8 @@ class MoCoV3(Method):
         self.twin = Twin(self.base)  # f_k; f_q is the predictor after the base
 
     def views(self) -> Views:
-        t1, t2 = (
-            View(
-                size=self.spec.size,
-                crop=(self.config.min_area, 1.0),
-                jitter=(0.4, 0.4, 0.2, 0.1),
-                grey=0.2,
-                blur=blur,
-                solarise=solarise,
-            )
-            for blur, solarise in zip(self.config.blur, self.config.solarise, strict=True)
-        )
-        return Views(t1, t2)
+        c = self.config
+        return unlike_pair(self.spec.size, c.min_area, c.blur, c.solarise)
 
     def loss(self, batch: Batch, progress: float) -> Out:
         x1, x2 = batch.views

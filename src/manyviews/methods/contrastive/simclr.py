@@ -8,7 +8,7 @@ Shapes   B images, C H W pixels, D embedding; N = 2B anchors, each against the 2
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -20,7 +20,7 @@ from manyviews.nets.heads import mlp
 from manyviews.nets.multicrop import by_size, local_side
 from manyviews.objectives import nt_xent
 from manyviews.recipe import Recipe
-from manyviews.views import View, Views
+from manyviews.views import View, Views, colour_jitter, large_and_small
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,16 +60,15 @@ class SimCLR(Method):
         return f, mlp(f.width, *hidden, self.config.dim) if self.config.layers else nn.Identity()
 
     def views(self) -> Views:
-        s = self.config.strength
+        c = self.config
         t = View(
             size=self.spec.size,
-            crop=(self.config.min_area, 1.0),
-            jitter=(0.8 * s, 0.8 * s, 0.8 * s, 0.2 * s),
-            grey=self.config.grey,
-            blur=self.config.blur,
+            crop=(c.min_area, 1.0),
+            jitter=colour_jitter(c.strength),
+            grey=c.grey,
+            blur=c.blur,
         )
-        local = replace(t, size=self.local or t.size, crop=self.config.local_area)
-        return Views(t, t, *[local] * self.config.local_crops)
+        return large_and_small(t, c.local_crops, self.local, c.local_area)
 
     def loss(self, batch: Batch, progress: float) -> Out:
         z = self.embedded(batch.views)

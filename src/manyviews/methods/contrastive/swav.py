@@ -8,7 +8,7 @@ Differs  Queue and frozen prototypes begin and end at shares of the run, not at 
 Shapes   B images, D embedding, K prototypes, V views of which the first two are of full size.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from manyviews.nets.multicrop import by_size, local_side
 from manyviews.objectives import sinkhorn, soft_cross_entropy
 from manyviews.objectives.contrast import precise
 from manyviews.recipe import Recipe
-from manyviews.views import View, Views
+from manyviews.views import View, Views, colour_jitter, large_and_small
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +76,11 @@ class SwAV(Method):
         self.unit_prototypes()
 
     def views(self) -> Views:
-        c, s = self.config, self.config.strength
-        jitter = (0.8 * s, 0.8 * s, 0.8 * s, 0.2 * s)
-        t = View(size=self.spec.size, crop=c.global_area, jitter=jitter, grey=0.2, blur=c.blur)
-        return Views(t, t, *[replace(t, size=self.local or t.size, crop=c.local_area)] * c.local_crops)
+        c = self.config
+        t = View(
+            size=self.spec.size, crop=c.global_area, jitter=colour_jitter(c.strength), grey=0.2, blur=c.blur
+        )
+        return large_and_small(t, c.local_crops, self.local, c.local_area)
 
     def loss(self, batch: Batch, progress: float) -> Out:
         h = by_size(self.encoder, batch.views)

@@ -7,7 +7,7 @@ Differs  Keys of the weak loss get gradients too, as in SimCLR, and both views g
 Shapes   B images, D embedding; P positives a row.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -20,7 +20,7 @@ from manyviews.nets.heads import mlp
 from manyviews.nets.multicrop import by_size, local_side
 from manyviews.objectives import components, nearest, nt_xent, several_positives, sup_con
 from manyviews.recipe import Recipe
-from manyviews.views import View, Views
+from manyviews.views import View, Views, colour_jitter, large_and_small
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,16 +60,15 @@ class WCL(Method):
         self.phi = mlp(*widths) if config.heads == 2 else self.g  # the second: which group?
 
     def views(self) -> Views:
-        s = self.config.strength
+        c = self.config
         t = View(
             size=self.spec.size,
-            crop=(self.config.min_area, 1.0),
-            jitter=(0.8 * s, 0.8 * s, 0.8 * s, 0.2 * s),
+            crop=(c.min_area, 1.0),
+            jitter=colour_jitter(c.strength),
             grey=0.2,
-            blur=self.config.blur,
+            blur=c.blur,
         )
-        local = replace(t, size=self.local or t.size, crop=self.config.local_area)
-        return Views(t, t, *[local] * self.config.local_crops)
+        return large_and_small(t, c.local_crops, self.local, c.local_area)
 
     def loss(self, batch: Batch, progress: float) -> Out:
         x_1, x_2, *local = batch.views
