@@ -61,6 +61,7 @@ def build(name: str, **changes: object) -> tuple[Method, Recipe]:
     [("simclr", {"optimiser": "adma"}, "--optimiser is 'adma'; it is one of gd, sgd"),
      ("beit", {"masking": "rnadom"}, "--masking is 'rnadom'; it is one of block, random"),
      ("simclr", {"clip": 0.0}, "--clip is 0.0"), ("simclr", {"trust": 0.0}, "--trust is 0.0"),
+     ("simclr", {"layer_decay": 0.0}, "--layer-decay is 0.0"), ("simclr", {"layer_decay": 1.1}, "--layer-decay is 1.1"),
      ("simclr", {"weight_decay": -1.0}, "--weight-decay is -1.0"), ("simclr", {"milestones": (0.5, 1.0)}, "--milestones are"),
      ("simclr", {"weight_decay": 0.0, "weight_decay_end": 0.1}, "--weight-decay-end changes a weight decay that is there")],
 )  # fmt: skip

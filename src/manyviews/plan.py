@@ -119,6 +119,10 @@ def check(recipe: Recipe) -> None:
         raise ManyviewsError(
             f"--clip is {recipe.clip}; a gradient may be longer than 0, or else nothing moves"
         )
+    if not 0 < recipe.layer_decay <= 1:
+        raise ManyviewsError(
+            f"--layer-decay is {recipe.layer_decay}; each layer learns at this share of the rate above it, over 0 and at most 1"
+        )
     if recipe.trust <= 0:
         raise ManyviewsError(f"--trust is {recipe.trust}; it multiplies the rate of LARS and is above 0")
     if min(recipe.weight_decay, recipe.weight_decay_end or 0.0) < 0:

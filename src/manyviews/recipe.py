@@ -38,6 +38,7 @@ class Recipe:
     eps: float = 1e-8  # of adam and adamw: what the root of that mean is kept from 0 by
     weight_decay: float = 5e-4
     weight_decay_end: float | None = None  # what the weight decay becomes by the end, along a cosine (DINO)
+    layer_decay: float = 1.0  # each layer's share of the rate of the one above it (BEiT and MAE fine-tune so)
     decay_all: bool = False  # also decay biases and norms (MoCo's and SimSiam's code do)
     trust: float = 0.001  # LARS: layer-wise trust coefficient (eta in the paper)
     schedule: Literal["cosine", "linear", "step", "rsqrt", "constant"] = (

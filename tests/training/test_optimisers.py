@@ -16,7 +16,9 @@ from hypothesis.extra import numpy as arrays
 from torch import nn
 
 from manyviews.errors import ManyviewsError
-from manyviews.method import Method, Spec
+from manyviews.evaluation.finetune import layers
+from manyviews.method import Method, Spec, find
+from manyviews.nets import net_factory
 from manyviews.recipe import Optimiser, Recipe
 from manyviews.training import checkpoint
 from manyviews.training.optimisers import LAMB, LARS, groups, optimiser, over, rate, set_rate
@@ -383,6 +385,7 @@ class TwoLayers(Method):
         super().__init__(None, Spec(items=1, size=1))
         self.first, self.norm, self.last = nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)
         self.frozen = nn.Linear(2, 2).requires_grad_(False)
+        self.encoder = nn.Sequential(self.first, self.norm)  # pyright: ignore[reportAttributeAccessIssue]
 
     def constant_rate(self) -> list[nn.Parameter]:
         return list(self.last.parameters())
@@ -401,6 +404,19 @@ def test_groups_hold_every_trained_parameter_once(name: str) -> None:
     set_rate(built, recipe, 0.5)
     rates = {group["scheduled"]: group["lr"] for group in built.param_groups}
     assert rates == {True: pytest.approx(recipe.lr / 2), False: recipe.lr}
+
+
+def test_each_layer_of_the_encoder_learns_at_its_share_of_the_rate_above() -> None:
+    paper, spec = find("supervised"), Spec(items=8, size=16, classes=3)
+    method = paper.method(paper.config(), net_factory("cifar_resnet8", 16), spec)  # pyright: ignore[reportCallIssue]
+    recipe = Recipe(lr=0.1, layer_decay=0.5, schedule="constant")
+    built = optimiser(method, recipe)
+    set_rate(built, recipe, 0.5)
+    rates = {id(w): group["lr"] for group in built.param_groups for w in group["params"]}
+    assert sorted(rates) == sorted(id(w) for w in method.parameters())
+    told = [{rates[id(w)] for w in layer} for layer in layers(method.encoder)]
+    assert told == [{0.1 * 0.5 ** (len(told) - depth)} for depth in range(len(told))] and len(told) > 3
+    assert {rates[id(w)] for w in method.classifier.parameters()} == {0.1}  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
 
 
 def test_decay_all_decays_all() -> None:

@@ -47,6 +47,7 @@ TOLD_ELSEWHERE = (
 
 YOUNGER = {
     "eps": 1e-8,  # before, torch's own
+    "layer_decay": 1.0,  # before, one rate for all layers
 }
 """Settings of ``Recipe`` that came after runs were kept, and what these runs were trained with. At that value a setting is
 left out of the digest, so that a new option makes no run another. The value stands here and is not looked up: were the

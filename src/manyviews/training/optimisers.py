@@ -23,6 +23,7 @@ import torch
 from torch import nn
 
 from manyviews.errors import ManyviewsError
+from manyviews.evaluation.finetune import layers
 from manyviews.method import Method
 from manyviews.recipe import Recipe
 from manyviews.training.layerwise import LAMB, LARS
@@ -49,22 +50,34 @@ def rate(recipe: Recipe, progress: float) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * min(1.0, past)))
 
 
-def groups(net: nn.Module, recipe: Recipe, constant_rate: Iterable[nn.Parameter] = ()) -> list[dict]:
-    """Parameter groups: decayed or not (biases and norms), scheduled or at a constant rate. Never an empty one."""
+def groups(
+    net: nn.Module,
+    recipe: Recipe,
+    constant_rate: Iterable[nn.Parameter] = (),
+    encoder: nn.Module | None = None,
+) -> list[dict]:
+    """Parameter groups: decayed or not (biases and norms), scheduled or at a constant rate. Never an empty one.
+
+    With a layer decay, each layer of the ``encoder`` also has its share of the rate: that of the layer above times the
+    decay, and the topmost that of whatever stands around the encoder (ELECTRA, arXiv:2003.10555, appendix A.1).
+    """
     constant = {id(w) for w in constant_rate}
-    sorted_out: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    below = reversed(layers(encoder)) if encoder is not None and recipe.layer_decay < 1 else ()
+    depth = {id(w): depth for depth, layer in enumerate(below, start=1) for w in layer}
+    sorted_out: dict[tuple[bool, bool, int], list[nn.Parameter]] = {}
     for w in net.parameters():
         if w.requires_grad:
-            key = (w.ndim > 1, id(w) in constant)
+            key = (w.ndim > 1, id(w) in constant, depth.get(id(w), 0))
             sorted_out.setdefault(key, []).append(w)
     return [
         {
             "params": ws,
             "weight_decay": recipe.weight_decay if matrix or recipe.decay_all else 0.0,
             "scheduled": not fixed,
+            "share": recipe.layer_decay**down,
             **({"adapt": matrix} if recipe.optimiser in LAYERWISE else {}),
         }
-        for (matrix, fixed), ws in sorted_out.items()
+        for (matrix, fixed, down), ws in sorted_out.items()
     ]
 
 
@@ -79,7 +92,7 @@ def optimiser(method: Method, recipe: Recipe) -> torch.optim.Optimizer:
             f"Gradient descent takes its gradient over all {method.spec.items} items, not over {recipe.batch}: say "
             f"--batch {method.spec.items} (and --accumulate, should memory not do), or --optimiser sgd --inertia 0"
         )
-    return over(groups(method, recipe, method.constant_rate()), recipe)
+    return over(groups(method, recipe, method.constant_rate(), method.encoder), recipe)
 
 
 def over(parts: Iterable[Any], recipe: Recipe) -> torch.optim.Optimizer:
@@ -144,7 +157,7 @@ def set_rate(optimiser: torch.optim.Optimizer, recipe: Recipe, progress: float) 
     end = recipe.weight_decay_end
     for group in optimiser.param_groups:
         if group["scheduled"]:
-            group["lr"] = lr
+            group["lr"] = lr * group.get("share", 1.0)
         if end is not None and group["weight_decay"]:
             group["weight_decay"] = end + (recipe.weight_decay - end) * 0.5 * (
                 1 + math.cos(math.pi * progress)
