@@ -250,6 +250,9 @@ def test_compare_starts_from_the_recipe_that_is_named(
     recipe = manyviews.load(tmp_path / "c" / "simclr-0").recipe
     assert (recipe.optimiser, recipe.lr) == ("adamw", 2e-3)
     assert "simclr has no recipe 'wrold'" in refused(capsys, *words, "--recipe", "wrold")
+    assert "There is no method that learns" in refused(
+        capsys, "compare", "--data", str(photos), "--recipe", "wrold"
+    )
     main([*words, "--out", str(tmp_path / "d")])  # less than a pass, by a recipe for long runs
     assert "no method saw more than 67% of the data" in capsys.readouterr().err
 
@@ -468,6 +471,10 @@ def test_what_is_to_be_overwritten_stays_until_the_new_run_can_begin(
     assert "would never look for boxes" in refused(
         capsys, *words, "--crops", "contrastive", "--budget", "2steps"
     )
+    assert "begins as or learns from" in refused(capsys, *words, "--init-from", str(copy))
+    with monkeypatch.context() as inside:
+        inside.chdir(copy)
+        assert "is where this command runs" in refused(capsys, *words[:-2], ".", "--overwrite")
     monkeypatch.setenv("WORLD_SIZE", "3")
     assert "does not divide among 3 devices" in refused(capsys, *words)
     assert contents(copy) == before

@@ -79,6 +79,9 @@ def compare(
     if seeds < 1:
         raise ManyviewsError(f"--seeds is {seeds}; it must be at least 1.")
     chosen = list(methods) or _all_for(data, data_root, recipe)
+    if not chosen:
+        having = f" and has a recipe '{recipe}'" if recipe else ""
+        raise ManyviewsError(f"There is no method that learns from {data} without labels{having}.")
     same, own = _alike(chosen, data, recipe, {"budget": budget, "net": net, "size": size, "batch": batch})
     called = str(data) if isinstance(data, str) else "data"
     folder = Path(out) if out is not None else free_folder("compare", called)

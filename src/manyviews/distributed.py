@@ -12,13 +12,15 @@ rank r then holds the gradient of ``sum_s L_s`` by its own rows, and the averagi
 
 import os
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
+
+T = TypeVar("T")
 
 
 def active() -> bool:
@@ -237,6 +239,15 @@ def rands(rows: int, *shape: int) -> Callable[[], Tensor]:
 def barrier() -> None:
     """Wait until every rank is here."""
     any_rank(False)
+
+
+def everyone(value: T) -> list[T]:
+    """What every rank has, in rank order; of anything that can be pickled, and all of them have to ask."""
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values
 
 
 def any_rank(flag: bool) -> bool:

@@ -1,6 +1,7 @@
 """Learn an encoder from images without labels, judge it, and write its report."""
 
 import dataclasses
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from inspect import signature
@@ -106,6 +107,10 @@ def pretrain(
             f"The supervised baseline learns from labels, and {images.name} has none: leave it out of --baselines."
         )
     run.loop(seen, run.start(seen))  # what this run cannot do is said before anything is written
+    if overwrite:
+        _require_spare(
+            path, [init_from, *(getattr(config, name, None) for name in plan.RUNS), settings.pretrained]
+        )
     how = {"workers": workers, "quiet": quiet, "save_every": save_every}
     return _train(lambda: Run.create(path, about, overwrite), run, images, data, devices, how)
 
@@ -123,7 +128,7 @@ def resume(
 
     Args:
         path: the run's folder.
-        data: needed only where the run learned from an array or a Dataset, which no file remembers.
+        data: needed where the data moved, or where the run learned from an array or a Dataset, which no file remembers.
         devices, workers, quiet, save_every: as in ``pretrain``.
 
     Raises:
@@ -168,11 +173,27 @@ def _train(
         ends = run.train(images, **how)
     if ends == "interrupted":
         if distributed.is_main():
-            print(f"saved; continue with: manyviews resume {run.path}", file=sys.stderr)
+            named = isinstance(data, (str, Path)) and str(data) != run.recipe.data
+            moved = f" --data {shlex.quote(str(data))}" if named else ""
+            print(f"saved; continue with: manyviews resume {run.path}{moved}", file=sys.stderr)
         raise KeyboardInterrupt
     if distributed.is_main():
         judge(run, images, data, how["quiet"])
     return run
+
+
+def _require_spare(path: Path, needed: Sequence[str | Path | None]) -> None:
+    """Raises ``ManyviewsError`` where what is to be overwritten is what this run begins as or learns from, or where it runs."""
+    folder = path.resolve()
+    if folder in (Path.cwd(), *Path.cwd().parents):
+        raise ManyviewsError(
+            f"{folder} is where this command runs; go elsewhere to replace it with --overwrite."
+        )
+    places = [Path(str(one).rpartition(":")[2]).expanduser().resolve() for one in needed if one]
+    if any(place.is_relative_to(folder) for place in places):
+        raise ManyviewsError(
+            f"{path} is what this run begins as or learns from, so --overwrite leaves it alone; choose another --out."
+        )
 
 
 def _net_of(path: str | Path) -> str:

@@ -169,5 +169,10 @@ class Once(nn.Module):
 
 
 def cosine_momentum(base: float, progress: float) -> float:
-    """BYOL's schedule for the twin (section 3.2): from ``base`` at progress 0 to 1 at progress 1, along a cosine."""
+    """BYOL's schedule for the twin (section 3.2): from ``base`` at progress 0 to 1 at progress 1, along a cosine.
+
+    A ``base`` of 0, with which the twin is the net itself, stays 0 (BYOL, table 5a).
+    """
+    if base == 0:
+        return 0.0
     return 1.0 - (1.0 - base) * (math.cos(math.pi * progress) + 1.0) / 2.0

@@ -74,7 +74,7 @@ def changed(paper: Paper, config: Any, recipe: Recipe, changes: dict[str, Any]) 
         if (given := changes.get(name)) and given != "random":
             folder = Path(given).expanduser()
             changes[name] = str(folder.resolve() if folder.is_dir() else given)
-    library, colon, place = (changes.get("pretrained") or "").partition(":")
+    library, colon, place = str(changes.get("pretrained") or "").partition(":")
     if place:
         changes["pretrained"] = library + colon + str(Path(place).expanduser().resolve())
     for_config = {field.name for field in dataclasses.fields(config)}

@@ -276,10 +276,12 @@ class Run:
                 raise Diverged(f"{error} ({saver.kept()})") from error
             finally:
                 bar.close()
-        if (skipped := data.skipped | loop.skipped).files:
+        skipped = data.skipped
+        for files in distributed.everyone(loop.skipped):
+            skipped = skipped | files
+        if skipped.files and distributed.is_main():
             print(f"manyviews: {skipped}", file=sys.stderr)
-            if distributed.is_main():
-                self.add_results(skipped=skipped.as_dict())
+            self.add_results(skipped=skipped.as_dict())
         learned = loop.whole() if ends == "finished" else None
         if learned is not None and distributed.is_main():
             self.save_encoder(learned)

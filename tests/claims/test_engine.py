@@ -329,7 +329,7 @@ def test_results_of_other_code_or_settings_are_known(kept: Cache, monkeypatch: p
     ):
         assert stale(Claim(**vars(MOMENTA) | change), result) == SETTINGS
     assert cost.of(MOMENTA, SAME, kept, result)["stale"] is None
-    monkeypatch.setattr("manyviews.claims.trial.GENERATION", 2)
+    monkeypatch.setattr("manyviews.claims.trial.GENERATION", 3)
     assert stale(MOMENTA, result) == CODE and cost.of(MOMENTA, SAME, kept, result)["stale"] == CODE
 
 

@@ -95,6 +95,24 @@ def test_files_of_all_models_of_a_family_load(name: str, kind: str, tmp_path: Pa
         torch.testing.assert_close(states(ours, x), expected, rtol=1e-5, atol=1e-5)
 
 
+def test_a_folder_of_a_net_that_computes_otherwise_is_refused(tmp_path: Path):
+    sizes = BERT | {"hidden_size": 128, "num_attention_heads": 2, "intermediate_size": 512}  # of bert_tiny
+    for folder, changes in {
+        "same": {},
+        "heads": {"num_attention_heads": 4},
+        "relu": {"hidden_act": "relu"},
+    }.items():
+        model = transformers.BertModel(transformers.BertConfig(**(sizes | changes)))
+        model.save_pretrained(tmp_path / folder)
+    assert isinstance(make("bert_tiny", pretrained=f"transformers:{tmp_path / 'same'}"), nn.Module)
+    with pytest.raises(ManyviewsError, match=r"heads is of another net: num_attention_heads 4, not 2\.$"):
+        make("bert_tiny", pretrained=f"transformers:{tmp_path / 'heads'}")
+    with pytest.raises(ManyviewsError, match="hidden_act relu, not gelu"):
+        make("bert_tiny", pretrained=f"transformers:{tmp_path / 'relu'}")
+    with pytest.raises(ManyviewsError, match=r"torch\.nn"):  # has the net, and no weights of it
+        make("char_lstm", pretrained="torch.nn")
+
+
 def test_a_bert_without_a_pooler_leaves_ours_as_it_is_and_part_of_one_is_refused():
     ours, theirs = ours_of("bert_tiny"), theirs_of("BertForMaskedLM").state_dict()
     before = ours.pooler.weight.clone()

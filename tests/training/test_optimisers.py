@@ -19,6 +19,7 @@ from manyviews.errors import ManyviewsError
 from manyviews.evaluation.finetune import layers
 from manyviews.method import Method, Spec, find
 from manyviews.nets import net_factory
+from manyviews.nets.split import Split
 from manyviews.recipe import Optimiser, Recipe
 from manyviews.training import checkpoint
 from manyviews.training.optimisers import LAMB, LARS, groups, optimiser, over, rate, set_rate
@@ -417,6 +418,23 @@ def test_each_layer_of_the_encoder_learns_at_its_share_of_the_rate_above() -> No
     told = [{rates[id(w)] for w in layer} for layer in layers(method.encoder)]
     assert told == [{0.1 * 0.5 ** (len(told) - depth)} for depth in range(len(told))] and len(told) > 3
     assert {rates[id(w)] for w in method.classifier.parameters()} == {0.1}  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
+
+
+def test_layers_of_a_twin_that_only_follows_have_no_share() -> None:
+    paper = find("dino")
+    method = paper.method(paper.config(), net_factory("small_vit", 32), Spec(items=8, size=32))  # pyright: ignore[reportCallIssue]
+    with pytest.raises(ManyviewsError, match="layer-decay is of an encoder that learns"):
+        optimiser(method, Recipe(layer_decay=0.5))
+
+
+def test_nets_side_by_side_have_layers_of_both() -> None:
+    encoder = net_factory("lab(cifar_resnet8)", 16)()
+    assert isinstance(encoder, Split)
+    both = layers(encoder)
+    assert len(both) == len(layers(encoder.light)) == len(layers(encoder.colour))
+    assert [id(w) for w in both[0]] == [
+        id(w) for net in (encoder.light, encoder.colour) for w in layers(net)[0]
+    ]
 
 
 def test_decay_all_decays_all() -> None:

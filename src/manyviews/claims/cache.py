@@ -82,7 +82,7 @@ class Cache:
             kept = self.kept(trial) or self._run(trial)
             if kept.get("diverged"):
                 return None, "collapsed"
-            name = _name(measure)
+            name = name_of(measure)
             value = kept["measured"].get(name, _looked_up(kept, measure))
             if value is None:
                 value = kept["measured"][name] = self._measured(trial, measure)
@@ -170,7 +170,7 @@ def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _name(measure: Measure) -> str:
+def name_of(measure: Measure) -> str:
     """A measure by name; of a function with the digest of its source and of what its file does, so that another one is
     not taken for it, nor one whose helpers have changed."""
     if isinstance(measure, str):

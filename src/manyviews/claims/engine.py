@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from manyviews.claims import cost, records, store
-from manyviews.claims.cache import Cache, folder_of, trainer
+from manyviews.claims.cache import Cache, folder_of, name_of, trainer
 from manyviews.claims.claim import Claim, Found, Measure, Scale, find, scale_of
 from manyviews.claims.trial import Trial, trials
 from manyviews.claims.verdict import judge
@@ -197,6 +197,7 @@ def _trained(
         "figures": figures,
         "states": states,
         "runs": {arm: [trial.digest for of, trial in plan if of == arm] for arm in claim.arms},
+        "measures": {arm: name_of(claim.measure_of(arm)) for arm in claim.arms},
         "seconds": round(cost.spent([trial for _, trial in plan], cache), 1),
         **records.in_common(trained),
         "judged": about_machine(),

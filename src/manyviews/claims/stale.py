@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from manyviews.claims.cache import name_of
 from manyviews.claims.claim import Claim
 from manyviews.claims.trial import trials
 
@@ -14,8 +15,8 @@ def stale(claim: Claim, result: Mapping[str, Any]) -> str | None:
     """What a stored result is of where that is not the claim of today; None where it is.
 
     ``SETTINGS``: arms, scale, measure or predictions are written otherwise today. ``CODE``: they are alike, but the runs
-    would be others, for code or recipes that they depend on have changed since. An exact claim has no runs to know it by,
-    so only its words count.
+    or what is measured of them would be others, for code or recipes that they depend on have changed since. An exact
+    claim has no runs to know it by, so only its words count.
     """
     scale = claim.scales.get(result["scale"])
     if scale is None:
@@ -32,4 +33,8 @@ def stale(claim: Claim, result: Mapping[str, Any]) -> str | None:
     runs: dict[str, list[str]] = {arm: [] for arm in claim.arms}
     for arm, trial in trials(claim, scale, result["seeds"]):
         runs[arm].append(trial.digest)
-    return None if runs == result.get("runs", {}) else CODE
+    if claim.exact is not None:
+        return None
+    measures = {arm: name_of(claim.measure_of(arm)) for arm in claim.arms}
+    alike = runs == result.get("runs", {}) and measures == result.get("measures", measures)
+    return None if alike else CODE

@@ -168,6 +168,7 @@ def compare_command(words: list[str]) -> None:
 
     ask = parse(Compare, words, "compare")
     from manyviews.comparing import UNTRAINED, compare
+    from manyviews.method import find
 
     if ask.all and ask.methods:
         raise ManyviewsError(
@@ -198,7 +199,8 @@ def compare_command(words: list[str]) -> None:
     Console().print(table)
     print(f"report   {Path(result['out']) / 'report.html'}")
     passes = [row["passes"]["mean"] for row in rows.values() if "passes" in row]
-    if passes and max(passes) < 1 and ask.recipe is None:
+    images = find(next(iter(rows))).method.sees == "images"
+    if passes and max(passes) < 1 and ask.recipe is None and images and ask.data != "world":
         tell(
             f"no method saw more than {max(passes):.0%} of the data: without a GPU, --recipe world and --net "
             "cifar_resnet20 suit so short a budget"

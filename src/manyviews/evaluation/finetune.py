@@ -28,6 +28,7 @@ from manyviews.evaluation.scores import Scores, scores
 from manyviews.evaluation.transformations import Embeds, Told
 from manyviews.nets.encoder import Generative, Midway
 from manyviews.nets.reader import Reader, by_first_token
+from manyviews.nets.split import Split
 from manyviews.views import Text, View, Wave, nothing
 
 Embedding = Literal["pooled", Embeds]
@@ -214,6 +215,8 @@ def layers(encoder: nn.Module) -> list[list[nn.Parameter]]:
     that are single operations (a stem's convolution and norm) are one layer together. What belongs to no module that
     was named (a class token, position embeddings) learns with the first layer.
     """
+    if isinstance(encoder, Split):  # two nets side by side, none above the other
+        return [a + b for a, b in zip(layers(encoder.light), layers(encoder.colour), strict=True)]
     own = getattr(encoder, "layers", None)
     if callable(own) and not isinstance(own, nn.Module):
         modules = [[module] for module in cast(Callable[[], Sequence[nn.Module]], own)()]

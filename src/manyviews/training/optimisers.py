@@ -85,12 +85,17 @@ def optimiser(method: Method, recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimiser over every trainable parameter of the method.
 
     Raises:
-        ManyviewsError: gradient descent on less than the whole data, or as ``over`` does.
+        ManyviewsError: gradient descent on less than the whole data, a layer decay where the encoder that is kept follows
+            a twin, or as ``over`` does.
     """
     if recipe.optimiser == "gd" and recipe.batch != method.spec.items:
         raise ManyviewsError(
             f"Gradient descent takes its gradient over all {method.spec.items} items, not over {recipe.batch}: say "
             f"--batch {method.spec.items} (and --accumulate, should memory not do), or --optimiser sgd --inertia 0"
+        )
+    if recipe.layer_decay < 1 and not any(w.requires_grad for w in method.encoder.parameters()):
+        raise ManyviewsError(
+            "--layer-decay is of an encoder that learns, and the one that is kept here follows another: leave it out"
         )
     return over(groups(method, recipe, method.constant_rate(), method.encoder), recipe)
 

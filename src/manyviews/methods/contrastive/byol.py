@@ -61,9 +61,7 @@ class BYOL(Method):
         return Out(one_way + and_back, z=z)
 
     def after_step(self, out: Out, progress: float) -> None:
-        base = self.config.momentum
-        tau = cosine_momentum(base, progress) if base else 0.0  # constant where there is no twin (table 5a)
-        self.target.follow(self.online, tau)  # eq. 1
+        self.target.follow(self.online, cosine_momentum(self.config.momentum, progress))  # eq. 1
 
 
 RECIPES = {

@@ -121,9 +121,7 @@ class DINO(Method):
 
     @torch.no_grad()
     def after_step(self, out: Out, progress: float) -> None:
-        base = self.config.momentum
-        lambda_ = cosine_momentum(base, progress) if base else 0.0  # a copy stays one (section 5.2)
-        self.teacher.follow(self.student, lambda_)
+        self.teacher.follow(self.student, cosine_momentum(self.config.momentum, progress))  # lambda
         if self.config.centring:
             mean_K = distributed.all_reduce_mean(out.carry.mean(0))
             self.centre_K.lerp_(mean_K.to(self.centre_K.dtype), 1 - self.config.centre_momentum)  # eq. 4

@@ -27,7 +27,7 @@ def load_from(net: nn.Module, weights: Mapping[str, Tensor] | str | Path, librar
         net: made by `nets.make` or `nets.build`, or a module around one such.
         weights: a state dict of that library's model, a safetensors file of it, or the folder that transformers
             saved it to.
-        library: torchvision, timm, transformers or torch, if the net's file has a table of its names.
+        library: torchvision, timm, transformers or torch.nn, if the net's file has a table of its names.
 
     Raises `ManyviewsError` where the library has no such net, the file is missing, damaged or a pickle; where
     anything is missing, surplus or misshapen, the error lists all of it, and nothing changes.
@@ -127,9 +127,10 @@ def pretrained(name: str, source: str, options: Mapping[str, Any]) -> nn.Module:
     with torch.device("meta"):
         net: Any = make(name, **options)
     names, there = known.table(net, library), known.name_at(library, by)
-    if names is None or not (place or (there and known.has(net, library))):
+    if library not in known.LIBRARIES or names is None or not (place or (there and known.has(net, library))):
         raise _no_weights(by, library)
     weights = read_folder(place) if place else _fetch(library, str(there), names, net, options)
+    _require_alike(net, names, place)
     fitting = _fitting(net, names, weights, options)
     net = make(name, **fitting)
     try:
@@ -142,6 +143,23 @@ def pretrained(name: str, source: str, options: Mapping[str, Any]) -> nn.Module:
         net = net.resized(size)
         net.made = by
     return net
+
+
+# What transformers' configs say of a net that the shapes of its tensors do not.
+UNSEEN = ("model_type", "num_attention_heads", "n_head", "hidden_act", "activation_function", "afn")
+
+
+def _require_alike(net: nn.Module, names: Names, place: str) -> None:
+    """Raises `ManyviewsError` where a folder that transformers saved says that its model computes otherwise."""
+    file = Path(place) / "config.json"
+    if names.config is None or not place or not file.is_file():
+        return
+    told, own = json.loads(file.read_text()), names.config(net)
+    other = [
+        f"{key} {told[key]}, not {own[key]}" for key in UNSEEN if told.get(key, own.get(key)) != own.get(key)
+    ]
+    if other:
+        raise ManyviewsError(f"{place} is of another net: {'; '.join(other)}.")
 
 
 def _fitting(
