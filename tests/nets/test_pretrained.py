@@ -107,8 +107,13 @@ def test_a_folder_of_a_net_that_computes_otherwise_is_refused(tmp_path: Path):
     assert isinstance(make("bert_tiny", pretrained=f"transformers:{tmp_path / 'same'}"), nn.Module)
     with pytest.raises(ManyviewsError, match=r"heads is of another net: num_attention_heads 4, not 2\.$"):
         make("bert_tiny", pretrained=f"transformers:{tmp_path / 'heads'}")
+    with pytest.raises(ManyviewsError, match="num_attention_heads 4, not 2"):
+        load_from(make("bert_tiny", vocabulary=50, length=24), tmp_path / "heads", "transformers")
     with pytest.raises(ManyviewsError, match="hidden_act relu, not gelu"):
         make("bert_tiny", pretrained=f"transformers:{tmp_path / 'relu'}")
+    (tmp_path / "same" / "config.json").write_text("{")
+    with pytest.raises(ManyviewsError, match=r"config\.json is damaged"):
+        make("bert_tiny", pretrained=f"transformers:{tmp_path / 'same'}")
     with pytest.raises(ManyviewsError, match=r"torch\.nn"):  # has the net, and no weights of it
         make("char_lstm", pretrained="torch.nn")
 

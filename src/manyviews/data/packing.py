@@ -4,7 +4,7 @@ Below each row of tokens that holds several texts stands the row of their parts:
 only filled up, else 1 and up, the number of the document in its window, or of the sentence in its pair.
 
 Papers   Windows: best-fit packing (Ding et al., ICML 2024, arXiv:2404.10830, section 3), so that no document is cut that a
-         window could hold. Pairs: Devlin et al. 2019, figure 2, cut as in the authors' code..
+         window could hold. Pairs: Devlin et al. 2019, figure 2, cut as in the authors' code.
 Shapes   N items, R texts an item, T tokens; all int32.
 """
 

@@ -70,9 +70,9 @@ def build(
         small_waveform                 of sounds: strided convolutions; gru(small_waveform, 128): with their contexts
 
     `in_channels` is 3, of sounds 1, unless told; of texts it is the size of the vocabulary. `manyviews nets` lists all of ours. With `pretrained`, the weights are those that a library has for this net:
-    "torchvision", "timm" or "transformers", or those in a file or folder of its: "timm:weights.safetensors"; True where the name itself says which. Raises `ManyviewsError` for a name,
-    variant or combination that does not exist, for a size that the net
-    cannot see, or for weights that do not exist, fit or arrive.
+    "torchvision", "timm" or "transformers", or those in a file or folder of its: "timm:weights.safetensors"; True where the
+    name itself says which. Raises `ManyviewsError` for a name, variant or combination that does not exist, for a size that
+    the net cannot see, or for weights that do not exist, fit or arrive.
     """
     kind = sees(name)
     if in_channels is None:

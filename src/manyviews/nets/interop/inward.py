@@ -29,13 +29,16 @@ def load_from(net: nn.Module, weights: Mapping[str, Tensor] | str | Path, librar
             saved it to.
         library: torchvision, timm, transformers or torch.nn, if the net's file has a table of its names.
 
-    Raises `ManyviewsError` where the library has no such net, the file is missing, damaged or a pickle; where
-    anything is missing, surplus or misshapen, the error lists all of it, and nothing changes.
+    Raises `ManyviewsError` where the library has no such net, the file is missing, damaged, a pickle or, as its folder
+    says, of a net that computes otherwise; where anything is missing, surplus or misshapen, the error lists all of it, and nothing changes.
     """
     names = known.table(net, library)
     if names is None:
         raise known.no_such_net(net, library)
-    known.load(net, weights if isinstance(weights, Mapping) else read_folder(weights), names)
+    if isinstance(weights, str | Path):
+        _require_alike(net, names, str(weights))
+        weights = read_folder(weights)
+    known.load(net, weights, names)
 
 
 def read_folder(path: str | Path) -> dict[str, Tensor]:
@@ -150,11 +153,15 @@ UNSEEN = ("model_type", "num_attention_heads", "n_head", "hidden_act", "activati
 
 
 def _require_alike(net: nn.Module, names: Names, place: str) -> None:
-    """Raises `ManyviewsError` where a folder that transformers saved says that its model computes otherwise."""
+    """Raises `ManyviewsError` where a folder that transformers saved says that its model computes otherwise, or is damaged."""
     file = Path(place) / "config.json"
     if names.config is None or not place or not file.is_file():
         return
-    told, own = json.loads(file.read_text()), names.config(net)
+    try:
+        told: dict[str, Any] = dict(json.loads(file.read_text()))
+    except (TypeError, ValueError) as error:
+        raise ManyviewsError(f"{file} is damaged ({error}); take another copy.") from error
+    own = names.config(net)
     other = [
         f"{key} {told[key]}, not {own[key]}" for key in UNSEEN if told.get(key, own.get(key)) != own.get(key)
     ]
