@@ -4,6 +4,7 @@ Starting a rank imports torch anew, which takes seconds, so both ranks run every
 report what they measured; the tests then compare.
 """
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from manyviews import distributed, launching
 from manyviews.memory import Queue
+from manyviews.nets.norms import SplitBatchNorm
 from manyviews.objectives import nt_xent, several_positives, sup_con
 
 RANKS = 2
@@ -97,6 +99,7 @@ def collectives() -> dict[str, Tensor]:
         "sum grad": y.grad,
         "sum": distributed.all_reduce_sum_with_grad(y).detach(),
         "mean": distributed.all_reduce_mean(y),
+        "added": torch.tensor(distributed.added(here + 2.0, here == 1)),
         "broadcast": distributed.broadcast_(torch.tensor([here + 5.0]), source=1),
         "rank": torch.tensor([here, distributed.world_size(), distributed.is_main()]),
     }
@@ -166,6 +169,7 @@ def test_collectives_across_ranks(ranks: list[dict[str, Any]]) -> None:
         assert torch.equal(found["gather"][:, 0], torch.tensor([1.0, 1.0, 2.0, 2.0]))
         assert torch.equal(found["gather grad"], 3 * torch.arange(12.0).view(4, 3)[rank * 2 : rank * 2 + 2])
         assert (found["sum"].item(), found["sum grad"].item(), found["mean"].item()) == (3.0, 3.0, 1.5)
+        assert found["added"].tolist() == [5.0, 1.0]
         assert found["broadcast"].item() == 6.0
         assert found["rank"].tolist() == [rank, 2, rank == 0]
 
@@ -178,7 +182,7 @@ def test_one_process_needs_no_process_group() -> None:
     assert distributed.gather_with_grad(x) is x and distributed.all_reduce_sum_with_grad(x) is x
     assert torch.equal(distributed.gather(x), x) and not distributed.gather(x).requires_grad
     assert torch.equal(distributed.all_reduce_mean(x), x)
-    assert distributed.broadcast_(x) is x
+    assert distributed.broadcast_(x) is x and distributed.added(2.5, True) == [2.5, 1]
     net = normed_net()
     assert distributed.synchronise(net) is net and type(net[3]) is nn.BatchNorm1d
 
@@ -193,13 +197,38 @@ def test_rows_are_shared_out_without_gap_or_overlap(monkeypatch: pytest.MonkeyPa
         assert shares == list(range(total))
 
 
-def test_a_split_batch_norm_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_split_batch_norm_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     class Halves(nn.BatchNorm2d):
         pass
 
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
-    net = distributed.synchronise(nn.Sequential(Halves(3), nn.BatchNorm2d(3)))
-    assert [type(layer) for layer in net.children()] == [Halves, distributed.SyncBatchNorm]
+    norms = [Halves(3), nn.BatchNorm2d(3), SplitBatchNorm(3, 2), nn.SyncBatchNorm(3)]
+    net = distributed.synchronise(nn.Sequential(*norms, Halves(3)))
+    kinds = [type(layer) for layer in net.children()]
+    assert kinds == [Halves, distributed.SyncBatchNorm, SplitBatchNorm, nn.SyncBatchNorm, Halves]
+    said = "manyviews: Halves takes its statistics over each device's part of a batch, not the whole; "
+    assert capsys.readouterr().err.startswith(said)
+    distributed.synchronise(nn.Sequential(*norms[1:]))
+    assert capsys.readouterr().err == ""
+
+
+def test_timms_batch_norm_with_an_activation_is_synchronised(monkeypatch: pytest.MonkeyPatch) -> None:
+    from timm.layers import BatchNormAct2d
+
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "_summed", lambda x: 2 * x.detach())  # of two with the same rows
+    make = torch.Generator().manual_seed(0)
+    x = 1 + torch.randn(6, 3, 4, 4, generator=make, dtype=torch.float64)
+    plain = nn.Sequential(BatchNormAct2d(3, act_layer=nn.SiLU)).double()
+    net = distributed.synchronise(copy.deepcopy(plain))
+    assert type(net[0]) is distributed.SyncBatchNorm and list(net.state_dict()) == list(plain.state_dict())
+    for mode in (True, False):
+        net.train(mode), plain.train(mode)
+        torch.testing.assert_close(net(x), plain(torch.cat([x, x]))[:6])
+        for name, value in plain.state_dict().items():
+            torch.testing.assert_close(net.state_dict()[name], value)
 
 
 def test_each_process_gets_its_share_of_the_cores_unless_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ rank r then holds the gradient of ``sum_s L_s`` by its own rows, and the averagi
 """
 
 import os
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -136,19 +137,43 @@ def whole(x: Tensor) -> Tensor:
 
 
 def synchronise(module: nn.Module) -> nn.Module:
-    """Make every ``BatchNorm1d`` and ``BatchNorm2d`` of ``module`` take its batch statistics over all ranks.
+    """Make every ``BatchNorm1d`` and ``BatchNorm2d`` of ``module``, and timm's ``BatchNormAct2d``, take its batch
+    statistics over all ranks.
 
     Children are replaced in place; the return value matters where ``module`` is itself a batch norm. Parameters,
-    buffers and the keys of ``state_dict`` stay the same. Subclasses are left alone: whoever wrote one (statistics in
-    split halves, say) meant something else than the whole batch. Call it before DDP or FSDP wraps the module.
+    buffers and the keys of ``state_dict`` stay the same. Other subclasses are left alone: whoever wrote one (statistics
+    in split halves, say) meant something else than the whole batch. Ours mind the ranks themselves; those of others are
+    named on stderr. Call it before DDP or FSDP wraps the module.
     """
     if world_size() == 1:
         return module
-    if type(module) in (nn.BatchNorm1d, nn.BatchNorm2d):
-        return _synchronised(cast(_BatchNorm, module))
-    for name, child in module.named_children():
-        setattr(module, name, synchronise(child))
+    module = _converted(module)
+    kinds = {type(layer) for layer in module.modules() if isinstance(layer, _BatchNorm)}
+    alone = sorted(kind.__name__ for kind in kinds if not _minds_ranks(kind))
+    if alone and is_main():
+        said = f"{', '.join(alone)} takes its statistics over each device's part of a batch, not the whole"
+        print(f"manyviews: {said}; a net with plain batch norms takes them over all of it", file=sys.stderr)
     return module
+
+
+def _converted(module: nn.Module) -> nn.Module:
+    if type(module) in (nn.BatchNorm1d, nn.BatchNorm2d) or _fused(module):
+        return _synchronised(cast(_BatchNorm, module))
+    if isinstance(module, _BatchNorm):
+        return module
+    for name, child in module.named_children():
+        setattr(module, name, _converted(child))
+    return module
+
+
+def _minds_ranks(kind: type) -> bool:
+    return issubclass(kind, nn.SyncBatchNorm) or kind.__module__.startswith("manyviews.")
+
+
+def _fused(module: nn.Module) -> bool:
+    """Whether it is timm's batch norm with a dropout and an activation behind it; who has one has imported timm."""
+    layers = sys.modules.get("timm.layers")
+    return layers is not None and type(module) is layers.BatchNormAct2d
 
 
 def _synchronised(norm: _BatchNorm) -> _BatchNorm:
@@ -157,9 +182,19 @@ def _synchronised(norm: _BatchNorm) -> _BatchNorm:
     kind = SyncBatchNorm if on_cpu else nn.SyncBatchNorm
     twin = kind(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
     twin.weight, twin.bias = norm.weight, norm.bias
-    for name, buffer in norm.named_buffers():
+    for name, buffer in norm.named_buffers(recurse=False):
         setattr(twin, name, buffer)
+    for name, child in norm.named_children():
+        twin.add_module(name, child)
+    if _fused(norm):
+        twin.register_forward_hook(_through_children)
     return twin.train(norm.training)
+
+
+def _through_children(norm: nn.Module, _: Any, x: Tensor) -> Tensor:
+    for child in norm.children():  # timm has them in the order in which they are applied
+        x = child(x)
+    return x
 
 
 class SyncBatchNorm(_BatchNorm):
@@ -210,7 +245,7 @@ def rows_from_main(x: Tensor) -> Tensor:
 
 
 def from_main(value: float) -> float:
-    """Rank 0's number, on every rank: clocks differ, and a budget in minutes must end everywhere at once."""
+    """Rank 0's number, on every rank."""
     if world_size() == 1:
         return value
     return float(broadcast_(torch.tensor(value, dtype=torch.float64, device=_device())))
@@ -238,7 +273,7 @@ def rands(rows: int, *shape: int) -> Callable[[], Tensor]:
 
 def barrier() -> None:
     """Wait until every rank is here."""
-    any_rank(False)
+    added(0.0)
 
 
 def everyone(value: T) -> list[T]:
@@ -250,11 +285,11 @@ def everyone(value: T) -> list[T]:
     return values
 
 
-def any_rank(flag: bool) -> bool:
-    """Whether the flag is up on any rank."""
+def added(*numbers: float) -> list[float]:
+    """Each number's sum over ranks, all of them in one collective."""
     if world_size() == 1:
-        return flag
-    return bool(_summed(torch.tensor(float(flag), device=_device())) > 0)
+        return list(numbers)
+    return _summed(torch.tensor(numbers, dtype=torch.float64, device=_device())).tolist()
 
 
 def _device() -> torch.device:

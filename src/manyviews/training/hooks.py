@@ -5,7 +5,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +13,37 @@ import torch
 from torch import Tensor
 
 from manyviews import distributed
-from manyviews.errors import Diverged
 from manyviews.files import naming, write_text
 from manyviews.machine import PeakMemory
-from manyviews.training import checkpoint, sharding
+from manyviews.training import checkpoint
+from manyviews.training.finite import ill_weights, stop_all
 from manyviews.training.loop import Moment
-from manyviews.training.optimisers import STEADIER
 
 
 class Saver:
     """Writes a checkpoint at once where there is none, every ``every`` seconds and at the end, never one of weights that
     are not finite.
 
-    Raises `Diverged` where they are not, which a finite loss does not tell: the loss is that before the step.
+    Raises `Diverged`, on every rank, where they are not, which a finite loss does not tell: the loss is that before the
+    step.
     """
 
     def __init__(self, folder: Path, every: float = 30.0) -> None:
         self.folder, self.every = folder, every
-        self.last = time.monotonic() if checkpoint.listed(folder) else -math.inf
+        self.last: float | None = None if checkpoint.listed(folder) else -math.inf
 
     def __call__(self, moment: Moment) -> None:
-        due = time.monotonic() - self.last >= self.every
-        wanted = bool((due or moment.ends) and torch.isfinite(moment.loss))
-        if not sharding.together(wanted, moment.sharded):
+        if self.last is None:
+            self.last = moment.seconds
+        if not (moment.seconds - self.last >= self.every or moment.ends):
             return
-        state = moment.state()
+        if distributed.added(not torch.isfinite(moment.loss))[0]:
+            return  # the loop stops at the next step, and names the batch
+        state = moment.state() if moment.sharded or distributed.is_main() else {}
+        stop_all(ill_weights(state["method"], moment.step) if distributed.is_main() else None)
         if distributed.is_main():
-            _require_finite(state["method"], moment.step)
             checkpoint.save(self.folder, moment.step, state)
-        self.last = time.monotonic()
+        self.last = None  # from the next step on, so that what saving takes does not count
 
     def kept(self) -> str:
         """What is left of a run that broke, in words."""
@@ -50,21 +52,16 @@ class Saver:
         return "no step was saved"
 
 
-def _require_finite(weights: Mapping[str, Any], step: int) -> None:
-    for name, x in weights.items():
-        if isinstance(x, Tensor) and x.is_floating_point() and not torch.isfinite(x).all():
-            raise Diverged(f"After step {step}, {name} is not finite: {STEADIER}")
-
-
 class Log:
     """One JSON line and one set of TensorBoard scalars every ``every`` seconds, at each monitor's word and at the end.
 
-    A run that resumes at step k first drops the lines past k, so the log is that of one unbroken run.
+    The loss and what the method logs are means over the ranks, which all take part in a line; rank 0 writes it. A run that
+    resumes at step k first drops the lines past k, so the log is that of one unbroken run.
     """
 
     def __init__(self, folder: Path, step: int = 0, every: float = 2.0) -> None:
         self.path, self.board_folder, self.every = folder / "metrics.jsonl", folder / "tensorboard", every
-        self.last, self.board = 0.0, None
+        self.last, self.board = -math.inf, None
         self.seen: tuple[int, float] | None = None
         self.memory = PeakMemory()
         self.step = step
@@ -73,13 +70,14 @@ class Log:
         distributed.barrier()  # before any of them reads it
 
     def __call__(self, moment: Moment) -> None:
-        now = time.monotonic()
         if self.seen is None:
             self.seen = (moment.items, moment.seconds)
-        due = now - self.last >= self.every or "verdict" in moment.log or moment.ends
-        if not (distributed.is_main() and due):
+        if not (moment.seconds - self.last >= self.every or moment.looked or moment.ends):
             return
-        (items, seconds), self.seen, self.last = self.seen, (moment.items, moment.seconds), now
+        self.last, means = moment.seconds, _means(moment)
+        if not distributed.is_main():
+            return
+        (items, seconds), self.seen = self.seen, (moment.items, moment.seconds)
         speed = (moment.items - items) / max(1e-9, moment.seconds - seconds) if moment.items > items else None
         row = {
             "step": moment.step,
@@ -89,12 +87,9 @@ class Log:
             "items": moment.items,
             "items_per_s": speed and round(speed, 1),
             "lr": moment.lr,
-            "loss": float(moment.loss),
+            "loss": means["loss"],
             "memory_mib": self.memory.mib(),
-            **{
-                name: value if isinstance(value, (str, int)) else float(value)
-                for name, value in moment.log.items()
-            },
+            **(moment.log | means),
         }
         with naming(self.path), open(self.path, "a") as file:
             file.write(json.dumps(row) + "\n")
@@ -115,6 +110,17 @@ class Log:
                 self.board.add_scalar(name, value, row["step"])
 
 
+def _means(moment: Moment) -> dict[str, float]:
+    """The loss and what the method logs, over all ranks, in one collective."""
+    scalars = {"loss": moment.loss} | {
+        x: value for x, value in moment.log.items() if isinstance(value, Tensor)
+    }
+    stacked = torch.stack(
+        [value.detach().to(moment.loss.device, torch.float64) for value in scalars.values()]
+    )
+    return dict(zip(scalars, distributed.all_reduce_mean(stacked).tolist(), strict=True))
+
+
 def logged(path: Path) -> list[dict[str, Any]]:
     """The lines of a ``metrics.jsonl``; one cut short by a kill is left out. None where there is no file yet."""
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
@@ -127,7 +133,9 @@ def _drop_after(path: Path, step: int) -> None:
 
 
 class Bar:
-    """One line on stderr: share done, loss, items/s, time left, and the newest word on the representation."""
+    """One line on stderr: share done, loss (of rank 0's part of a batch), items/s, time left, and the newest word on the
+    representation.
+    """
 
     def __init__(self, title: str, quiet: bool = False) -> None:
         from rich.console import Console

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from manyviews import distributed
 from manyviews.data import Drawn, ImageSet, Skipped, batches, require, steps_per_epoch
-from manyviews.errors import Diverged, ManyviewsError
+from manyviews.errors import ManyviewsError
 from manyviews.evaluation.features import EncoderEmbedder, embed_all
 from manyviews.method import Batch, Method, Out
 from manyviews.nets.encoder import compile_encoders
@@ -19,27 +19,29 @@ from manyviews.recipe import Budget, Recipe
 from manyviews.rng import seed_of
 from manyviews.training import sharding
 from manyviews.training.boxes import Boxes
-from manyviews.training.optimisers import STEADIER, optimiser, set_rate
+from manyviews.training.finite import ill_loss, stop_all
+from manyviews.training.optimisers import optimiser, set_rate
 from manyviews.training.pieces import merged, pieces
 
 
 @dataclass
 class Moment:
-    """What a hook sees after a step. Hooks may add to ``log``; they change nothing else."""
+    """What a hook sees after a step. Hooks may add to ``log``; the monitor says that it ``looked``."""
 
     step: int  # steps done
     epoch: float  # passes over the data done
     progress: float  # share of the run done, [0, 1]
-    seconds: float  # spent since the start, over all sittings
+    seconds: float  # spent since the start, over all sittings, by rank 0's clock on every rank
     items: int  # images seen
     lr: float
-    loss: Tensor  # scalar, on the device
+    loss: Tensor  # scalar, on the device; this rank's, as is what the method logs
     log: dict[str, Any]
     whole: Callable[[], Method]  # the method with all its weights; where they are split, every rank asks
     sharded: bool  # then every rank has to ask for `state` too
     z: Tensor | None  # [b, D] what the loss compared, on this rank
     state: Callable[[], dict[str, Any]]  # what a checkpoint holds
     ends: str | None = None  # "finished" or "interrupted" at the last moment
+    looked: bool = False  # the monitor did, which it does on every rank at the same steps
 
 
 Hook = Callable[[Moment], None]
@@ -63,7 +65,7 @@ class Length:
         if self.steps is not None:
             return min(1.0, step / self.steps)
         assert self.seconds is not None
-        return min(1.0, distributed.from_main(seconds) / self.seconds)
+        return min(1.0, seconds / self.seconds)
 
 
 @dataclass
@@ -152,7 +154,7 @@ class Loop:
 
     @property
     def done(self) -> float:
-        """Share of the run that is over; all ranks have to ask."""
+        """Share of the run that is over, the same on all ranks."""
         return self.length.progress(self.step, self.seconds)
 
     def whole(self) -> Method:
@@ -182,18 +184,26 @@ class Loop:
                     self.boxes.find(self.whole().encoder, due)
             lr = set_rate(self.optimiser, self.recipe, progress)
             out = self._advance(drawn, progress)
-            check(before, self.data)  # one step late, so that the device is never waited for
-            self.step, self.seconds = self.step + 1, time.monotonic() - started
+            stop = self._agree(started, before)  # one step late, so that the device is never waited for
+            self.step += 1
             progress = self.done
-            before = (self.step, drawn.index, out.loss.detach())
-            stop = distributed.any_rank(self.interrupted())
+            before = (out.loss.detach(), self.step, drawn.index)
             ends = "finished" if progress >= 1.0 else "interrupted" if stop else None
             if ends:
-                check(before, self.data)
+                self._agree(started, before)
             self._tell(out, progress, lr, ends)
             if ends:
                 return ends
         raise AssertionError("batches never end")
+
+    def _agree(self, started: float, before: tuple[Tensor, int, Tensor] | None) -> bool:
+        """Take rank 0's clock, stop all where a loss of any is not finite, and tell whether any was interrupted."""
+        wrong = ill_loss(*before, self.data) if before else None
+        clock = 0.0 if distributed.rank() else time.monotonic() - started
+        self.seconds, asked, ill = distributed.added(clock, self.interrupted(), wrong is not None)
+        if ill:
+            stop_all(wrong)
+        return asked > 0
 
     def _drawn(self) -> Iterator[Drawn]:
         return batches(
@@ -288,12 +298,3 @@ class _Loss(nn.Module):
 
     def forward(self, batch: Batch, progress: float) -> Out:
         return self.method.loss(batch, progress)
-
-
-def check(before: tuple[int, Tensor, Tensor] | None, data: ImageSet) -> None:
-    """Stop where a loss is not finite."""
-    if before is None or torch.isfinite(before[2]):
-        return
-    step, index, loss = before
-    some = ", ".join(str(data.names[i]) for i in index[:3].tolist())
-    raise Diverged(f"The loss of step {step} is {loss.item()}, on a batch beginning with {some}: {STEADIER}")

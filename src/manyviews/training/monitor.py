@@ -39,9 +39,11 @@ class Monitor:
 
     def __call__(self, moment: Moment) -> None:
         due = moment.progress >= self.next / MARKS or moment.ends == "finished"
-        if not due or not (moment.sharded or distributed.is_main()):
+        if not due:
             return
-        self.next = int(moment.progress * MARKS) + 1
+        self.next, moment.looked = int(moment.progress * MARKS) + 1, True
+        if not (moment.sharded or distributed.is_main()):
+            return
         method = moment.whole()
         if not distributed.is_main():
             return

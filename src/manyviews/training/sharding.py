@@ -10,8 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from manyviews import distributed
-
 
 def shard(compute: nn.Module) -> nn.Module:
     """Split the parameters of `compute` in place: each block of a stack by itself, then what is left over.
@@ -87,8 +85,3 @@ def _like(tensor: Tensor, own: Tensor) -> Tensor:
     if not isinstance(own, DTensor):
         return tensor
     return distribute_tensor(tensor.to(own.device), own.device_mesh, own.placements)
-
-
-def together(flag: bool, sharded: bool) -> bool:
-    """Rank 0's word on every rank, where what follows needs all of them; where nothing is split, each one's own."""
-    return distributed.from_main(float(flag)) > 0 if sharded else flag and distributed.is_main()
