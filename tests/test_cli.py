@@ -240,6 +240,22 @@ def test_what_diverges_is_a_result_of_a_comparison(
     assert "1 of 2 missing" in (tmp_path / "c" / "report.html").read_text()
 
 
+def test_pixels_and_an_untrained_net_are_judged_though_the_run_diverged(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ill(run: Run, *args: Any, **how: Any) -> str:
+        raise Diverged("The loss is nan")
+
+    monkeypatch.setattr(Run, "train", ill)
+    words = ["compare", "simclr", "--data", str(photos), *SMALL, "--seeds", "2", "--out", str(tmp_path / "c")]
+    found = answer(capsys, *words)
+    assert found["states"]["simclr"] == ["diverged", "diverged"]
+    assert found["baselines"]["raw pixels"].keys() == {"kNN top-1", "linear top-1"}
+    assert found["methods"]["simclr"].keys() == {"kNN top-1, untrained", "linear top-1, untrained"}
+    assert "raw pixels" in (tmp_path / "c" / "report.html").read_text()
+    assert answer(capsys, *words) == found
+
+
 def test_compare_starts_from_the_recipe_that_is_named(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

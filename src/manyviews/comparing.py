@@ -1,7 +1,7 @@
 """Several methods on the same data, network and budget: one honest table."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from manyviews.data.corpus import open_corpus
 from manyviews.errors import Diverged, ManyviewsError
 from manyviews.evaluation import mean_std
 from manyviews.files import write_json
-from manyviews.learn import free_folder, pretrain, resume
+from manyviews.learn import free_folder, judge_beside, pretrain, resume
 from manyviews.method import Paper, Spec, find, names
 from manyviews.nets import net_factory
 from manyviews.recipe import record
@@ -96,7 +96,7 @@ def compare(
         )
     runs = {name: [run(name, seed)(quiet) for seed in range(seeds)] for name in chosen}
     table = {name: _figures(of) for name, of in runs.items()}
-    beside = runs[chosen[0]][0].results().get("figures", {})
+    beside = _judged(run for of in runs.values() for run in of)
     asked = {"budget": budget, "seeds": seeds, "net": net, "size": size, "batch": batch, "recipe": recipe}
     result = {
         "data": called,
@@ -202,7 +202,7 @@ def _one(
     root: Any,
     quiet: bool,
 ) -> Run:
-    """The run, which goes on where it stopped; one that diverges is a result, and stays as it is."""
+    """The run, which goes on where it stopped; one that diverges is a result, and stays as it is beside its baselines."""
     path = folder / f"{name}-{seed}"
     try:
         if not (path / "run.json").exists():
@@ -218,20 +218,27 @@ def _one(
         return run if run.results().keys() & {"figures", "diverged"} else resume(path, data, quiet=quiet)
     except Diverged as error:
         run = Run.open(path)
+        if baselines:
+            judge_beside(run, data, quiet)
         run.add_results(diverged=str(error))
         return run
+
+
+def _judged(runs: Iterable[Run]) -> dict[str, Any]:
+    """The figures of whatever any of the runs has judged, by its name."""
+    return {name: row for run in runs for name, row in run.results().get("figures", {}).items()}
 
 
 def _figures(runs: Sequence[Run]) -> dict[str, list[float | None]]:
     """Each figure's value for every seed, None where a run has diverged; of the random start there is one."""
     ours = [_top1(run.results().get("figures", {}).get(OURS, {})) for run in runs]
-    last = [run.metrics()[-1] if "figures" in run.results() else {} for run in runs]
+    last = [{} if "diverged" in run.results() else run.metrics()[-1] for run in runs]
     values: dict[str, list[float | None]] = {
         label: [row.get(label) for row in ours]
         for label in FIGURES.values()
         if any(label in row for row in ours)
     }
-    start = _top1(runs[0].results().get("figures", {}).get(START, {}))
+    start = _top1(_judged(runs).get(START, {}))
     values |= {label + UNTRAINED: [top1] for label, top1 in start.items()}
     values["RankMe"] = [row.get("rankme") for row in last]
     values["passes"] = [row.get("epoch") for row in last]

@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,45 @@ CANVAS = 2  # images of a folder are kept at this many times the side of a view,
 
 def judge(run: Run, images: ImageSet, data: Any, quiet: bool = False) -> None:
     """Enter what a finished run is worth, beside its baselines, and write ``report.html``."""
+    sets = _sets(run, images, data)
+    by_layer = ("layers",) if sets.labelled and isinstance(run.encoder, Midway) else ()
+    beside = _baselines(run, sets.rest, data, quiet)
+    figures = {"this encoder": sets.worth(run.embedder, by_layer)} | _each(sets, beside)
+    said = run.verdict()
+    if said and not sets.labelled:
+        figures["this encoder"]["labelfree"] |= said.as_dict()
+    run.add_results(figures=figures, verdict=said and said.as_dict())
+    write_report(run, sets.images, sets.test)
+
+
+def judge_baselines(run: Run, images: ImageSet, data: Any, quiet: bool = False) -> None:
+    """Enter what the baselines of a run that diverged are worth: they do not depend on what it learned."""
+    sets = _sets(run, images, data)
+    run.add_results(figures=_each(sets, _baselines(run, sets.rest, data, quiet)))
+
+
+@dataclass(frozen=True)
+class _Sets:
+    """What a run is judged by."""
+
+    images: ImageSet  # all that there was to learn from
+    test: ImageSet | None  # the source's own
+    rest: ImageSet  # what a judge may learn from: all, or what is left where a part is held out to judge by
+    judged: ImageSet | None
+    seed: int
+
+    @property
+    def labelled(self) -> bool:
+        return self.images.labels is not None
+
+    def worth(self, embedder: Any, more: Sequence[str] = ()) -> dict[str, Any]:
+        """Its figures by protocol, those asked for beside the usual ones among them."""
+        protocols = (*(PROTOCOLS if self.labelled else ("labelfree",)), *more)
+        judged = self.judged if self.labelled else None
+        return evaluate(embedder, self.rest, judged, protocols=protocols, seed=self.seed)
+
+
+def _sets(run: Run, images: ImageSet, data: Any) -> _Sets:
     root = run.settings["data"]["root"]
     if run.apart is not None:
         images = open_data(data, root=root, size=run.size, reading=run.apart)
@@ -31,24 +71,11 @@ def judge(run: Run, images: ImageSet, data: Any, quiet: bool = False) -> None:
     # What nothing that is judged has learned the labels of; a run that learns from labels has left it out.
     hold = labelled and test is None
     rest, judged = split_of(images, HELD_OUT, run.recipe.seed) if hold else (images, test)
-    protocols = PROTOCOLS if labelled else ("labelfree",)
-    by_layer = ("layers",) if labelled and isinstance(run.encoder, Midway) else ()
-    given = {"this encoder": run.embedder, **_baselines(run, rest, data, quiet)}
-    figures = {
-        name: evaluate(
-            embedder,
-            rest,
-            judged if labelled else None,
-            protocols=protocols + (by_layer if name == "this encoder" else ()),
-            seed=run.recipe.seed,
-        )
-        for name, embedder in given.items()
-    }
-    said = run.verdict()
-    if said and not labelled:
-        figures["this encoder"]["labelfree"] |= said.as_dict()
-    run.add_results(figures=figures, verdict=said and said.as_dict())
-    write_report(run, images, test)
+    return _Sets(images, test, rest, judged, run.recipe.seed)
+
+
+def _each(sets: _Sets, embedders: dict[str, Any]) -> dict[str, Any]:
+    return {name: sets.worth(embedder) for name, embedder in embedders.items()}
 
 
 def _baselines(run: Run, images: ImageSet, data: Any, quiet: bool) -> dict[str, Any]:

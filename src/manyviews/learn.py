@@ -12,7 +12,7 @@ from manyviews import distributed, launching, plan
 from manyviews.data import ImageSet, Reading, open_data, summary
 from manyviews.data.tokeniser import Tokeniser, require_size
 from manyviews.errors import ManyviewsError
-from manyviews.judging import CANVAS, judge, share_held_out
+from manyviews.judging import CANVAS, judge, judge_baselines, share_held_out
 from manyviews.machine import about_machine
 from manyviews.method import find
 from manyviews.nets import interop
@@ -153,6 +153,16 @@ def resume(
         )
     how = {"workers": workers, "quiet": quiet, "save_every": save_every}
     return _train(lambda: run, run, images, source, devices, how)
+
+
+def judge_beside(run: Run, data: Any, quiet: bool = False) -> None:
+    """Enter what the baselines of a run that diverged are worth.
+
+    Args:
+        data: what it learned from.
+    """
+    images = _training_set(data, run.size, run.settings["data"]["root"], run.senses, run.reading)
+    judge_baselines(run, images, data, quiet)
 
 
 def _train(
