@@ -102,10 +102,6 @@ def finetune(
     """
     if test.labels is None:
         raise ValueError("Fine-tuning is judged on labels; the test set has none.")
-    if lr <= 0 or layer_decay < 0:
-        raise ManyviewsError(
-            f"A learning rate is positive and a layer's share of it not negative, not {lr}, {layer_decay}."
-        )
     if joint < 0 or (joint and not isinstance(encoder, Generative | Reader)):
         raise ManyviewsError(
             f"joint is {joint}: it weighs, by 0 or more, a loss of the encoder's own, which only one that generates has "
@@ -143,15 +139,10 @@ def finetune(
         )
         loss, history, started, items = torch.tensor(0.0), [], time.perf_counter(), 0
         for now in augmented(train, view or usual_view(train.kind, size), plan, device):
-            for group in optimise.param_groups:
-                group["lr"] = group["peak"] * share_of_peak((now.step + 1) / (total + 1), schedule, warmup)
             with same_randomness(device):
                 torch.manual_seed(rng.seed_of(seed, "dropout", now.step))
                 loss = _loss(classifier, now.x_BCHW, now.labels_B, joint, dropout)
-            _stop_unless_finite(loss, now.step)
-            optimise.zero_grad()
-            loss.backward()
-            optimise.step()
+            descend(optimise, loss, now.step, total, schedule, warmup, "Fine-tuning")
             items += len(now.labels_B)
             if watch and now.ends_epoch:
                 history.append(_judge(classifier, test, size, classes).top1)
@@ -185,17 +176,43 @@ def _judge(classifier: nn.Module, test: ImageSet, size: int, classes: int) -> Sc
     return scores(logits.h_ND, logits.labels, classes)
 
 
-def _stop_unless_finite(loss: torch.Tensor, step: int) -> None:
+def descend(
+    optimise: torch.optim.Optimizer,
+    loss: Tensor,
+    step: int,
+    total: int,
+    schedule: Schedule,
+    warmup: float,
+    what: str,
+) -> None:
+    """Step ``step`` of ``total`` down the loss, each of the ``parameter_groups`` at its share of its own peak rate.
+
+    Raises:
+        ManyviewsError: the loss is not finite, so that ``what`` was done has diverged.
+    """
     if not torch.isfinite(loss):
         raise ManyviewsError(
-            f"Fine-tuning diverged at step {step}: its loss is {loss.item()}; lower the learning rate."
+            f"{what} diverged at step {step}: its loss is {loss.item()}; lower the learning rate."
         )
+    for group in optimise.param_groups:
+        group["lr"] = group["peak"] * share_of_peak((step + 1) / (total + 1), schedule, warmup)
+    optimise.zero_grad()
+    loss.backward()
+    optimise.step()
 
 
 def parameter_groups(
     encoder: nn.Module, head: nn.Module, lr: float, layer_decay: float, weight_decay: float
 ) -> list[dict[str, Any]]:
-    """Optimiser groups with their peak rate: ``lr * layer_decay ** depth``, where the head has depth 0."""
+    """Optimiser groups with their peak rate: ``lr * layer_decay ** depth``, where the head has depth 0.
+
+    Raises:
+        ManyviewsError: a rate that cannot be.
+    """
+    if lr <= 0 or layer_decay < 0:
+        raise ManyviewsError(
+            f"A learning rate is positive and a layer's share of it not negative, not {lr}, {layer_decay}."
+        )
     groups = []
     for depth, parameters in enumerate([list(head.parameters()), *reversed(layers(encoder))]):
         peak = lr * layer_decay**depth

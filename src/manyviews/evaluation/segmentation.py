@@ -22,9 +22,9 @@ from manyviews.data.images import CLASSES, VOID
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation.batches import Plan
 from manyviews.evaluation.features import device_of, same_randomness
-from manyviews.evaluation.finetune import parameter_groups
+from manyviews.evaluation.finetune import descend, parameter_groups
 from manyviews.evaluation.frozen import frozen as unchanged
-from manyviews.evaluation.schedules import Schedule, share_of_peak
+from manyviews.evaluation.schedules import Schedule
 from manyviews.evaluation.sets import pixel_classes
 from manyviews.nets.encoder import Encoder, judging
 from manyviews.nets.grids import Grid, grid_of
@@ -144,11 +144,8 @@ def segment(
         raise ManyviewsError(
             f'"segment" needs an encoder with a feature grid, and {type(encoder).__name__} has none; take "knn" or "linear".'
         )
-    if lr <= 0 or layer_decay < 0 or width < 1:
-        raise ManyviewsError(
-            "A learning rate is positive, a layer's share of it not negative, and a decoder has channels; "
-            f"not {lr}, {layer_decay}, {width}."
-        )
+    if width < 1:
+        raise ManyviewsError(f"width is {width}; a decoder has at least 1 channel.")
     names, device = pixel_classes(train, test), device_of(encoder)
     grid = grid_of(encoder, size, '"segment"')
     plan, views = Plan(epochs, batch, seed, "segment"), Views(view or View(size=size, crop=(0.25, 1.0)))
@@ -161,18 +158,10 @@ def segment(
         learns = nn.Identity() if frozen else network
         optimise = torch.optim.AdamW(parameter_groups(learns, head, lr, layer_decay, weight_decay))
         for step in range(total):
-            for group in optimise.param_groups:
-                group["lr"] = group["peak"] * share_of_peak((step + 1) / (total + 1), schedule, warmup)
             x_B3SS, ids_BSS = _seen(train, views, plan, step, device)
             torch.manual_seed(rng.seed_of(seed, "segment", "dropout", step))
             loss = pixel_loss(segmenter(x_B3SS), ids_BSS)
-            if not torch.isfinite(loss):
-                raise ManyviewsError(
-                    f"Segmentation diverged at step {step}: its loss is {loss.item()}; lower the learning rate."
-                )
-            optimise.zero_grad()
-            loss.backward()
-            optimise.step()
+            descend(optimise, loss, step, total, schedule, warmup, "Segmentation")
     segmenter.eval()
     confusion_KK, pictures = _judged(segmenter, test, size, len(names), batch)
     return Segmented(overlap(confusion_KK, names), len(train), loss.item(), segmenter, pictures)

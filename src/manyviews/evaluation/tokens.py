@@ -23,10 +23,10 @@ from manyviews.data.marked import BEYOND, MARKS, WORDS
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation.batches import Plan
 from manyviews.evaluation.features import device_of, same_randomness
-from manyviews.evaluation.finetune import parameter_groups
+from manyviews.evaluation.finetune import descend, parameter_groups
 from manyviews.evaluation.frozen import frozen as unchanged
 from manyviews.evaluation.linear import linear_head
-from manyviews.evaluation.schedules import Schedule, share_of_peak
+from manyviews.evaluation.schedules import Schedule
 from manyviews.evaluation.spans import Entity, best_span, entities, judged, marked, where
 from manyviews.nets.encoder import judging
 from manyviews.nets.reader import LastLayers, Reader
@@ -217,10 +217,6 @@ def _learned(
         raise ManyviewsError(
             f"Tokens are told by a net that reads texts, and {type(encoder).__name__} does not."
         )
-    if how.lr <= 0 or how.layer_decay < 0:
-        raise ManyviewsError(
-            f"A learning rate is positive and a layer's share of it not negative, not {how.lr}, {how.layer_decay}."
-        )
     device, plan = device_of(encoder), Plan(how.epochs, how.batch, how.seed, "tokens")
     total, last = how.epochs * plan.steps_per_epoch(len(train)), torch.tensor(0.0)
     with unchanged(encoder), torch.enable_grad(), same_randomness(device):
@@ -230,20 +226,10 @@ def _learned(
         groups = parameter_groups(learns, teller.head, how.lr, how.layer_decay, how.weight_decay)
         optimise = torch.optim.AdamW(groups)
         for step in range(total):
-            for group in optimise.param_groups:
-                group["lr"] = group["peak"] * share_of_peak(
-                    (step + 1) / (total + 1), how.schedule, how.warmup
-                )
             x_BRT, marks_BAT, words_BT = _rows(train, plan.rows(len(train), step), how.size, device)
             torch.manual_seed(rng.seed_of(how.seed, "tokens", "dropout", step))
             last = loss_of(teller(x_BRT), x_BRT, marks_BAT[:, 0], words_BT)
-            if not torch.isfinite(last):
-                raise ManyviewsError(
-                    f"Learning what tokens are diverged at step {step}: its loss is {last.item()}; lower the learning rate."
-                )
-            optimise.zero_grad()
-            last.backward()
-            optimise.step()
+            descend(optimise, last, step, total, how.schedule, how.warmup, "Learning what tokens are")
     return teller.eval(), last.item()
 
 
