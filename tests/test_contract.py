@@ -70,6 +70,14 @@ def test_what_a_setting_cannot_be_is_refused_in_python_too(name: str, change: di
         plan.changed(find(name), *plan.base(find(name), "world"), change)
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"), [("momentum", "inertia"), ("learning_rate", "lr"), ("temprature", "temperature")]
+)
+def test_a_setting_that_is_called_otherwise_is_suggested(name: str, meant: str) -> None:
+    with pytest.raises(ManyviewsError, match=f"knows no setting '{name}'; did you mean {meant}"):
+        plan.changed(find("simclr"), *plan.base(find("simclr"), "world"), {name: 0.5})
+
+
 @EVERY
 def test_config_survives_json_and_refuses_what_it_does_not_know(name: str) -> None:
     for config, recipe in find(name).recipes.values():

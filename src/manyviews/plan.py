@@ -14,6 +14,7 @@ USUAL = {
     "texts": "world",
 }  # the recipe for data that has none of its own
 RUNS = ("teacher", "tokeniser")  # settings that name the folder of another run
+ELSEWHERE = {"momentum": "inertia", "learning_rate": "lr"}  # a setting's name in other libraries -> ours
 PHOTO_SIZE = 64  # side of a view where a folder of photos is given and no size: small enough for a CPU
 
 
@@ -84,6 +85,8 @@ def changed(paper: Paper, config: Any, recipe: Recipe, changes: dict[str, Any]) 
             hint = nearest(
                 name, sorted(for_config | for_recipe), f"see `manyviews pretrain {paper.name} --help`"
             )
+            if name in ELSEWHERE:
+                hint = f"did you mean {ELSEWHERE[name]}?"
             raise ManyviewsError(f"{paper.name} knows no setting '{name}'; {hint}")
     config = dataclasses.replace(config, **{k: v for k, v in changes.items() if k in for_config})
     recipe = dataclasses.replace(recipe, **{k: v for k, v in changes.items() if k in for_recipe})

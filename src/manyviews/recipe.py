@@ -33,7 +33,7 @@ class Recipe:
     budget: str = "20ep"  # how long: 20m, 2h, 5ep, 10000steps, 2M items
     optimiser: Optimiser = "sgd"  # gd takes the whole data as its batch; sgd has momentum unless inertia is 0
     lr: float = 0.06  # learning rate at its peak, for this batch
-    inertia: float = 0.9  # momentum of sgd, nesterov, lars; rho of rmsprop; first beta of adam, adamw, lamb
+    inertia: float = 0.9  # the optimiser's momentum, rho or first beta; a method's `momentum` is its twin's
     beta2: float = 0.999  # second beta of adam, adamw, lamb: share of the past in the mean of squares
     eps: float = 1e-8  # of adam and adamw: what the root of that mean is kept from 0 by
     weight_decay: float = 5e-4
