@@ -108,7 +108,8 @@ def gpt2_steps(compile_ours: bool = False, compile_theirs: bool = False) -> Duel
     )
 
 
-def bert() -> Duel:
+def bert(tell_all: bool = False) -> Duel:
+    """Theirs tells the word of every token, whatever the loss asks for; ours only the hidden ones, unless it is to `tell_all`."""
     from transformers import BertConfig, BertForPreTraining
 
     ours = Pretraining(BERT(VOCABULARY, WIDTH, DEPTH, HEADS, length=TOKENS))
@@ -123,10 +124,11 @@ def bert() -> Duel:
     padding = torch.arange(TOKENS) < torch.randint(TOKENS // 2, TOKENS, (BATCH, 1))
     hidden = (torch.rand(BATCH, TOKENS) < 0.15) & padding
     labels = tokens.masked_fill(~hidden, -100)
+    asked, answers = (None, labels.flatten()) if tell_all else (hidden, tokens[hidden])
 
     def our_loss(net: nn.Module) -> Tensor:
-        words, next_B2 = net(tokens, segments, padding, hidden)
-        return F.cross_entropy(words, tokens[hidden]) + F.cross_entropy(next_B2, follows)
+        words, next_B2 = net(tokens, segments, padding, asked)
+        return F.cross_entropy(words.flatten(0, -2), answers) + F.cross_entropy(next_B2, follows)
 
     def their_loss(net: nn.Module) -> Tensor:
         return net(
@@ -168,7 +170,8 @@ DUELS: dict[str, Callable[[], Duel]] = {
     "gpt2": gpt2_steps,  # transformers, all that follow
     "gpt2-theirs-compiled": lambda: gpt2_steps(compile_theirs=True),
     "gpt2-both-compiled": lambda: gpt2_steps(compile_ours=True, compile_theirs=True),
-    "bert": bert,
+    "bert": bert,  # ours tells the hidden words, theirs all
+    "bert-all": lambda: bert(tell_all=True),  # both tell all: equal work
     "generation": lambda: generation(DEPTH, WIDTH, HEADS),
     "generation-small": lambda: generation(4, 128, 4),
 }

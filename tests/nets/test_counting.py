@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from manyviews.errors import ManyviewsError
 from manyviews.nets import catalogue, counting, net
-from manyviews.nets.counting import network, networks
+from manyviews.nets.counting import kept, network, networks
 
 ALL = cache(networks)  # not before a test asks: collecting tests is quick
 
@@ -105,3 +105,10 @@ def test_a_mistake_in_a_net_is_not_hidden(monkeypatch: pytest.MonkeyPatch):
 def test_an_unknown_net_is_refused():
     with pytest.raises(ManyviewsError, match="did you mean resnet50"):
         network("resnet5o")
+
+
+def test_what_a_forward_pass_keeps_counts_once_and_without_the_parameters():
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    assert kept(net, torch.randn(5, 3)) == 4 * 5 * (3 + 4)  # the input, and what ReLU gives to the next layer
+    with torch.no_grad():
+        assert kept(net, torch.randn(5, 3)) == 0

@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -154,6 +156,104 @@ def test_a_net_that_a_library_has_not_stays_here(name: str, options: dict, libra
     ):
         export(net, tmp_path / "x", library)
     assert not list(tmp_path.iterdir())
+
+
+# --- variants of what a library has ---------------------------------------------------------------
+
+
+def undrawn(name: str, **options: Any) -> nn.Module:
+    """A net without numbers, for images of 224 pixels or of few tokens."""
+    images = {"in_channels": 3, "size": 224} if catalogue()[name.split("/")[0]][0].sees == "images" else {}
+    with torch.device("meta"):
+        return make(name, **images, **options)
+
+
+def theirs_of(net: nn.Module, library: str) -> dict[str, Tensor]:
+    by = known.made(net)
+    assert by is not None
+    return outward.to_theirs(known.tables(by.name)[library], net.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("name", "library", "theirs"),
+    [
+        ("resnet50/v1", "torchvision", "resnet50"),
+        ("resnet50/v1+cifar", "timm", "resnet50/cifar"),
+        ("resnet101/group/v1", "timm", "resnet101/group"),
+        ("alexnet/2014/tanh", "torchvision", "alexnet/2014"),
+        ("alexnet/no_overlap/tanh/2014", "torchvision", "alexnet/2014"),
+        ("vit_ti16/layers_shared", "timm", "vit_ti16"),
+        ("small_vit/layers_shared", "transformers", "small_vit"),
+        ("char_gru/3x512/before", "torch.nn", "char_gru/3x512"),
+    ],
+)
+def test_weights_do_not_load_into_a_variant_that_no_tensor_tells_from_theirs(
+    name: str, library: str, theirs: str
+):
+    net = undrawn(name)
+    weights = theirs_of(net, library)
+    with pytest.raises(
+        ManyviewsError,
+        match=f'^{library} has no net like "{re.escape(name)}": .* of "{theirs}", which .* net\\.$',
+    ):
+        load_from(net, weights, library)
+    load_from(undrawn(theirs), weights, library)
+
+
+def test_a_variant_may_be_said_as_an_option():
+    net = undrawn("resnet50", v1=True)
+    with pytest.raises(ManyviewsError, match=r'no net like "resnet50/v1": .* "resnet50", which'):
+        load_from(net, theirs_of(net, "timm"), "timm")
+
+
+def test_weights_from_a_file_are_refused_alike(tmp_path: Path):
+    folder = export(build("small_vit", size=16), tmp_path / "vit", "transformers").path
+    with pytest.raises(ManyviewsError, match=r'no net like "small_vit/layers_shared": .* "small_vit"'):
+        build("small_vit/layers_shared", size=16, pretrained=f"transformers:{folder}")
+
+
+@pytest.mark.parametrize(
+    ("name", "library", "options"),
+    [
+        ("resnet50/zero_init", "torchvision", {}),
+        ("resnet18/cifar", "timm", {}),
+        ("resnet50/group", "timm", {}),
+        ("vgg_a/cifar", "torchvision", {}),
+        ("vgg_a/bn", "torchvision", {}),
+        ("vit_ti16/sincos2d", "timm", {}),
+        ("vit_ti16/average", "timm", {}),
+        ("vit_ti16", "timm", {"depth": 2}),
+        ("small_vit/sincos2d", "transformers", {}),
+        ("small_gpt/nodrop", "transformers", {"vocabulary": 50}),
+        ("char_gru/3x512", "torch.nn", {"vocabulary": 50}),
+        ("small_transformer/nodrop", "torch.nn", {"vocabulary": 50}),
+        ("small_transformer/pre", "torch.nn", {"vocabulary": 50}),
+    ],
+)
+def test_weights_load_into_a_variant_that_tensors_tell_or_that_computes_the_same(
+    name: str, library: str, options: dict[str, Any]
+):
+    net = undrawn(name, **options)
+    load_from(net, theirs_of(net, library), library)
+
+
+def test_a_net_that_only_starts_otherwise_goes_where_the_plain_one_goes():
+    net = undrawn("resnet50/zero_init")
+    assert known.libraries(net) == known.libraries(undrawn("resnet50")) == ["timm", "torchvision"]
+    assert outward._for_hub(net, "torchvision", None)[0].keys() == theirs_of(net, "torchvision").keys()
+
+
+def test_fixed_positions_are_a_tensor_in_transformers(tmp_path: Path):
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    net = stirred(build("small_vit/sincos2d", size=16))
+    _, how = export(net, tmp_path / "vit", "transformers")
+    world: dict[str, Any] = {"transformers": transformers}
+    exec(how, world)
+    x = torch.randn(2, 3, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(world["model"].eval()(x)[0], net.tokens(x), rtol=1e-5, atol=1e-5)  # pyright: ignore[reportCallIssue]
 
 
 def test_what_a_net_can_go_to_is_said(tmp_path: Path):

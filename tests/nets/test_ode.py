@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from manyviews.errors import ManyviewsError
 from manyviews.nets import build, ode
+from manyviews.nets.counting import kept
 from manyviews.nets.ode import Change, ConcatConv, ODEBlock, Solver
 
 EXACT = Solver("dopri5", rtol=1e-9, atol=1e-11)
@@ -139,17 +140,8 @@ def test_with_fixed_steps_too():
 
 
 def kept_forward(steps: int, adjoint: bool) -> int:
-    """Bytes that a forward pass keeps for the backward one."""
-    kept: list[int] = []
-
-    def count(tensor: Tensor) -> Tensor:
-        kept.append(tensor.nbytes)
-        return tensor
-
-    block, z = ODEBlock(Change(4), Solver("rk4", steps=steps), adjoint=adjoint), torch.randn(2, 4, 6, 6)
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        block(z.requires_grad_())
-    return sum(kept)
+    block = ODEBlock(Change(4), Solver("rk4", steps=steps), adjoint=adjoint)
+    return kept(block, torch.randn(2, 4, 6, 6, requires_grad=True))
 
 
 def test_the_adjoint_keeps_as_much_for_many_steps_as_for_few():

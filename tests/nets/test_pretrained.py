@@ -15,7 +15,7 @@ import manyviews
 from commands import refused
 from manyviews.cli import main
 from manyviews.errors import ManyviewsError
-from manyviews.nets import build, make
+from manyviews.nets import build, make, net_factory
 from manyviews.nets.bert import Pretraining
 from manyviews.nets.interop import export, known, load_from
 from manyviews.nets.names import to_theirs
@@ -218,6 +218,20 @@ def test_a_net_of_tokens_has_those_of_its_file_and_their_number(tmp_path: Path):
         ManyviewsError, match=r"2 misshapen: tokens.weight .*, positions.weight \[40, 128\], not \[8"
     ):
         make("small_bert", pretrained=f"transformers:{folder}", vocabulary=60, length=8)
+
+
+@pytest.mark.parametrize("kinds", [1, 3])
+def test_a_run_starts_from_a_bert_of_other_kinds_of_sentence(kinds: int, tmp_path: Path):
+    sizes = BERT | {"hidden_size": 128, "num_hidden_layers": 4, "intermediate_size": 512}  # of small_bert
+    theirs = stirred(transformers.BertModel(transformers.BertConfig(**sizes, type_vocab_size=kinds)))
+    theirs.save_pretrained(tmp_path)
+    start = build("small_bert", in_channels=50, size=12, pretrained=f"transformers:{tmp_path}")
+    ours = net_factory("small_bert", 12, start)(in_channels=50).eval()
+    tokens_BT, part_BT = torch.randint(50, (2, 12)), torch.tensor([[1] * 5 + [2] * 7, [1] * 12])
+    with torch.no_grad():
+        expected = theirs(tokens_BT, token_type_ids=(part_BT - 1).clamp(max=kinds - 1))[0]
+        found = ours.states(torch.stack([tokens_BT, part_BT], dim=1))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["timm/resnet18", "torchvision/resnet18"])

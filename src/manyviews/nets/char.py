@@ -108,6 +108,7 @@ class CharModel(nn.Module):
         return torch.cat(drawn, dim=1) if drawn else prompt_BT[:, :0]
 
 
+OPEN = 20.0  # bias of a forget gate that never closes: the cell of 1997, which has none
 _LARGE = {"3x512": {"width": 512, "depth": 3}}
 _PAPER = "Karpathy 2015, char-rnn"
 NETS = {
@@ -121,7 +122,7 @@ NETS = {
     ),
     "char_lstm": Net(
         make=partial(CharModel, LSTM, forget_bias=1.0), paper=_PAPER, sees="tokens", any_length=True, size=50,
-        variants=_LARGE, known_as={"torch.nn": "LSTM"},
+        variants=_LARGE | {"1997": {"forget_bias": OPEN}}, known_as={"torch.nn": "LSTM"},
     ),
 }  # fmt: skip
 

@@ -79,6 +79,21 @@ def network(name: str, *, flow: bool = False) -> Network:
     )
 
 
+def kept(net: nn.Module, *inputs: Tensor) -> int:
+    """Bytes that a forward pass of `net` keeps for its backward pass, beside the parameters; what is kept twice counts once."""
+    own = {p.untyped_storage().data_ptr() for p in net.parameters()}
+    held: dict[int, int] = {}  # where a tensor's memory lies -> bytes of it
+
+    def hold(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        held[storage.data_ptr()] = storage.nbytes()
+        return tensor.detach()  # an output that held itself would never be freed
+
+    with torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor):
+        _outputs = net(*inputs)  # and with it all that is held, so that no place is taken twice
+    return sum(size for place, size in held.items() if place not in own)
+
+
 def _said(options: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={getattr(value, '__name__', repr(value))}" for name, value in options.items())
 

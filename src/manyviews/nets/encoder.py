@@ -116,7 +116,7 @@ def start_from(encoder: Encoder, other: Encoder) -> None:
     warm_start(other)
 
 
-def shapes(encoder: Encoder) -> dict[str, torch.Size]:
+def shapes(encoder: nn.Module) -> dict[str, torch.Size]:
     """Of every tensor of its weights and statistics, by name."""
     return {name: tensor.shape for name, tensor in encoder.state_dict().items()}
 

@@ -63,8 +63,9 @@ class Reader(Encoder):
         return pooled(self.states(x_BCHW), x_BCHW[:, 1])
 
     def warm_start_from(self, other: Encoder) -> None:
-        """Begin as a reader of the same net that was made for longer texts: places that no text reaches are left out.
+        """Begin as a reader of the same net that was made for longer texts, or for more or fewer kinds of sentence.
 
+        Places and kinds that no text reaches are left out; a kind that `other` has not is its last, as which BERT reads it.
         Raises `ManyviewsError` where anything else differs.
         """
         own, given = self.state_dict(), other.state_dict()
@@ -72,6 +73,8 @@ class Reader(Encoder):
             place = f"{name}.weight"
             if isinstance(module, Learned) and place in given:
                 given[place] = given[place][: len(own[place])]
+        if (kinds := "net.segments.weight") in own.keys() & given.keys():
+            given[kinds] = given[kinds][torch.arange(len(own[kinds])).clamp(max=len(given[kinds]) - 1)]
         shapes = [{name: list(tensor.shape) for name, tensor in state.items()} for state in (own, given)]
         differ = sorted(
             name for name in own.keys() | given.keys() if shapes[0].get(name) != shapes[1].get(name)

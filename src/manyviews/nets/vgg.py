@@ -185,7 +185,7 @@ def _net(name: str, millions: float, known_as: str | None = None, **options: Any
         variants=VARIANTS,
         parameters=millions,
         known_as={"torchvision": known_as, "torchvision/bn": f"{known_as}_bn"} if known_as else {},
-        known_with=("imagenet",),
+        known_with=("imagenet", "cifar"),
     )
 
 

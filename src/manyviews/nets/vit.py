@@ -246,6 +246,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
 }
 # Table 1 gives a size one count, whatever its patches: B's is that of B/16, L's of L/32, H's of H/14.
 COUNTED = {"vit_b16": 86, "vit_l32": 307, "vit_h14": 632}
+KNOWN_WITH = ("sincos2d",)  # positions are tensors elsewhere, however they came about
 
 
 def _known_as(size: str, patch: int) -> dict[str, str]:
@@ -263,19 +264,19 @@ def _net(name: str, patch: int, **about: Any) -> Net:
     paper = "Steiner et al. 2021, table 2" if name in ("ti", "s") else "Dosovitskiy et al. 2021, table 1"
     return Net(
         make=partial(ViT, patch, **SIZES[name]), paper=paper, variants=VARIANTS,
-        parameters=COUNTED.get(f"vit_{name}{patch}"), **about,
+        parameters=COUNTED.get(f"vit_{name}{patch}"), known_with=KNOWN_WITH, **about,
     )  # fmt: skip
 
 
 NETS = {
     "small_vit": Net(
         make=partial(ViT, 4, width=128, depth=6, heads=4), paper="ours, for the embedded world", size=32, classes=10,
-        variants=VARIANTS | {"hybrid": {"backbone": small_stage}},
+        variants=VARIANTS | {"hybrid": {"backbone": small_stage}}, known_with=KNOWN_WITH,
     ),
     "vit_ti4": _net("ti", 4, size=32, classes=10),
     "vit_s4": _net("s", 4, size=32, classes=10),
     **{
-        f"vit_{size}{patch}": _net(size, patch, known_as=_known_as(size, patch), known_with=("sincos2d",))
+        f"vit_{size}{patch}": _net(size, patch, known_as=_known_as(size, patch))
         for size, patch in (
             ("ti", 16), ("s", 8), ("s", 16), ("s", 32), ("b", 8), ("b", 16), ("b", 32), ("l", 14), ("l", 16),
             ("l", 32), ("h", 14),

@@ -29,12 +29,14 @@ def load_from(net: nn.Module, weights: Mapping[str, Tensor] | str | Path, librar
             saved it to.
         library: torchvision, timm, transformers or torch.nn, if the net's file has a table of its names.
 
-    Raises `ManyviewsError` where the library has no such net, the file is missing, damaged, a pickle or, as its folder
-    says, of a net that computes otherwise; where anything is missing, surplus or misshapen, the error lists all of it, and nothing changes.
+    Raises `ManyviewsError` where the library has no such net, or has it in another variant that no tensor tells from this
+    one; where the file is missing, damaged, a pickle or, as its folder says, of a net that computes otherwise; where
+    anything is missing, surplus or misshapen, the error lists all of it, and nothing changes.
     """
     names = known.table(net, library)
     if names is None:
         raise known.no_such_net(net, library)
+    known.require_same(net, library)
     if isinstance(weights, str | Path):
         _require_alike(net, names, str(weights))
         weights = read_folder(weights)
@@ -120,8 +122,8 @@ def pretrained(name: str, source: str, options: Mapping[str, Any]) -> nn.Module:
     Args:
         source: LIBRARY, which has weights for this net, or LIBRARY:PATH, a file or folder of such weights.
 
-    Raises `ManyviewsError` where the library does not have this net, its weights cannot be fetched or read, or they
-    do not fit.
+    Raises `ManyviewsError` where the library does not have this net, or has it in another variant that no tensor tells
+    from this one; where its weights cannot be fetched or read, or do not fit.
     """
     from manyviews.nets import make
 
@@ -132,6 +134,7 @@ def pretrained(name: str, source: str, options: Mapping[str, Any]) -> nn.Module:
     names, there = known.table(net, library), known.name_at(library, by)
     if library not in known.LIBRARIES or names is None or not (place or (there and known.has(net, library))):
         raise _no_weights(by, library)
+    known.require_same(net, library)
     weights = read_folder(place) if place else _fetch(library, str(there), names, net, options)
     _require_alike(net, names, place)
     fitting = _fitting(net, names, weights, options)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from manyviews.errors import ManyviewsError
-from manyviews.nets.encoder import Encoder
+from manyviews.nets.encoder import Encoder, shapes
 from manyviews.nets.hub import HubEncoder
 from manyviews.nets.names import Names, from_theirs, rows
 from manyviews.nets.net import Made, catalogue, find
@@ -49,15 +49,20 @@ def tables(name: str) -> Mapping[str, Names]:
 
 def name_at(library: str, by: Made) -> str | None:
     """What `library` calls a net that was made so; None where it has none that computes the same."""
-    net, _, options = find(by.name)
-    if (by.options.keys() - options.keys()) - NO_MATTER:
-        return None
-    words = set(re.split(r"[/+]", by.name)[1:]) - set(net.known_with)
-    for known, name in net.known_as.items():
+    base, *_ = re.split(r"[/+]", by.name)
+    for known, name in find(by.name).net.known_as.items():
         where, *variants = known.split("/")
-        if where == library and set(variants) == words:
+        same = "/".join([base, *variants])
+        if where == library and _matter(by) == _matter(Made(same, find(same).options)):
             return name
     return None
+
+
+def _matter(by: Made) -> dict[str, Any]:
+    """The options that say what a net computes, but for those that go without saying in other libraries."""
+    net = find(by.name).net
+    unsaid = [net.variants[word] for word in net.known_with]
+    return {key: o for key, o in by.options.items() if key not in NO_MATTER and {key: o} not in unsaid}
 
 
 def libraries(net: nn.Module) -> list[str]:
@@ -74,8 +79,45 @@ def has(net: nn.Module, library: str) -> bool:
     if by is None or names is None:
         return False
     if names.config is not None:
-        return not by.options.keys() - NO_MATTER - set(names.speaks_of)
+        return not _matter(by).keys() - set(names.speaks_of)
     return name_at(library, by) is not None
+
+
+def require_same(net: nn.Module, library: str) -> None:
+    """Raises `ManyviewsError` for a variant, which `library` has not, of a net that it has, where no tensor tells them apart.
+
+    It would take the weights of theirs, and compute something else.
+    """
+    by, names = made(net), table(net, library)
+    if by is None or names is None or has(net, library):
+        return
+    base, *words = re.split(r"[/+]", by.name)
+    about, _, said = find(by.name)
+    theirs = {known.split("/")[0] for known in about.known_as}
+    if library not in theirs and names.config is None:
+        return
+    if untold := _untold(net, by):
+        here = "/".join(
+            [by.name, *(word for word in untold if not about.variants[word].keys() <= said.keys())]
+        )
+        there = "/".join([base, *(word for word in words if word not in untold)])
+        raise ManyviewsError(
+            f'{library} has no net like "{here}": weights that fit it are those of "{there}", which computes otherwise; '
+            "take that net."
+        )
+
+
+def _untold(net: nn.Module, by: Made) -> list[str]:
+    """The variants of a net that change what it computes, and no tensor's name or shape."""
+    about, matter, own = find(by.name).net, _matter(by), shapes(net)
+    untold: list[str] = []
+    for word, options in about.variants.items():
+        if options.items() <= matter.items():
+            with torch.device("meta"):
+                without = about.make(**{key: o for key, o in by.options.items() if key not in options})
+            if shapes(without) == own:
+                untold.append(word)
+    return untold
 
 
 def ours(theirs: HubEncoder, size: int) -> nn.Module | None:
