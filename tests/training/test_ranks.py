@@ -1,13 +1,14 @@
 """Two processes with half the batch each give the loss and gradients of one with the whole, for every method."""
 
 import dataclasses
-from pathlib import Path
+import os
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from filelock import FileLock
 from torch import Tensor
 
 from manyviews import distributed, plan
@@ -119,12 +120,18 @@ def process(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
-    folder = tmp_path_factory.mktemp("ranks")
-    teacher()  # made before there are several processes, for all of them
-    mp.spawn(process, (str(folder),), nprocs=RANKS)
-    return everything(), torch.load(Path(folder) / "found.pt", weights_only=True)
+    """What one process and what two found: made once, whichever of the test runner's workers asks first."""
+    mine, shared = tmp_path_factory.mktemp("ranks"), tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    with FileLock(shared / "ranks.lock"):
+        if not (shared / "ranks.pt").exists():
+            teacher()  # made before there are several processes, for all of them
+            mp.spawn(process, (str(mine),), nprocs=RANKS)
+            two = torch.load(mine / "found.pt", weights_only=True)
+            torch.save((everything(), two), shared / "ranks.pt")
+    return torch.load(shared / "ranks.pt", weights_only=True)
 
 
 @pytest.mark.parametrize("net", NETS)

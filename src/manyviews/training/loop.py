@@ -184,8 +184,8 @@ class Loop:
                     self.boxes.find(self.whole().encoder, due)
             lr = set_rate(self.optimiser, self.recipe, progress)
             out = self._advance(drawn, progress)
-            stop = self._agree(started, before)  # one step late, so that the device is never waited for
             self.step += 1
+            stop = self._agree(started, before)  # one step late, so that the device is never waited for
             progress = self.done
             before = (out.loss.detach(), self.step, drawn.index)
             ends = "finished" if progress >= 1.0 else "interrupted" if stop else None
