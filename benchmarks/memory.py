@@ -1,8 +1,9 @@
 """How far an RNN, a GRU and an LSTM remember: accuracy against the gap between a symbol and the question for it.
 
-One of eight symbols, a gap, a question: which symbol was it? In the gap stand blanks, or with `--distract` other symbols
-(as the noise of Hochreiter & Schmidhuber 1997, section 5.3). One layer read by a linear one, Adam with clipped gradients;
-chance is 12.5%. What is printed is the accuracy on fresh sequences, mean and standard deviation over seeds.
+The sequences are those of `recall-50` (`manyviews.data.recall`): one of eight letters, a gap, a question: which letter was
+it? In the gap stand dots and commas by chance, or with `--distract` letters too. The net learns the answer alone, as in the
+claim `lstm-memory`. One layer read by a linear one, Adam with clipped gradients; chance is
+12.5%. What is printed is the accuracy on fresh sequences, mean and standard deviation over seeds.
 
     python benchmarks/memory.py
     python benchmarks/memory.py --net rnn lstm --gap 100 200 --batches 400 --seeds 5
@@ -16,42 +17,33 @@ from functools import partial
 from statistics import fmean, stdev
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import cross_entropy
 
+from manyviews.data.recall import ALPHABET, sequences
 from manyviews.nets.char import CharModel
 from manyviews.nets.recurrent import GRU, LSTM, RNN, Recurrent
 
-SYMBOLS, BLANK, ASKED = 8, 8, 9  # the vocabulary: eight symbols, what fills the gap, the question
 WIDTH, BATCH, JUDGED = 64, 64, 1024
 NETS = ("rnn", "gru", "lstm")
-
-
-def sequences(rows: int, gap: int, distract: bool, draw: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Tokens `[rows, gap + 2]`, and the symbol that each begins with, `[rows]`."""
-    symbol_B = torch.randint(SYMBOLS, (rows,), generator=draw)
-    fill_BG = torch.full((rows, gap), BLANK)
-    if distract:
-        fill_BG = torch.randint(SYMBOLS, (rows, gap), generator=draw)
-    return torch.cat([symbol_B[:, None], fill_BG, torch.full((rows, 1), ASKED)], 1), symbol_B
 
 
 def remembered(
     kind: Callable[..., Recurrent], gap: int, seed: int, *, batches: int, lr: float, distract: bool
 ) -> float:
-    """The share of fresh sequences whose first symbol a net tells after so many batches."""
+    """The share of fresh sequences whose first letter a net tells after so many batches."""
     torch.manual_seed(seed)
-    net, draw = CharModel(kind, SYMBOLS + 2, WIDTH, 1), torch.Generator().manual_seed(seed)
+    net, draw = CharModel(kind, len(ALPHABET), WIDTH, 1), torch.Generator().manual_seed(seed)
     adam = torch.optim.Adam(net.parameters(), lr=lr)
     for _ in range(batches):
-        token_BT, symbol_B = sequences(BATCH, gap, distract, draw)
+        token_BT = sequences(BATCH, gap, draw, distract=distract)
         adam.zero_grad()
-        cross_entropy(net(token_BT)[:, -1], symbol_B).backward()
+        cross_entropy(net(token_BT[:, :-1])[:, -1], token_BT[:, -1]).backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         adam.step()
-    token_BT, symbol_B = sequences(JUDGED, gap, distract, draw)
+    token_BT = sequences(JUDGED, gap, draw, distract=distract)
     with torch.no_grad():
-        return float((net(token_BT)[:, -1].argmax(1) == symbol_B).float().mean())
+        return float((net(token_BT[:, :-1])[:, -1].argmax(1) == token_BT[:, -1]).float().mean())
 
 
 def percent(shares: Sequence[float]) -> str:
@@ -71,7 +63,7 @@ def main() -> None:
     parser.add_argument(
         "--forget-bias", type=float, default=1.0, help="of the LSTM; 20: no forget gate (1997)"
     )
-    parser.add_argument("--distract", action="store_true", help="fill the gap with symbols, not blanks")
+    parser.add_argument("--distract", action="store_true", help="fill the gap with letters too")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args()
 

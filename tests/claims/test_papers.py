@@ -33,6 +33,8 @@ def test_every_run_of_a_claim_can_be_planned(name: str, scale: str) -> None:
     measured = {(arm, claim.measure_of(arm)) for arm in claim.arms}
     assert len(measured) == len(claim.arms) and len(set(digests.values())) >= claim.scales[scale].seeds
     assert claim.scales[scale].seeds >= 3
+    for setting in claim.scales[scale].same:  # what every arm says itself is not the same for all
+        assert not all(setting in arm.settings for arm in claim.arms.values())
 
 
 def test_the_example_of_contributing_can_be_run(write_paper: Callable[[str, str], None]) -> None:

@@ -24,7 +24,7 @@ def batch() -> Batch:
     return Batch([DATA.pixels.long()], torch.arange(len(DATA)))
 
 
-def built(name: str = "char_lstm", **settings: int) -> Method:
+def built(name: str = "char_lstm", **settings: int | str) -> Method:
     def small(*, in_channels: int) -> Reader:
         net = make(name, vocabulary=in_channels, width=H)
         for p in net.parameters():
@@ -103,6 +103,22 @@ def test_a_gradient_goes_back_to_the_beginning_of_its_piece_and_no_further() -> 
     grads = torch.autograd.grad(h_BTH[:, 6].sum(), inputs)  # the third character of the second piece
     reached = [(grad.abs().sum((0, 2)) > 0).tolist() for grad in grads]
     assert reached == [[False] * 4, [True, True, True, False], [False] * 4]
+
+
+def test_what_follows_one_character_may_be_all_that_is_learned() -> None:
+    assert DATA.tokeniser is not None
+    token_BT, part_BT = batch().views[0].unbind(1)
+    asked = int(token_BT[0, 2])
+    method = built(truncate=T, after=DATA.tokeniser.decode([asked]))
+    logits = net_of(method)(token_BT)[:, :-1]
+    untold_BT = (part_BT[:, 1:] == 0) | (token_BT[:, :-1] != asked)
+    expected = F.cross_entropy(logits.mT, token_BT[:, 1:].masked_fill(untold_BT, -100))
+    assert not torch.isclose(expected, plainly(method))
+    torch.testing.assert_close(method.loss(batch(), 0.0).loss, expected)
+    with pytest.raises(
+        ManyviewsError, match="--after is '\u2603', which is not one character of these texts"
+    ):
+        built(after="\u2603")
 
 
 def test_what_carries_no_state_and_a_gradient_of_no_characters_are_refused() -> None:

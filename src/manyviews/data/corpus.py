@@ -138,6 +138,7 @@ def open_corpus(
         source: ``"world-captions"`` (or ``"world"``), ``"world-riddles"``, either with ``-de`` behind it,
             ``"world-tags"``, ``"world-questions"``,
             ``"world-translation"``; a named set (tinyshakespeare, wikitext2, sst2, multi30k-en, multi30k-en-de, ...);
+            ``"recall-50"``, a task of memory (`data.recall`);
             the path of a file, of a folder, or of two parallel files joined by ``+``; ``"hf:name"``; a list of texts, a
             list of pairs, or either as a tuple with labels; or a ``Corpus``, which is returned as it is.
         split: train, val or test, as far as the source has them; all for files. Lists have none: it is ignored.

@@ -18,6 +18,8 @@ from manyviews.data.corpus_tables import open_table
 from manyviews.data.fetch import data_root
 from manyviews.data.marked import SUFFIXES as MARKED
 from manyviews.data.marked import open_marked
+from manyviews.data.recall import NAME as RECALL
+from manyviews.data.recall import recall
 from manyviews.errors import ManyviewsError, nearest
 
 ASKED = ("world-tags", "world-questions")
@@ -54,6 +56,8 @@ def by_name(
         return _of_the_world(name, split)
     if name in NAMED:
         return open_named_corpus(name, split, data_root(root))
+    if found := RECALL.fullmatch(name):
+        return recall(int(found[1]), split, distract=found[2] is not None)
     return _by_path(source, path, split, root)
 
 
@@ -95,7 +99,8 @@ def _of_the_world(name: str, split: str) -> Corpus:
 
 
 def _unknown(source: str) -> str:
-    some = [*WORLD, *(name for name in NAMED if name.count("-") != 2), "multi30k-en-de and the like"]
+    named = [*(name for name in NAMED if name.count("-") != 2), "multi30k-en-de and the like"]
+    some = [*WORLD, *named, "recall-50 and the like"]
     known = f"sets known by name: {', '.join(some)}."
     hint = nearest(source.lower().replace("_", "-"), [*WORLD, *NAMED], known)
     return f"There are no texts called {source!r:.200}, and no file or folder; {hint}"

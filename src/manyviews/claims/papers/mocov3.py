@@ -3,16 +3,16 @@
 from manyviews.claims import Arm, Claim, GainsMore, Healthy, Order, Scale
 
 LAPTOP = Scale(data="world", recipe="world_vit", net="small_vit/sincos2d", size=16, batch=128, budget="2ep")
-GPU = Scale(
+RATES_GPU = Scale(
     data="cifar10",
     net="vit_ti4/sincos2d",
     size=32,
     batch=512,
     budget="50ep",
     optimiser="adamw",
-    lr=1e-3,
     weight_decay=0.1,
 )
+GPU = Scale(**RATES_GPU.same, lr=1e-3)
 
 CLAIMS = {
     "mocov3-patches": Claim(
@@ -25,7 +25,7 @@ CLAIMS = {
             "learned": Arm("mocov3", lr=1e-3, freeze_patch=False),
         },
         laptop=LAPTOP,
-        gpu=GPU,
+        gpu=RATES_GPU,
         measure="linear",
         predicts=(
             Order("frozen, high rate", "learned, high rate"),

@@ -85,7 +85,7 @@ CLAIMS = {
             "crop": _views("crop"),
             "colour": _views("colour"),
         },
-        laptop=Scale(data="world", net="small_resnet", size=24, batch=256, budget="2ep"),
+        laptop=LAPTOP,
         gpu=GPU,
         measure="linear",
         predicts=Order("crop + colour", ("crop + blur", "colour + blur", "crop", "colour")),
@@ -100,7 +100,7 @@ CLAIMS = {
             for length in ("1ep", "4ep")
             for batch in (256, 64)
         },
-        laptop=LAPTOP,
+        laptop=Scale(data="world", net="small_resnet", size=24),
         gpu=Scale(data="cifar10", net="resnet18", size=32, optimiser="adamw", weight_decay=1e-2),
         measure="linear",
         predicts=GainsMore(("256, 1ep", "64, 1ep"), ("256, 4ep", "64, 4ep")),

@@ -33,6 +33,7 @@ class Config:
     tokens: str = "chars"  # how texts become tokens: chars, bpe, wordpiece, or the path of a tokenizer.json
     vocabulary: int = 1_000  # V at most, of characters as many as there are
     truncate: int = 50  # K, characters that a gradient goes back (char-rnn: seq_length)
+    after: str = ""  # only what follows this character is learned, such as answers behind a "?"; empty: all
 
 
 ANATOMY = Anatomy(
@@ -57,7 +58,7 @@ class CharRNN(Method):
         found = require_writer(self.encoder)
         if not isinstance(found, CharModel):
             raise ManyviewsError("char_rnn carries a state: take char_rnn, char_gru or char_lstm as --net.")
-        self.net = found
+        self.net, self.after = found, _number(config.after, spec)
 
     @classmethod
     def reading(cls, config: Config) -> Reading:
@@ -70,9 +71,11 @@ class CharRNN(Method):
         (x_B2T,) = batch.views
         token_BT, document_BT = x_B2T.unbind(1)
         h_BTH = self.carried(token_BT)
-        there_BT = document_BT[:, 1:] > 0
+        told_BT = document_BT[:, 1:] > 0
+        if self.after is not None:
+            told_BT &= token_BT[:, :-1] == self.after
         W_VH, b_V = self.net.last()  # a softmax over all characters (section 3.2)
-        loss = linear_cross_entropy(h_BTH[:, :-1][there_BT], W_VH, token_BT[:, 1:][there_BT], b_V)
+        loss = linear_cross_entropy(h_BTH[:, :-1][told_BT], W_VH, token_BT[:, 1:][told_BT], b_V)
         return Out(loss, log={"bits": loss.detach() / math.log(2)})
 
     def carried(self, token_BT: Tensor) -> Tensor:
@@ -89,6 +92,18 @@ class CharRNN(Method):
 
     def writes(self) -> list[str]:
         return samples(self.net, self.spec.vocabulary, 4 * self.spec.size)
+
+
+def _number(character: str, spec: Spec) -> int | None:
+    """Which token a character is; None of none. Raises `ManyviewsError` for what is no one token of the texts."""
+    if not character:
+        return None
+    (ids,) = spec.vocabulary.encode([character])
+    if len(ids) != 1 or ids[0] == spec.vocabulary.unknown:
+        raise ManyviewsError(
+            f"--after is {character!r}, which is not one character of these texts; give one that is, or leave it out."
+        )
+    return ids[0]
 
 
 RECIPES = {
