@@ -30,6 +30,7 @@ CLAIMS = {
         predicts=Order("both directions", "left to right"),
         unit="share of F1 on questions that have an answer, fine-tuned",
         paper="SQuAD 1.1, F1, both without the next sentence: 87.9 with hidden words, 77.8 from left to right.",
-        remark="Both nets have four blocks of width 128, the same tokens and as many steps; norms lie as BERT and GPT-2 have them.",
+        remark="Both nets have four blocks of width 128, the same tokens and as many steps; norms lie as BERT and GPT-2 have them. "
+        "The world's questions are easy: fine-tuned on all of them both answer nearly every one, and at that ceiling no difference shows.",
     ),
 }  # fmt: skip
