@@ -16,12 +16,13 @@ Step = Callable[[], object]
 
 
 class Duel(NamedTuple):
-    """The same work by us and by them; `size` says what it is."""
+    """The same work by us and by them, or by two `sides` of ours; `size` says what it is."""
 
     ours: Step
     theirs: Step
     size: str
     tokens: int = 0  # that a turn writes
+    sides: tuple[str, str] = ("ours", "theirs")  # what the two are called
 
 
 def interval(ratios: list[float], draws: int = 1000) -> tuple[float, float]:
@@ -49,16 +50,20 @@ def fight(duel: Duel, seconds: float) -> dict[str, object]:
     ours, theirs = (statistics.median(side) for side in zip(*times, strict=True))
     found: dict[str, object] = {
         "ratio": statistics.median(t / o for o, t in times), "low": low, "high": high, "turns": len(times),
-        "ours ms": 1e3 * ours, "theirs ms": 1e3 * theirs, "size": duel.size,
+        **{f"{side} ms": 1e3 * spent for side, spent in zip(duel.sides, (ours, theirs), strict=True)}, "size": duel.size,
     }  # fmt: skip
-    return found | (
-        {"ours tokens/s": duel.tokens / ours, "theirs tokens/s": duel.tokens / theirs} if duel.tokens else {}
-    )
+    if not duel.tokens:
+        return found
+    return found | {
+        f"{side} tokens/s": duel.tokens / spent
+        for side, spent in zip(duel.sides, (ours, theirs), strict=True)
+    }
 
 
 def told(name: str, result: dict[str, Any]) -> str:
     """A result as a line to print."""
+    times = ", ".join(f"{key[:-3]} {value:.0f} ms" for key, value in result.items() if key.endswith(" ms"))
     return (
         f"{name:22} {result['ratio']:.2f} [{result['low']:.2f}, {result['high']:.2f}] in {result['turns']} turns; "
-        f"ours {result['ours ms']:.0f} ms, theirs {result['theirs ms']:.0f} ms; {result['size']}"
+        f"{times}; {result['size']}"
     )

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from duel import Duel, fight
+from duel import Duel, fight, told
 
 from manyviews import nets
 from manyviews.method import Batch, Spec, find
@@ -26,7 +26,6 @@ from nets import training
 
 SIZE, RATIO = 224, 0.75
 DECODERS = {"vit_ti16": (192, 4, 3), "vit_b16": (512, 8, 16)}  # width, depth, heads; B's is the paper's
-SIDES = {"ours ms": "all patches ms", "theirs ms": "a quarter ms"}
 BATCH = {"vit_ti16": 16, "vit_b16": 4}
 
 
@@ -42,8 +41,8 @@ def encoder(name: str, seconds: float) -> dict[str, object]:
         vit.encode(vit.patches(x), vit.cells, keep_BK).square().mean().backward()
 
     whole, quarter = partial(read, None), partial(read, int(N * (1 - RATIO)))
-    found = fight(Duel(whole, quarter, f"{batch} images of {SIZE} pixels"), seconds)
-    return {SIDES.get(key, key): value for key, value in found.items()}
+    sides = ("all patches", "a quarter")
+    return fight(Duel(whole, quarter, f"{batch} images of {SIZE} pixels", sides=sides), seconds)
 
 
 def step(name: str, seconds: float) -> dict[str, object]:
@@ -96,12 +95,7 @@ def main() -> None:
     for name in args.only:
         found[name] = result = RUNS[name](args.seconds)
         if not args.json:
-            ms = ", ".join(f"{key} {value:.0f}" for key, value in result.items() if key.endswith("ms"))
-            print(
-                f"{name:18} {result['ratio']:.2f} [{result['low']:.2f}, {result['high']:.2f}] "
-                f"in {result['turns']} turns; {ms}; {result['size']}",
-                flush=True,
-            )
+            print(told(name, result), flush=True)
     if args.json:
         print(json.dumps({"threads": torch.get_num_threads(), **found}))
 

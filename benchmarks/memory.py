@@ -2,8 +2,8 @@
 
 The sequences are those of `recall-50` (`manyviews.data.recall`): one of eight letters, a gap, a question: which letter was
 it? In the gap stand dots and commas by chance, or with `--distract` letters too. The net learns the answer alone, as in the
-claim `lstm-memory`. One layer read by a linear one, Adam with clipped gradients; chance is
-12.5%. What is printed is the accuracy on fresh sequences, mean and standard deviation over seeds.
+claim `lstm-memory`. One layer read by a linear one, Adam with clipped gradients; chance is 12.5%. What is printed is the
+accuracy on fresh sequences, mean and standard deviation over seeds.
 
     python benchmarks/memory.py
     python benchmarks/memory.py --net rnn lstm --gap 100 200 --batches 400 --seeds 5

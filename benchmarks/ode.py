@@ -21,15 +21,14 @@ from manyviews.nets.ode import Change, ODEBlock, Solver
 from nets import training
 
 WIDTH, SIDE = 64, 6
-SIDES = {"ours ms": "adjoint ms", "theirs ms": "solver ms"}
 
 
 def both_ways(steps: int, z: Tensor, seconds: float) -> dict[str, Any]:
     ways = [ODEBlock(Change(WIDTH), Solver("rk4", steps=steps), adjoint=adjoint) for adjoint in (True, False)]
     adjoint, solver = (kept(way, z) for way in ways)
-    duel = Duel(*(training(way, lambda net: net(z).square().mean()) for way in ways), str(list(z.shape)))
-    times = {SIDES.get(key, key): value for key, value in fight(duel, seconds).items()}
-    return {"adjoint bytes": adjoint, "solver bytes": solver, **times}
+    steps_taken = [training(way, lambda net: net(z).square().mean()) for way in ways]
+    duel = Duel(*steps_taken, str(list(z.shape)), sides=("adjoint", "solver"))
+    return {"adjoint bytes": adjoint, "solver bytes": solver, **fight(duel, seconds)}
 
 
 def main() -> None:
