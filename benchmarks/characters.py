@@ -45,13 +45,13 @@ def main() -> None:
             **changes,
         )
         unseen = held_out(ask.data, run.size, None, reading=run.reading)
-        assert unseen is not None and unseen.pixels is not None
+        assert unseen is not None and unseen.values is not None
         method = run.build(unseen)
         method.encoder.load_state_dict(run.encoder.state_dict())
         views, total = method.views(), 0.0
         with judging(method):
             for rows in torch.arange(len(unseen)).split(AT_ONCE):
-                seen = views(unseen.pixels[rows], views.draw(len(rows), "characters"))
+                seen = views(unseen.values[rows], views.draw(len(rows), "characters"))
                 total += len(rows) * float(method.loss(Batch(seen, rows), 1.0).loss)
         last = run.metrics()[-1]
         written = (run.path / "written.txt").read_text()[:300]

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 import manyviews
 from manyviews import nets
-from manyviews.data import ImageSet, open_data
+from manyviews.data import ItemSet, open_data
 from manyviews.evaluation import EncoderEmbedder, RawPixels, evaluate
 
 NET = "cifar_resnet20/B"
@@ -31,11 +31,11 @@ SHORT = {  # what suits a short budget on a CPU: AdamW, a sharper loss, milder c
 }  # fmt: skip
 
 
-def judged(embedder: Any, train: ImageSet, test: ImageSet) -> float:
+def judged(embedder: Any, train: ItemSet, test: ItemSet) -> float:
     return evaluate(embedder, train, test, protocols=("knn",))["knn"]["top1"]
 
 
-def ours(minutes: float, seed: int, root: str | None, train: ImageSet, test: ImageSet) -> dict[str, Any]:
+def ours(minutes: float, seed: int, root: str | None, train: ItemSet, test: ItemSet) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         run = manyviews.pretrain(
             "simclr", "cifar10", out=Path(folder) / "run", data_root=root, recipe="cifar10", baselines=(),
@@ -49,17 +49,17 @@ def ours(minutes: float, seed: int, root: str | None, train: ImageSet, test: Ima
         }
 
 
-def lightly(minutes: float, seed: int, train: ImageSet, test: ImageSet) -> dict[str, Any]:
+def lightly(minutes: float, seed: int, train: ItemSet, test: ItemSet) -> dict[str, Any]:
     """lightly's example: its transform in a worker, its head and loss, its learning rate for this batch."""
     from lightly.loss import NTXentLoss
     from lightly.models.modules.heads import SimCLRProjectionHead
     from lightly.transforms.simclr_transform import SimCLRTransform
     from PIL import Image
 
-    assert train.pixels is not None
+    assert train.values is not None
     torch.manual_seed(seed)
     transform, batch = SimCLRTransform(input_size=32, gaussian_blur=0.0), 256
-    arrays = train.pixels.permute(0, 2, 3, 1).numpy()
+    arrays = train.values.permute(0, 2, 3, 1).numpy()
 
     class Pairs(torch.utils.data.Dataset):
         def __len__(self) -> int:
@@ -91,7 +91,7 @@ def lightly(minutes: float, seed: int, train: ImageSet, test: ImageSet) -> dict[
     return {"kNN top-1": judged(embedder, train, test), "items": items, "items a second": speed}
 
 
-def references(seed: int, train: ImageSet, test: ImageSet) -> dict[str, Any]:
+def references(seed: int, train: ItemSet, test: ItemSet) -> dict[str, Any]:
     torch.manual_seed(seed)
     random: nn.Module = nets.build(NET)
     return {

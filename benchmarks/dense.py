@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from manyviews import plan
-from manyviews.data import ImageSet, summary
+from manyviews.data import ItemSet, summary
 from manyviews.data.world import world
 from manyviews.evaluation import segment
 from manyviews.method import find
@@ -26,15 +26,15 @@ from manyviews.runs import Run
 EPOCHS = 2  # of the classifier
 
 
-def mean_iou(encoder: Encoder, train: ImageSet, test: ImageSet) -> float:
+def mean_iou(encoder: Encoder, train: ItemSet, test: ItemSet) -> float:
     """Percent, over background and ten species and the pixels of the test set."""
-    assert train.pixels is not None
-    size = train.pixels.shape[-1]
+    assert train.values is not None
+    size = train.values.shape[-1]
     found = segment(encoder, train, test, size=size, frozen=True, lr=1e-2, epochs=EPOCHS, batch=128)
     return 100 * found.overlap.miou
 
 
-def judged(name: str, changes: dict[str, Any], train: ImageSet, test: ImageSet) -> dict[str, Any]:
+def judged(name: str, changes: dict[str, Any], train: ItemSet, test: ItemSet) -> dict[str, Any]:
     paper = find(name)
     config, recipe = plan.changed(paper, *plan.base(paper, "world"), changes)
     about = {

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from manyviews import plan
-from manyviews.data import ImageSet, open_data
+from manyviews.data import ItemSet, open_data
 from manyviews.evaluation import EncoderEmbedder, embed_all
 from manyviews.method import Spec, find
 from manyviews.recipe import Recipe
@@ -29,13 +29,13 @@ from manyviews.training.loop import Loop
 JUDGED = 5000  # training images whose error is read
 
 
-def error(classifier: nn.Module, size: int, images: ImageSet) -> float:
+def error(classifier: nn.Module, size: int, images: ItemSet) -> float:
     logits = embed_all(EncoderEmbedder(classifier, size), images)
     assert logits.labels is not None
     return 100 * (logits.h_ND.argmax(1) != logits.labels).float().mean().item()
 
 
-def trained(net: str, recipe: Recipe, train: ImageSet, test: ImageSet) -> dict[str, Any]:
+def trained(net: str, recipe: Recipe, train: ItemSet, test: ItemSet) -> dict[str, Any]:
     """Errors in percent after the budget, and what it cost."""
     assert train.classes is not None
     paper = find("supervised")

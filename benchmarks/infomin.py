@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from manyviews import plan
-from manyviews.data import ImageSet, open_data, summary
+from manyviews.data import ItemSet, open_data, summary
 from manyviews.evaluation import EncoderEmbedder, evaluate
 from manyviews.method import find
 from manyviews.runs import Run
@@ -67,7 +67,7 @@ def learned(changes: dict[str, Any], data: str, root: str | None) -> dict[str, A
         }
 
 
-def linear(embedder: EncoderEmbedder, train: ImageSet, test: ImageSet) -> float:
+def linear(embedder: EncoderEmbedder, train: ItemSet, test: ItemSet) -> float:
     return 100 * evaluate(embedder, train, test, protocols=("linear",))["linear"]["top1"]
 
 

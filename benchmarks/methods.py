@@ -18,19 +18,19 @@ from typing import Any
 import torch
 
 from manyviews import plan
-from manyviews.data import ImageSet, open_data, summary
+from manyviews.data import ItemSet, open_data, summary
 from manyviews.evaluation import EncoderEmbedder, evaluate
 from manyviews.method import find, names
 from manyviews.runs import Run
 
 
-def judged(embedder: EncoderEmbedder, train: ImageSet, test: ImageSet) -> dict[str, float]:
+def judged(embedder: EncoderEmbedder, train: ItemSet, test: ItemSet) -> dict[str, float]:
     figures = evaluate(embedder, train, test, protocols=("knn", "linear"))
     return {name: 100 * figures[name]["top1"] for name in ("knn", "linear")}
 
 
 @cache
-def opened(data: str, split: str, size: int, senses: tuple[str, ...] = ()) -> ImageSet:
+def opened(data: str, split: str, size: int, senses: tuple[str, ...] = ()) -> ItemSet:
     return open_data(data, split=split, size=size, senses=senses)
 
 

@@ -43,7 +43,7 @@ def raw_knn() -> dict[str, float]:
     return {
         f"raw-pixel kNN, {name}, k = {k}": 100
         * knn_accuracy(
-            see(train.pixels), train.labels, see(test.pixels), test.labels, classes=len(SPECIES), k=k
+            see(train.values), train.labels, see(test.values), test.labels, classes=len(SPECIES), k=k
         )
         for name, see in sees.items()
         for k in NEIGHBOURS

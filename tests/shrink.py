@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from manyviews import nets
-from manyviews.data import ImageSet, colour_sample, in_memory
-from manyviews.data.images import Rows
+from manyviews.data import ItemSet, colour_sample, in_memory
+from manyviews.data.items import Rows
 from manyviews.data.sounds import from_waves
 from manyviews.data.tokeniser import Tokeniser
 from manyviews.method import find
@@ -81,7 +81,7 @@ def sentences(items: int) -> list[str]:
     return [f"{text[: SIDE['texts'] // 2]}\n{text[SIDE['texts'] // 2 :]}" for text in texts]
 
 
-def colours(data: ImageSet) -> Callable[[], Tensor] | None:
+def colours(data: ItemSet) -> Callable[[], Tensor] | None:
     """What ``Spec.colours`` is of this data."""
     return partial(colour_sample, data) if data.kind == "images" else None
 
@@ -91,7 +91,7 @@ def words() -> Tokeniser:
     return Tokeniser.train("chars", [LETTERS], 5 + len(LETTERS))
 
 
-def noise(kind: Kind, items: int, *parts: str) -> ImageSet:
+def noise(kind: Kind, items: int, *parts: str) -> ItemSet:
     """Noise of that kind with labels of four classes: of images as large as a view, of sounds twice as long."""
     source, side, labels = generator(*parts), SIDE[kind], torch.arange(items) % 4
     if kind == "texts":
@@ -101,14 +101,14 @@ def noise(kind: Kind, items: int, *parts: str) -> ImageSet:
         part[2::3, -3:] = 0  # some shorter
         x = torch.stack([tokens * (part > 0), part], 1)
         names = [f"noise/{i}" for i in range(items)]
-        return ImageSet("noise", names, labels, tuple("abcd"), x, Rows(x), kind="texts", tokeniser=words())
+        return ItemSet("noise", names, labels, tuple("abcd"), x, Rows(x), kind="texts", tokeniser=words())
     if kind == "sounds":
         return from_waves(torch.randint(-9999, 9999, (items, 2 * side), generator=source).short(), labels)
     pixels = torch.randint(0, 256, (items, 3, side, side), generator=source, dtype=torch.uint8)
     return in_memory("noise", pixels, labels, tuple("abcd"))
 
 
-def suited(name: str, items: int, *parts: str) -> ImageSet:
+def suited(name: str, items: int, *parts: str) -> ItemSet:
     """Noise that the method can learn from."""
     made, reading = (
         noise(sees(name), items, *parts),
@@ -116,10 +116,10 @@ def suited(name: str, items: int, *parts: str) -> ImageSet:
     )
     if reading is None or (reading.texts == 1 and not reading.pairs):
         return made
-    other = noise("texts", items, *parts, "other").pixels
-    assert made.pixels is not None and other is not None
-    both = torch.cat([made.pixels, other], 1)
-    return replace(made, pixels=both, read=Rows(both))
+    other = noise("texts", items, *parts, "other").values
+    assert made.values is not None and other is not None
+    both = torch.cat([made.values, other], 1)
+    return replace(made, values=both, read=Rows(both))
 
 
 def shrunk(config: Any, **also: Any) -> Any:

@@ -31,8 +31,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sixty pictures of the world in folders by species."""
     folder = tmp_path_factory.mktemp("photos")
     data = world(items=60, size=24)
-    assert data.pixels is not None and data.labels is not None
-    for i, (image, label) in enumerate(zip(data.pixels, data.labels.tolist(), strict=True)):
+    assert data.values is not None and data.labels is not None
+    for i, (image, label) in enumerate(zip(data.values, data.labels.tolist(), strict=True)):
         path = folder / SPECIES[label % 3] / f"{i:03d}.png"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from manyviews import nets, plan
 from manyviews.cli.learning import Run as RunFlags
-from manyviews.data import ImageSet
+from manyviews.data import ItemSet
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import EncoderEmbedder
 from manyviews.method import Batch, Method, Out, Spec, find, names
@@ -25,7 +25,7 @@ ITEMS, CLASSES = 48, 4
 EVERY = pytest.mark.parametrize("name", names())
 
 
-def images(name: str) -> ImageSet:
+def images(name: str) -> ItemSet:
     return suited(name, ITEMS, "pixels")
 
 
@@ -170,7 +170,7 @@ def test_embedding_changes_no_state(name: str) -> None:
     method, recipe = build(name)
     before = {key: value.clone() for key, value in method.state_dict().items()}
     random = torch.random.get_rng_state()
-    pixels = images(name).pixels
+    pixels = images(name).values
     assert pixels is not None
     first = EncoderEmbedder(method.encoder, recipe.size).embed(pixels)
     assert torch.equal(first, EncoderEmbedder(method.encoder, recipe.size).embed(pixels))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from manyviews import plan
-from manyviews.data import ImageSet, open_data, summary
+from manyviews.data import ItemSet, open_data, summary
 from manyviews.data.world import world
 from manyviews.evaluation import EncoderEmbedder, embed_all
 from manyviews.evaluation.linear import probe_lbfgs
@@ -34,7 +34,7 @@ STEPS = {"translation": "50steps", "bert": "300steps", "char_rnn": "300steps"}
 PROBE, TEST = 4_000, 6_000
 
 
-def begun(name: str, train: ImageSet, folder: Path, budget: str, **settings: Any) -> Run:
+def begun(name: str, train: ItemSet, folder: Path, budget: str, **settings: Any) -> Run:
     """A run of the method by its own recipe for the world, cut short."""
     config, recipe = plan.base(find(name), "world")
     about = {
@@ -66,9 +66,9 @@ def tokeniser(tmp_path_factory: pytest.TempPathFactory) -> str:
     return finished("dvae", tmp_path_factory.mktemp("tokeniser") / "run", "1ep")
 
 
-def loss_of(method: Method, texts: ImageSet) -> float:
+def loss_of(method: Method, texts: ItemSet) -> float:
     """What the method's loss is on texts that it never saw, dropout off; in nats a token where it tells tokens."""
-    assert texts.pixels is not None
+    assert texts.values is not None
     if hasattr(method.config, "smoothing"):
         method.config = dataclasses.replace(method.config, smoothing=0.0)
     views, batch = method.views(), 64
@@ -77,13 +77,13 @@ def loss_of(method: Method, texts: ImageSet) -> float:
         for start in range(0, len(texts) - batch + 1, batch):
             torch.manual_seed(start)  # what is hidden is hidden before and after
             rows = torch.arange(start, start + batch)
-            seen = views(texts.pixels[rows], views.draw(batch, "learning", start))
+            seen = views(texts.values[rows], views.draw(batch, "learning", start))
             out = method.loss(Batch(seen, rows), 0.5)
             losses.append(float(out.log["perplexity"].log() if "perplexity" in out.log else out.loss))
     return sum(losses) / len(losses)
 
 
-def by_frequency(name: str, train: ImageSet, unseen: ImageSet) -> float:
+def by_frequency(name: str, train: ItemSet, unseen: ItemSet) -> float:
     """Nats a token of who knows how often each stands in the texts that were learned from, and nothing else."""
     known, asked = (told_tokens(name, texts) for texts in (train, unseen))
     assert train.tokeniser is not None
@@ -91,17 +91,17 @@ def by_frequency(name: str, train: ImageSet, unseen: ImageSet) -> float:
     return float(-(count_V / count_V.sum()).log()[asked].mean())
 
 
-def told_tokens(name: str, texts: ImageSet) -> Tensor:
+def told_tokens(name: str, texts: ItemSet) -> Tensor:
     """All that the method may have to tell: of pairs the translations, and no token that begins a text."""
-    assert texts.pixels is not None and texts.tokeniser is not None
-    token_NT, part_NT = texts.pixels[:, -2:].unbind(1)
+    assert texts.values is not None and texts.tokeniser is not None
+    token_NT, part_NT = texts.values[:, -2:].unbind(1)
     told_NT = (part_NT > 0) & (token_NT != texts.tokeniser.start)
     if name == "bert":
         told_NT &= token_NT != texts.tokeniser.end
     return token_NT[told_NT].long()
 
 
-def probed(embedder: EncoderEmbedder, train: ImageSet, test: ImageSet) -> float:
+def probed(embedder: EncoderEmbedder, train: ItemSet, test: ItemSet) -> float:
     """Top-1 of a linear probe."""
     seen, asked = (embed_all(embedder, data) for data in (train, test))
     assert train.classes is not None

@@ -26,8 +26,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pictures of the world by split and species: 48 to learn from, 12 to judge by."""
     folder = tmp_path_factory.mktemp("photos")
     data = world(items=60, size=24)
-    assert data.pixels is not None and data.labels is not None
-    for i, (image, label) in enumerate(zip(data.pixels, data.labels.tolist(), strict=True)):
+    assert data.values is not None and data.labels is not None
+    for i, (image, label) in enumerate(zip(data.values, data.labels.tolist(), strict=True)):
         path = folder / ("test" if i % 5 == 0 else "train") / SPECIES[label % 3] / f"{i:03d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)
@@ -66,9 +66,9 @@ def test_a_classifier_is_kept_and_judged_in_four_ways(run: Path, photos: Path, c
     assert list(figures) == names and all(figures[name]["n"] == 12 for name in names)
     kept, test = manyviews.load(run), open_data(photos, split="test", size=32)
     assert kept.classifier is not None and kept.classifier.classes == test.classes
-    assert test.pixels is not None and test.labels is not None
+    assert test.values is not None and test.labels is not None
     with torch.no_grad():
-        said = kept.classifier.head(kept.encoder(plain(test.pixels, 16))).argmax(1)
+        said = kept.classifier.head(kept.encoder(plain(test.values, 16))).argmax(1)
     assert figures["single"]["top1"] == pytest.approx((said == test.labels).double().mean().item())
     main(["evaluate", str(run), "--protocol", *names])
     assert "multi-scale" in " ".join(capsys.readouterr().out.split())

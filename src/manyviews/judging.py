@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from manyviews import plan
-from manyviews.data import ImageSet, Reading, open_data, split_of
+from manyviews.data import ItemSet, Reading, open_data, split_of
 from manyviews.errors import NoSplit
 from manyviews.evaluation import EncoderEmbedder, evaluate
 from manyviews.evaluation.baselines import raw
@@ -22,7 +22,7 @@ PROTOCOLS = ("knn", "linear")  # what a finished run is judged by, where there a
 CANVAS = 2  # images of a folder are kept at this many times the side of a view, where memory allows
 
 
-def judge(run: Run, images: ImageSet, data: Any, quiet: bool = False) -> None:
+def judge(run: Run, images: ItemSet, data: Any, quiet: bool = False) -> None:
     """Enter what a finished run is worth, beside its baselines, and write ``report.html``."""
     sets = _sets(run, images, data)
     by_layer = ("layers",) if sets.labelled and isinstance(run.encoder, Midway) else ()
@@ -35,7 +35,7 @@ def judge(run: Run, images: ImageSet, data: Any, quiet: bool = False) -> None:
     write_report(run, sets.images, sets.test)
 
 
-def judge_baselines(run: Run, images: ImageSet, data: Any, quiet: bool = False) -> None:
+def judge_baselines(run: Run, images: ItemSet, data: Any, quiet: bool = False) -> None:
     """Enter what the baselines of a run that diverged are worth: they do not depend on what it learned."""
     sets = _sets(run, images, data)
     run.add_results(figures=_each(sets, _baselines(run, sets.rest, data, quiet)))
@@ -45,10 +45,10 @@ def judge_baselines(run: Run, images: ImageSet, data: Any, quiet: bool = False) 
 class _Sets:
     """What a run is judged by."""
 
-    images: ImageSet  # all that there was to learn from
-    test: ImageSet | None  # the source's own
-    rest: ImageSet  # what a judge may learn from: all, or what is left where a part is held out to judge by
-    judged: ImageSet | None
+    images: ItemSet  # all that there was to learn from
+    test: ItemSet | None  # the source's own
+    rest: ItemSet  # what a judge may learn from: all, or what is left where a part is held out to judge by
+    judged: ItemSet | None
     seed: int
 
     @property
@@ -62,7 +62,7 @@ class _Sets:
         return evaluate(embedder, self.rest, judged, protocols=protocols, seed=self.seed)
 
 
-def _sets(run: Run, images: ImageSet, data: Any) -> _Sets:
+def _sets(run: Run, images: ItemSet, data: Any) -> _Sets:
     root = run.settings["data"]["root"]
     if run.apart is not None:
         images = open_data(data, root=root, size=run.size, reading=run.apart)
@@ -78,7 +78,7 @@ def _each(sets: _Sets, embedders: dict[str, Any]) -> dict[str, Any]:
     return {name: sets.worth(embedder) for name, embedder in embedders.items()}
 
 
-def _baselines(run: Run, images: ImageSet, data: Any, quiet: bool) -> dict[str, Any]:
+def _baselines(run: Run, images: ItemSet, data: Any, quiet: bool) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for name in run.settings["baselines"]:
         if name == "pixels":
@@ -90,7 +90,7 @@ def _baselines(run: Run, images: ImageSet, data: Any, quiet: bool) -> dict[str, 
     return made
 
 
-def _supervised(run: Run, images: ImageSet, data: Any, quiet: bool) -> Run:
+def _supervised(run: Run, images: ItemSet, data: Any, quiet: bool) -> Run:
     """The same net trained on the labels, by the supervised recipe for this data, in a run of its own inside this one."""
     path = run.path / "supervised"
     if (path / "run.json").exists() and Run.open(path).finished:
@@ -123,7 +123,7 @@ def held_out(
     reading: Reading | None = None,
     senses: Sequence[str] = (),
     labelled: bool = False,
-) -> ImageSet | None:
+) -> ItemSet | None:
     """What a source is judged by, its test split; None where it has none (a part of the training set is then held out).
 
     Where the training set is ``labelled``, a split without labels judges nothing: val, or else none, stands in for it.
@@ -138,14 +138,14 @@ def held_out(
     return None if labelled and test is not None and test.labels is None else test
 
 
-def _split(data: str | Path, split: str, how: dict[str, Any]) -> ImageSet | None:
+def _split(data: str | Path, split: str, how: dict[str, Any]) -> ItemSet | None:
     try:
         return open_data(data, split=split, **how)
     except NoSplit:
         return None
 
 
-def share_held_out(paper: Paper, images: ImageSet, data: Any, size: int, root: str | Path | None) -> float:
+def share_held_out(paper: Paper, images: ItemSet, data: Any, size: int, root: str | Path | None) -> float:
     """The share of the items that a method which learns from labels does not see, because nothing else is there to judge by."""
     if (
         not paper.method.supervised

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from manyviews import distributed, launching, plan
-from manyviews.data import ImageSet, Reading, open_data, summary
+from manyviews.data import ItemSet, Reading, open_data, summary
 from manyviews.data.tokeniser import Tokeniser, require_size
 from manyviews.errors import ManyviewsError
 from manyviews.judging import CANVAS, judge, judge_baselines, share_held_out
@@ -42,7 +42,7 @@ def pretrain(
 
     Args:
         method: the name of a file under ``methods/``; ``manyviews.anatomy()`` lists them.
-        data: None for the recipe's own (the world, unless told), ``"world"``, a named set, a folder, ``"hf:name"``, an array, a torch Dataset or an ``ImageSet``.
+        data: None for the recipe's own (the world, unless told), ``"world"``, a named set, a folder, ``"hf:name"``, an array, a torch Dataset or an ``ItemSet``.
         out: the run's folder; None: the next free one under ``runs/``.
         recipe: the recipe to start from; None: the one for this data.
         data_root: where named sets are; None: ``MANYVIEWS_DATA``.
@@ -166,7 +166,7 @@ def judge_beside(run: Run, data: Any, quiet: bool = False) -> None:
 
 
 def _train(
-    create: Callable[[], Run], run: Run, images: ImageSet, data: Any, devices: int, how: dict[str, Any]
+    create: Callable[[], Run], run: Run, images: ItemSet, data: Any, devices: int, how: dict[str, Any]
 ) -> Run:
     """Make the folder (one process does), train on all devices, judge (one process does)."""
     if devices > 1 and not launching.launched():
@@ -234,7 +234,7 @@ def _training_set(
     root: str | Path | None,
     senses: Sequence[str] = (),
     reading: Reading | None = None,
-) -> ImageSet:
+) -> ItemSet:
     """What is learned from, with what the method asks for beside images: in memory where it fits, on disk otherwise."""
     side = size if reading or (isinstance(data, str) and data == "world") else CANVAS * size
     return open_data(data, split="train", root=root, size=side, senses=senses, reading=reading)

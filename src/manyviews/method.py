@@ -107,7 +107,7 @@ class Method(nn.Module):
 
     @classmethod
     def senses(cls, config: Any) -> tuple[str, ...]:
-        """What ``batch.senses`` has to hold under this ``Config``: names of ``ImageSet.senses``; none unless told."""
+        """What ``batch.senses`` has to hold under this ``Config``: names of ``ItemSet.senses``; none unless told."""
         return ()
 
     @classmethod

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from manyviews import distributed, nets
-from manyviews.data import ImageSet, Reading, split_of
+from manyviews.data import ItemSet, Reading, split_of
 from manyviews.data.reading import laid_out
 from manyviews.data.tokeniser import Tokeniser, require_size
 from manyviews.errors import Diverged, ManyviewsError
@@ -213,7 +213,7 @@ class Run:
 
     # -- training ------------------------------------------------------------------------------------------------
 
-    def start(self, data: ImageSet | None = None) -> nets.Encoder | None:
+    def start(self, data: ItemSet | None = None) -> nets.Encoder | None:
         """The encoder that every encoder of this run begins as; None: they are drawn from the seed. Texts say their tokens."""
         found, source = self.settings.get("init_from"), self.recipe.pretrained
         if found is not None and source is not None:
@@ -225,7 +225,7 @@ class Run:
             return nets.build(self.recipe.net, in_channels=words, size=self.size, pretrained=source)
         return None if found is None else interop.load_encoder(found)[0]
 
-    def seen(self, data: ImageSet) -> ImageSet:
+    def seen(self, data: ItemSet) -> ItemSet:
         """The set as the method may see it: items held out to judge by, or without a label, are hidden or carry -1."""
         share, method = self.recipe.labels, self.paper.method
         if held_out := self.settings.get("held_out"):
@@ -239,7 +239,7 @@ class Run:
         hidden[known] = data.labels[known]
         return dataclasses.replace(data, labels=hidden)
 
-    def build(self, data: ImageSet, start: nets.Encoder | None = None) -> Method:
+    def build(self, data: ItemSet, start: nets.Encoder | None = None) -> Method:
         """The run's method for this data, its first weights drawn from the run's seed, its encoders like ``start``."""
         recipe, paper = self.recipe, self.paper
         paper.suits(data.kind, data.name, recipe.net)
@@ -250,13 +250,11 @@ class Run:
         method = paper.method(config, net_factory(recipe.net, recipe.size, start), spec)  # pyright: ignore[reportCallIssue]
         return method.to(device())
 
-    def loop(self, seen: ImageSet, start: nets.Encoder | None = None, **how: Any) -> Loop:
+    def loop(self, seen: ItemSet, start: nets.Encoder | None = None, **how: Any) -> Loop:
         """Its training, ready to begin: what this run cannot do is said by now."""
         return Loop(self.build(seen, start), seen, self.recipe, **how)
 
-    def train(
-        self, data: ImageSet, *, workers: int = 2, quiet: bool = False, save_every: float = 30.0
-    ) -> str:
+    def train(self, data: ItemSet, *, workers: int = 2, quiet: bool = False, save_every: float = 30.0) -> str:
         """Train from the newest whole checkpoint, or the start; "finished" or "interrupted". How: as in `learn.pretrain`."""
         seen = self.seen(data)
         state, refused = checkpoint.agreed(self.path / "checkpoints")

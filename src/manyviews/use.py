@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from manyviews import judging, vectors
-from manyviews.data import ImageSet, open_data, read, read_sound, split_of, summary
+from manyviews.data import ItemSet, open_data, read, read_sound, split_of, summary
 from manyviews.data.reading import laid_out
 from manyviews.data.tokeniser import Tokeniser
 from manyviews.errors import ManyviewsError
@@ -138,7 +138,7 @@ def _shown(run: Run) -> Callable[[str, Tensor], None]:
     return write
 
 
-def _cost(run: Run, data: ImageSet) -> dict[str, Any]:
+def _cost(run: Run, data: ItemSet) -> dict[str, Any]:
     """What the run has cost: seconds, and images of its size that it learned from, every view by its pixels."""
     last = run.metrics()[-1]
     pixels = sum(view.size**2 for view in run.build(data).views().views)
@@ -170,7 +170,7 @@ def embed(
     return features
 
 
-def every_item(run: Run, data: Any, root: str | Path | None) -> ImageSet:
+def every_item(run: Run, data: Any, root: str | Path | None) -> ItemSet:
     """Every image, sound or text of a source: of a folder with splits all of them, of a named set its training split."""
     is_path = isinstance(data, (str, Path)) and Path(data).expanduser().exists()
     split, size = "all" if is_path else "train", run.size if run.apart else None

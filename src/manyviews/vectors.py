@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from manyviews.data import ImageSet
+from manyviews.data import ItemSet
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import Features
 from manyviews.files import replacing
 
-Writer = Callable[[Path, ImageSet, Features], None]
+Writer = Callable[[Path, ItemSet, Features], None]
 
 
 def writer(out: Path) -> Writer:
@@ -25,7 +25,7 @@ def writer(out: Path) -> Writer:
     return writers[out.suffix]
 
 
-def _columns(images: ImageSet, features: Features) -> tuple[list[str], list[str] | None]:
+def _columns(images: ItemSet, features: Features) -> tuple[list[str], list[str] | None]:
     rows = range(len(images)) if features.index is None else features.index.tolist()
     names = [str(images.names[row]) for row in rows]
     if features.labels is None or images.classes is None:
@@ -33,7 +33,7 @@ def _columns(images: ImageSet, features: Features) -> tuple[list[str], list[str]
     return names, [images.classes[label] for label in features.labels.tolist()]
 
 
-def _parquet(out: Path, images: ImageSet, features: Features) -> None:
+def _parquet(out: Path, images: ItemSet, features: Features) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -46,7 +46,7 @@ def _parquet(out: Path, images: ImageSet, features: Features) -> None:
         pq.write_table(table, file)
 
 
-def _npz(out: Path, images: ImageSet, features: Features) -> None:
+def _npz(out: Path, images: ItemSet, features: Features) -> None:
     import numpy as np
 
     names, labels = _columns(images, features)
@@ -55,7 +55,7 @@ def _npz(out: Path, images: ImageSet, features: Features) -> None:
         np.savez(file, allow_pickle=False, path=np.array(names), vector=features.h_ND.numpy(), **more)
 
 
-def _csv(out: Path, images: ImageSet, features: Features) -> None:
+def _csv(out: Path, images: ItemSet, features: Features) -> None:
     import csv
     import io
 

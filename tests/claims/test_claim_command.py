@@ -52,8 +52,8 @@ def tiny(tmp_path: Path, write_paper: Callable[[str, str], None], monkeypatch: p
     """Forty pictures in folders, a paper about them, and a cache; the folder of results."""
     photos = tmp_path / "photos"
     data = world(items=40, size=16)
-    assert data.pixels is not None and data.labels is not None
-    for i, (image, label) in enumerate(zip(data.pixels, data.labels.tolist(), strict=True)):
+    assert data.values is not None and data.labels is not None
+    for i, (image, label) in enumerate(zip(data.values, data.labels.tolist(), strict=True)):
         path = photos / SPECIES[label % 2] / f"{i:03d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)

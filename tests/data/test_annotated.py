@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from manyviews.data import ImageSet, in_memory, open_data
+from manyviews.data import ItemSet, in_memory, open_data
 from manyviews.data.annotated import CAMVID
 from manyviews.data.world import SPECIES, world
 from manyviews.errors import ManyviewsError
@@ -46,8 +46,8 @@ def test_camvid(tmp_path: Path, mode: str):
         assert data.names[0] == f"{split}/{count - 1}"  # in the order of the list
         due = torch.from_numpy(np.where(made[split] == 11, 255, made[split]))
         assert torch.equal(data.senses["classes"][:, 0], due)
-        assert data.pixels is not None and torch.equal(
-            data.pixels[:, 1], torch.from_numpy(made[split].copy())
+        assert data.values is not None and torch.equal(
+            data.values[:, 1], torch.from_numpy(made[split].copy())
         )
 
 
@@ -55,10 +55,10 @@ def test_at_a_size_images_and_classes_are_the_same_centre_squares(tmp_path: Path
     ids = camvid(tmp_path)["train"]
     whole = open_data("camvid", root=tmp_path, size=64)
     square = ids[:, :, 3 : 3 + HEIGHT]
-    assert whole.pixels is not None and whole.pixels.shape == (4, 3, HEIGHT, HEIGHT)  # never enlarged
-    assert torch.equal(whole.pixels[:, 1], torch.from_numpy(square.copy()))
+    assert whole.values is not None and whole.values.shape == (4, 3, HEIGHT, HEIGHT)  # never enlarged
+    assert torch.equal(whole.values[:, 1], torch.from_numpy(square.copy()))
     small = open_data("camvid", root=tmp_path, size=6)
-    assert small.pixels is not None and small.pixels.shape[2:] == small.senses["classes"].shape[2:] == (6, 6)
+    assert small.values is not None and small.values.shape[2:] == small.senses["classes"].shape[2:] == (6, 6)
     due = np.where(square == 11, 255, square)[
         :, 1::3, 1::3
     ]  # the middle one of every 3 x 3: ids are not mixed
@@ -129,7 +129,7 @@ def test_the_world_says_which_creature_is_where():
 
 def test_other_senses_are_still_means_at_a_smaller_size():
     ids = torch.tensor([[0, 4], [4, 4]], dtype=torch.uint8).repeat(4, 4)[None, None]
-    data: ImageSet = in_memory(
+    data: ItemSet = in_memory(
         "mixed", ids.expand(1, 3, 8, 8).contiguous(), None, None, {"grey": ids, "classes": ids}
     )
     small = data.resident(4)

@@ -22,8 +22,8 @@ def photos(items: int = 40):
 
 def test_the_covariance_is_numpys_over_all_pixels() -> None:
     data = photos()
-    assert data.pixels is not None
-    flat = data.pixels.permute(1, 0, 2, 3).reshape(3, -1).double().numpy() / 255
+    assert data.values is not None
+    flat = data.values.permute(1, 0, 2, 3).reshape(3, -1).double().numpy() / 255
     np.testing.assert_allclose(np.array(rgb_covariance(data)), np.cov(flat, bias=True), atol=1e-12)
 
 
@@ -36,7 +36,7 @@ def test_a_sample_is_chosen_by_the_seed_alone() -> None:
 
 def test_images_on_disk_count_alike_and_what_cannot_be_read_is_passed_over() -> None:
     data = photos(12)
-    pixels = data.pixels
+    pixels = data.values
     assert pixels is not None
 
     def read(item: int) -> torch.Tensor:
@@ -44,7 +44,7 @@ def test_images_on_disk_count_alike_and_what_cannot_be_read_is_passed_over() -> 
             raise Unreadable("5 is broken")
         return pixels[item]
 
-    streamed = replace(data, pixels=None, read=read, skipped=Skipped())
+    streamed = replace(data, values=None, read=read, skipped=Skipped())
     rest = data.subset([item for item in range(12) if item != 5])
     np.testing.assert_allclose(rgb_covariance(streamed), rgb_covariance(rest), atol=1e-12)
     with pytest.raises(ManyviewsError, match="no image that can be read"):
@@ -60,8 +60,8 @@ def test_a_sample_has_as_many_colours_of_every_image() -> None:
 
 def test_sampled_colours_are_pixels_drawn_by_the_seed_without_repeats() -> None:
     data = photos(3)
-    assert data.pixels is not None
-    every = data.pixels.movedim(1, 3).reshape(-1, 3)
+    assert data.values is not None
+    every = data.values.movedim(1, 3).reshape(-1, 3)
     found = colour_sample(data)
     assert sorted(found.tolist()) == sorted(every.tolist())  # there are fewer than asked for: each once
     some = colour_sample(data, pixels=30)
@@ -74,6 +74,6 @@ def test_colours_of_what_cannot_be_read() -> None:
     def read(item: int) -> torch.Tensor:
         raise Unreadable(f"{item} is broken")
 
-    streamed = replace(photos(3), pixels=None, read=read, skipped=Skipped())
+    streamed = replace(photos(3), values=None, read=read, skipped=Skipped())
     with pytest.raises(ManyviewsError, match="no image that can be read"):
         colour_sample(streamed)

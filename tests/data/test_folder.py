@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from manyviews.data import ImageSet, open_data
+from manyviews.data import ItemSet, open_data
 from manyviews.errors import ManyviewsError
 
 
@@ -16,7 +16,7 @@ def write(folder: Path, *files: str) -> Path:
     return folder
 
 
-def files_of(data: ImageSet, folder: Path) -> list[str]:
+def files_of(data: ItemSet, folder: Path) -> list[str]:
     return [Path(name).relative_to(folder).as_posix() for name in data.names]
 
 
@@ -25,7 +25,7 @@ def test_flat_folder_in_sorted_order_without_labels(tmp_path: Path):
     (tmp_path / "notes.txt").write_text("not an image")
     data = open_data(tmp_path)
     assert files_of(data, tmp_path) == ["a.JPG", "b.png", "c.webp"]
-    assert data.labels is None and data.classes is None and data.pixels is None
+    assert data.labels is None and data.classes is None and data.values is None
     assert data.read(1).shape == (3, 3, 4)
 
 

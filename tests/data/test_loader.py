@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from manyviews.data import Drawn, ImageSet, Skipped, batches, in_memory, open_data, steps_per_epoch
+from manyviews.data import Drawn, ItemSet, Skipped, batches, in_memory, open_data, steps_per_epoch
 from manyviews.data.loader import enough
 from manyviews.errors import ManyviewsError
 from manyviews.views import View, Views
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings(
 VIEWS = Views(View(size=12, crop=(0.2, 1.0)), View(size=12, crop=(0.2, 1.0)), View(size=6, crop=(0.1, 0.4)))
 
 
-def numbered(count: int) -> ImageSet:
+def numbered(count: int) -> ItemSet:
     pixels = torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 2, 2).contiguous()
     return in_memory("numbered", pixels, torch.arange(count), tuple(str(i) for i in range(count)))
 
@@ -166,7 +166,7 @@ def test_ctrl_c_does_not_stop_the_workers(photos: Path):
     assert [drawn.step for drawn in islice(stream, 20)] == list(range(1, 21))
 
 
-def damaged_folder(folder: Path, count: int, broken: set[int]) -> ImageSet:
+def damaged_folder(folder: Path, count: int, broken: set[int]) -> ItemSet:
     for i in range(count):
         Image.new("RGB", (4, 4), (i, 0, 0)).save(folder / f"{i:03d}.png")
         if i in broken:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from manyviews.data import ImageSet
+from manyviews.data import ItemSet
 from manyviews.data.corpus import from_texts, open_corpus
 from manyviews.data.marked import ANSWER, BEYOND, MARKS, WORDS, Mark, marked
 from manyviews.data.reading import Reading, as_set
@@ -18,14 +18,14 @@ TEXTS = ["A red fox, seen.", "The blue-red sea is  calm"]
 FOUND = [[Mark(0, 2, 5, "colour"), Mark(0, 6, 9, "noun")], [Mark(0, 4, 8, "colour"), Mark(0, 13, 16, "noun")]]
 
 
-def read(corpus, kind: str = "wordpiece", length: int = 24, **how: bool) -> ImageSet:
+def read(corpus, kind: str = "wordpiece", length: int = 24, **how: bool) -> ItemSet:
     return as_set(corpus, Reading(kind, 400, joined=True, **how), length)
 
 
-def shown(data: ImageSet, item: int) -> list[tuple[str, int, int]]:
-    assert data.pixels is not None and data.tokeniser is not None
-    there = data.pixels[item, 1] > 0
-    tokens = data.tokeniser.tokens(data.pixels[item, 0][there])
+def shown(data: ItemSet, item: int) -> list[tuple[str, int, int]]:
+    assert data.values is not None and data.tokeniser is not None
+    there = data.values[item, 1] > 0
+    tokens = data.tokeniser.tokens(data.values[item, 0][there])
     marks, words = (data.senses[name][item, 0, 0][there].tolist() for name in (MARKS, WORDS))
     return list(zip(tokens, marks, words, strict=True))
 
@@ -151,6 +151,6 @@ def test_what_is_wrong_is_said_in_a_sentence(tmp_path: Path) -> None:
 
 def test_senses_are_bytes_of_every_token() -> None:
     data = read(marked(from_texts(TEXTS), FOUND, ["colour", "noun"]), "chars", 40)
-    assert data.pixels is not None
+    assert data.values is not None
     for sense in data.senses.values():
-        assert sense.dtype == torch.uint8 and sense.shape == (2, 1, *data.pixels.shape[1:])
+        assert sense.dtype == torch.uint8 and sense.shape == (2, 1, *data.values.shape[1:])

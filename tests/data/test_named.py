@@ -46,11 +46,11 @@ def archive(folder: Path, target: Path) -> str:
 def test_cifar10(tmp_path: Path):
     pixels = cifar10(tmp_path)
     train, test = (open_data("cifar10", split=split, root=tmp_path) for split in ("train", "test"))
-    assert train.pixels is not None and np.array_equal(train.pixels.numpy(), pixels[:10])
-    assert test.pixels is not None and np.array_equal(test.pixels.numpy(), pixels[10:])
+    assert train.values is not None and np.array_equal(train.values.numpy(), pixels[:10])
+    assert test.values is not None and np.array_equal(test.values.numpy(), pixels[10:])
     assert train.labels is not None and train.labels.tolist() == [0, 1, 1, 2, 2, 3, 3, 4, 4, 5]
     assert train.classes == tuple(f"class {i}" for i in range(10))
-    assert torch.equal(train.read(3), train.pixels[3])
+    assert torch.equal(train.read(3), train.values[3])
 
 
 def test_cifar100(tmp_path: Path):
@@ -60,7 +60,7 @@ def test_cifar100(tmp_path: Path):
     pickled(folder / "meta", {b"fine_label_names": [str(i).encode() for i in range(100)]})
     train = open_data("cifar100", root=tmp_path)
     assert train.labels is not None and train.labels.tolist() == [0, 1, 99]
-    assert train.pixels is not None and train.pixels.shape == (3, 3, 32, 32)
+    assert train.values is not None and train.values.shape == (3, 3, 32, 32)
 
 
 def test_an_archive_that_lies_there_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -225,8 +225,8 @@ def test_idx_sets(tmp_path: Path, name: str, suffix: str):
     idx(tmp_path / name / f"t10k-images-idx3-ubyte{suffix}", images)
     idx(tmp_path / name / f"t10k-labels-idx1-ubyte{suffix}", np.array([3, 1, 9, 0], np.uint8))
     data = open_data(name, split="test", root=tmp_path)
-    assert data.pixels is not None and data.pixels.shape == (4, 3, 28, 28)
-    assert np.array_equal(data.pixels[:, 2].numpy(), images)
+    assert data.values is not None and data.values.shape == (4, 3, 28, 28)
+    assert np.array_equal(data.values[:, 2].numpy(), images)
     assert data.labels is not None and data.labels.tolist() == [3, 1, 9, 0]
     assert data.classes is not None and data.classes[9] == ("9" if name == "mnist" else "Ankle boot")
 
@@ -255,11 +255,11 @@ def test_stl10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (folder / "train_y.bin").write_bytes(bytes([1, 10, 2]))
     (folder / "class_names.txt").write_text("\n".join("abcdefghij"))
     train = open_data("stl10", root=tmp_path)
-    assert train.pixels is not None and np.array_equal(train.pixels.numpy(), images)
+    assert train.values is not None and np.array_equal(train.values.numpy(), images)
     assert train.labels is not None and train.labels.tolist() == [0, 9, 1]
     monkeypatch.setattr(named, "RESIDENT_LIMIT", 1000)
     rest = open_data("stl10", split="unlabeled", root=tmp_path)
-    assert rest.labels is None and rest.pixels is None
+    assert rest.labels is None and rest.values is None
     assert np.array_equal(pickle.loads(pickle.dumps(rest.read))(2).numpy(), images[2])
     assert torch.equal(rest.resident(96).read(1), torch.from_numpy(images[1]))
 

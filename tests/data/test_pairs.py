@@ -55,8 +55,8 @@ def test_spans_fill_the_room_and_some_are_short() -> None:
 def test_rows_are_cls_a_sep_b_sep_and_the_same_twice() -> None:
     corpus = from_texts(["ab. ca. bb", "cc\nab\n\nba"])
     first, second = (as_set(corpus, Reading("chars", 20, pairs=True), 12) for _ in range(2))
-    x = first.pixels
-    assert x is not None and second.pixels is not None and x.equal(second.pixels)
+    x = first.values
+    assert x is not None and second.values is not None and x.equal(second.values)
     assert x.shape[1:] == (4, 12) and first.labels is None
     assert first.tokeniser is not None
     start, end = first.tokeniser.start, first.tokeniser.end

@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from manyviews.data import Reading, open_data
-from manyviews.data.images import ImageSet, summary
+from manyviews.data.items import ItemSet, summary
 from manyviews.data.reading import laid_out
 from manyviews.data.tokeniser import Tokeniser
 from manyviews.errors import ManyviewsError
@@ -17,24 +17,24 @@ PAIRS = [("a cat", "eine katze"), ("a dog", "ein hund"), ("dogs", "hunde")]
 CHARS = Reading("chars", 64)
 
 
-def said(data: ImageSet) -> list[str | None]:
+def said(data: ItemSet) -> list[str | None]:
     return [data.text(item) for item in range(len(data))]
 
 
-def parts(data: ImageSet) -> torch.Tensor:
-    assert data.pixels is not None
-    return data.pixels[:, 1]
+def parts(data: ItemSet) -> torch.Tensor:
+    assert data.values is not None
+    return data.values[:, 1]
 
 
 def test_texts_apart_are_an_item_each_with_their_labels() -> None:
     data = open_data((TEXTS, ["cat", "dog", "both"]), size=32, reading=CHARS)
     assert data.kind == "texts" and said(data) == TEXTS
-    assert data.pixels is not None and data.pixels.dtype == torch.int32 and data.pixels.shape == (3, 2, 32)
+    assert data.values is not None and data.values.dtype == torch.int32 and data.values.shape == (3, 2, 32)
     assert data.classes == ("both", "cat", "dog") and data.labels is not None
     assert data.labels.tolist() == [1, 2, 0]
     words = data.tokeniser
     assert words is not None and words.start is not None
-    for row, text in zip(data.pixels, TEXTS, strict=True):
+    for row, text in zip(data.values, TEXTS, strict=True):
         length = len(text) + 2
         assert row[1].tolist() == [1] * length + [0] * (32 - length)
         assert row[0, 0] == words.start and row[0, length - 1] == words.end
@@ -62,9 +62,9 @@ def test_a_single_document_becomes_windows_however_it_is_read() -> None:
 
 def test_pairs_are_four_rows() -> None:
     data = open_data(PAIRS, size=16, reading=Reading("chars", 64, texts=2))
-    assert data.pixels is not None and data.pixels.shape == (3, 4, 16) and data.tokeniser is not None
+    assert data.values is not None and data.values.shape == (3, 4, 16) and data.tokeniser is not None
     assert said(data) == [pair[0] for pair in PAIRS]
-    tokens, there = data.pixels[:, 2], data.pixels[:, 3]
+    tokens, there = data.values[:, 2], data.values[:, 3]
     told = [data.tokeniser.decode(row[on > 0]) for row, on in zip(tokens, there, strict=True)]
     assert told == [pair[1] for pair in PAIRS]
     assert there.unique().tolist() == [0, 1]
@@ -80,7 +80,7 @@ def test_another_number_of_texts_is_refused(texts: int, source: list, words: str
 
 def test_for_use_single_texts_will_do_where_translations_were_learned() -> None:
     data = open_data(TEXTS, size=32, reading=Reading("chars", 64, texts=2, joined=True))
-    assert said(data) == TEXTS and data.pixels is not None and data.pixels.shape == (3, 2, 32)
+    assert said(data) == TEXTS and data.values is not None and data.values.shape == (3, 2, 32)
 
 
 @pytest.mark.parametrize("segments", [False, True])
@@ -142,8 +142,8 @@ def test_a_tokeniser_without_a_start_token_will_do_where_nothing_is_told_from_it
     path = startless(tmp_path)
     for packed in (True, False):
         data = open_data(TEXTS, size=32, reading=Reading(path, packed=packed))
-        assert data.tokeniser is not None and data.tokeniser.start is None and data.pixels is not None
-        assert data.pixels[0, 0, 0] == data.tokeniser.encode(["a"])[0][0]
+        assert data.tokeniser is not None and data.tokeniser.start is None and data.values is not None
+        assert data.values[0, 0, 0] == data.tokeniser.encode(["a"])[0][0]
     with pytest.raises(ManyviewsError, match="no start token"):
         open_data(PAIRS, size=32, reading=Reading(path, texts=2))
 

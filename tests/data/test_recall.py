@@ -34,8 +34,8 @@ def test_the_texts_of_a_name_are_always_the_same_and_those_of_splits_differ() ->
 
 def test_a_window_of_its_size_holds_one_whole_sequence() -> None:
     data = as_set(open_corpus("recall-6", split="test"), Reading("chars", packed=True), 6 + 5)
-    assert data.pixels is not None and data.tokeniser is not None
-    token_NT, part_NT = data.pixels.unbind(1)
+    assert data.values is not None and data.tokeniser is not None
+    token_NT, part_NT = data.values.unbind(1)
     assert len(token_NT) == 1024 and (part_NT == 1).all()
     assert (token_NT[:, 0] == data.tokeniser.start).all() and (token_NT[:, -1] == data.tokeniser.end).all()
     assert (token_NT[:, 1] == token_NT[:, -2]).all()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.signal import resample_poly
 
-from manyviews.data import ImageSet, Unreadable, open_data, read_sound, split_of, summary
+from manyviews.data import ItemSet, Unreadable, open_data, read_sound, split_of, summary
 from manyviews.data.sounds import at_rate, from_waves, resampled
 from manyviews.errors import ManyviewsError
 
@@ -72,9 +72,9 @@ def test_a_set_is_brought_to_the_rate_that_most_files_have(tmp_path: Path) -> No
     assert [data.read(i).shape[1] for i in range(3)] == [1600, 800, 800]
     assert summary(data)["rate"] == 16000 and summary(data)["kind"] == "sounds"
     low = open_data(tmp_path, rate=8000, size=10_000)  # as a net that learned at 8,000 has to hear them
-    assert low.rate == 8000 and low.pixels is not None and low.pixels.shape == (3, 1, 800)
+    assert low.rate == 8000 and low.values is not None and low.values.shape == (3, 1, 800)
     again = at_rate(low, 4000)
-    assert again.pixels is not None and again.pixels.shape == (3, 1, 400) and again.rate == 4000
+    assert again.values is not None and again.values.shape == (3, 1, 400) and again.rate == 4000
 
 
 def test_folders_give_labels_and_splits_as_they_do_for_images(tmp_path: Path) -> None:
@@ -98,12 +98,12 @@ def test_in_memory_the_middle_is_kept_and_shorter_ones_end_in_zeros(tmp_path: Pa
     write(tmp_path / "b.wav", np.full(300, 0.25))
     ramp = np.arange(2000) / 4000
     write(tmp_path / "c.wav", ramp)
-    pixels = open_data(tmp_path, size=1000).pixels
+    pixels = open_data(tmp_path, size=1000).values
     assert pixels is not None and pixels.shape == (3, 1, 1000) and pixels.dtype == torch.int16
     assert (pixels[0, 0, :800] == 16384).all() and not pixels[0, 0, 800:].any()
     assert (pixels[1, 0, :300] == 8192).all() and not pixels[1, 0, 300:].any()
     assert np.abs(pixels[2, 0].numpy() / 32768 - ramp[500:1500]).max() < 1e-4
-    short = open_data(tmp_path, size=500).resident(200).pixels
+    short = open_data(tmp_path, size=500).resident(200).values
     assert short is not None and short.shape == (3, 1, 200)
 
 
@@ -111,8 +111,8 @@ def test_arrays_of_two_axes_are_sounds() -> None:
     whole = (TONE[None] * 32767).astype(np.int16)
     for array in (whole, TONE[None], torch.from_numpy(whole)):
         data = open_data(array)
-        assert data.kind == "sounds" and data.pixels is not None and data.pixels.shape == (1, 1, 800)
-        assert np.abs(data.pixels[0, 0].numpy() / 32767 - TONE).max() < 1e-4
+        assert data.kind == "sounds" and data.values is not None and data.values.shape == (1, 1, 800)
+        assert np.abs(data.values[0, 0].numpy() / 32767 - TONE).max() < 1e-4
     labelled = open_data((np.repeat(whole, 4, 0), ["b", "a", "b", "a"]))
     assert labelled.classes == ("a", "b")
     with pytest.raises(ManyviewsError, match=r"int16 or floats in \[-1, 1\], not float64 beyond them"):
@@ -184,4 +184,4 @@ def test_folders_without_either_kind_and_lists_of_both_are_refused(tmp_path: Pat
     image.write_bytes(b"")
     with pytest.raises(ManyviewsError, match="lists images and sounds"):
         open_data([sound, image])
-    assert isinstance(open_data(sound), ImageSet)
+    assert isinstance(open_data(sound), ItemSet)

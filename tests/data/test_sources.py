@@ -25,8 +25,8 @@ RGB = RNG.integers(0, 256, (5, 6, 7, 3), dtype=np.uint8)
 
 def pixels_of(source: Any) -> np.ndarray:
     data = open_data(source)
-    assert data.pixels is not None and data.pixels.dtype == torch.uint8 and len(data) == len(data.pixels)
-    return data.pixels.numpy()
+    assert data.values is not None and data.values.dtype == torch.uint8 and len(data) == len(data.values)
+    return data.values.numpy()
 
 
 def test_grey_is_repeated():
@@ -123,7 +123,7 @@ class Photos(Dataset[Any]):
 def test_torch_datasets_of_pillow_images(targets: bool):
     data = open_data(Photos(targets))
     assert data.labels is not None and data.labels.tolist() == [0, 1, 2, 0, 1]
-    assert data.classes == ("ant", "bee", "cat") and data.pixels is None
+    assert data.classes == ("ant", "bee", "cat") and data.values is None
     assert np.array_equal(data.read(4).numpy(), RGB[4].transpose(2, 0, 1))
 
 
@@ -207,9 +207,9 @@ def test_unknown_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_size_brings_files_into_memory(tmp_path: Path):
     for i in range(3):
         Image.fromarray(RGB[i]).resize((20 + i, 30)).save(tmp_path / f"{i}.png")
-    assert open_data(tmp_path).pixels is None
+    assert open_data(tmp_path).values is None
     data = open_data(tmp_path, size=8)
-    assert data.pixels is not None and data.pixels.shape == (3, 3, 8, 8)
+    assert data.values is not None and data.values.shape == (3, 3, 8, 8)
 
 
 def test_the_world_is_drawn_at_the_size():

@@ -61,12 +61,12 @@ def test_pixels_do_not_depend_on_the_company():
 
 
 def test_a_longer_world_begins_with_the_shorter():
-    assert torch.equal(world("train", items=30).pixels, world("train", items=90).pixels[:30])
+    assert torch.equal(world("train", items=30).values, world("train", items=90).values[:30])
 
 
 def test_splits_and_seeds_are_different_items():
     images = [world("train", items=20), world("test", items=20), world("train", items=20, seed=1)]
-    flat = torch.cat([i.pixels for i in images]).flatten(1)
+    flat = torch.cat([i.values for i in images]).flatten(1)
     assert len(flat.unique(dim=0)) == 60
 
 
@@ -139,7 +139,7 @@ def test_any_two_cues_tell_the_species():
 
 def test_raw_pixels_do_not_solve_it():
     train, test = world("train", items=5000), world("test", items=600)
-    bank, query = (plain(part.pixels, 32).flatten(1) for part in (train, test))
+    bank, query = (plain(part.values, 32).flatten(1) for part in (train, test))
     for k in (20, 200):
         top1 = knn_accuracy(bank, train.labels, query, test.labels, classes=10, k=k)
         assert 0.15 < top1 < 0.40  # above chance: the cues are there
@@ -148,9 +148,9 @@ def test_raw_pixels_do_not_solve_it():
 def test_an_image_set_like_any_other():
     data = world("test", items=12, size=24)
     assert len(data) == len(data.names) == len(set(data.names)) == 12
-    assert data.pixels.shape == (12, 3, 24, 24) and data.pixels.dtype == torch.uint8
+    assert data.values.shape == (12, 3, 24, 24) and data.values.dtype == torch.uint8
     assert data.classes == SPECIES and len(set(SPECIES)) == 10
-    assert torch.equal(data.read(5), data.pixels[5])
+    assert torch.equal(data.read(5), data.values[5])
     assert len(world("test")) == 2_000
 
 

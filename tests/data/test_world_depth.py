@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from manyviews.data import ImageSet, in_memory, open_data, require, summary
-from manyviews.data.images import Rows
+from manyviews.data import ItemSet, in_memory, open_data, require, summary
+from manyviews.data.items import Rows
 from manyviews.data.loader import batches
 from manyviews.data.world import depth, latents, render, scene, world
 from manyviews.errors import ManyviewsError
@@ -16,14 +16,14 @@ ITEMS = 60
 
 
 @pytest.fixture(scope="module")
-def seen() -> ImageSet:
+def seen() -> ItemSet:
     return world("test", items=ITEMS, senses=True)
 
 
 def test_senses_leave_the_world_as_it_was(seen):
     plain = world("test", items=ITEMS)
-    assert plain.senses == {} and plain.pixels is not None and seen.pixels is not None
-    assert torch.equal(plain.pixels, seen.pixels)
+    assert plain.senses == {} and plain.values is not None and seen.values is not None
+    assert torch.equal(plain.values, seen.values)
     shapes = {name: (sense.dtype, tuple(sense.shape)) for name, sense in seen.senses.items()}
     assert shapes == dict.fromkeys(("depth", "mask", "classes"), (torch.uint8, (ITEMS, 1, 32, 32)))
     assert torch.equal(seen.senses["mask"][:, 0], scene("test", range(ITEMS), 32).mask * 255)
@@ -87,7 +87,7 @@ def test_half_the_size_is_the_same_depth():
 # -- how they travel -----------------------------------------------------------------------------------------------
 
 
-def numbered(items: int = 6, side: int = 8) -> ImageSet:
+def numbered(items: int = 6, side: int = 8) -> ItemSet:
     pixels = torch.randint(0, 256, (items, 3, side, side), generator=generator("senses"), dtype=torch.uint8)
     return in_memory(
         "numbered", pixels, None, None, {"grey": pixels[:, :1].clone(), "pair": pixels[:, 1:].clone()}
@@ -99,14 +99,14 @@ def test_a_subset_and_a_smaller_canvas_take_them_along():
     some = data.subset([4, 1])
     assert torch.equal(some.senses["pair"], data.senses["pair"][[4, 1]])
     small = data.resident(4)
-    assert small.pixels is not None and small.senses["pair"].shape == (6, 2, 4, 4)
-    assert torch.equal(small.senses["grey"], small.pixels[:, :1])
+    assert small.values is not None and small.senses["pair"].shape == (6, 2, 4, 4)
+    assert torch.equal(small.senses["grey"], small.values[:, :1])
     assert data.to("cpu").senses.keys() == data.senses.keys()
 
 
 def test_a_summary_counts_their_channels_and_no_digest_changes():
     data = numbered()
-    bare = in_memory("numbered", data.read.pixels, None, None)  # pyright: ignore[reportFunctionMemberAccess]
+    bare = in_memory("numbered", data.read.values, None, None)  # pyright: ignore[reportFunctionMemberAccess]
     assert summary(data)["senses"] == {"grey": 1, "pair": 2} and summary(bare)["senses"] == {}
     assert summary(data)["digest"] == summary(bare)["digest"]
 
@@ -122,10 +122,10 @@ def test_batches_carry_what_is_asked_for():
 @pytest.mark.parametrize("side", [16, 80])  # resampled by matrices, and one image at a time
 def test_a_sense_is_cropped_where_the_view_is(side):
     data = numbered(side=side)
-    assert data.pixels is not None
+    assert data.values is not None
     views = Views(View(size=12, crop=(0.1, 0.5)), View(size=8, crop=None, scale=(1, 1), pad=2))
     draws = views.draw(6, "senses")
-    images, pairs = views(data.pixels, draws), views.cropped(data.senses["pair"], draws)
+    images, pairs = views(data.values, draws), views.cropped(data.senses["pair"], draws)
     mean, std = torch.tensor([0.456, 0.406])[:, None, None], torch.tensor([0.224, 0.225])[:, None, None]
     torch.testing.assert_close(pairs[0], images[0][:, 1:] * std + mean, atol=1e-5, rtol=0)
     inside = pairs[1] > 0  # what is padded is 0 in a sense, and the mean colour in an image
@@ -141,14 +141,14 @@ def test_a_sense_is_cropped_where_the_view_is(side):
 
 def test_what_is_missing_or_does_not_fit_is_said():
     data = numbered()
-    assert data.pixels is not None
+    assert data.values is not None
     with pytest.raises(ManyviewsError, match=r"numbered has no depth that .* it has grey, pair"):
         require(data, ("grey", "depth"))
     with pytest.raises(ManyviewsError, match="has no depth and no mask"):
-        open_data(data.pixels, senses=("depth", "mask"))
+        open_data(data.values, senses=("depth", "mask"))
     with pytest.raises(ManyviewsError, match=r"world.* has no sound that"):
         open_data("world", size=8, senses=("depth", "sound"))
     with pytest.raises(ManyviewsError, match=r"must be uint8 \[6, c, 8, 8\]"):
-        in_memory("odd", data.pixels, None, None, {"depth": torch.zeros(6, 1, 8, 4, dtype=torch.uint8)})
+        in_memory("odd", data.values, None, None, {"depth": torch.zeros(6, 1, 8, 4, dtype=torch.uint8)})
     with pytest.raises(ManyviewsError, match="on disk"):
-        ImageSet("far", ["a"], None, None, None, Rows(data.pixels), senses={"depth": data.senses["grey"]})
+        ItemSet("far", ["a"], None, None, None, Rows(data.values), senses={"depth": data.senses["grey"]})

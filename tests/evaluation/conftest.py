@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from manyviews import rng
-from manyviews.data import ImageSet, Skipped, in_memory
+from manyviews.data import ItemSet, Skipped, in_memory
 
 COLOURS = torch.tensor(
     [[230, 60, 60], [60, 230, 60], [60, 60, 230], [230, 230, 60], [60, 230, 230], [230, 60, 230]]
 )
 
 
-def draw_blobs(n: int, *, seed: int, classes: int = 3, size: int = 16, noise: float = 30.0) -> ImageSet:
+def draw_blobs(n: int, *, seed: int, classes: int = 3, size: int = 16, noise: float = 30.0) -> ItemSet:
     """``n`` images, classes in turn; a disc of the class's colour at a random place, under pixel noise."""
     generator = rng.generator(seed, "blobs")
     labels = torch.arange(n) % classes
@@ -31,11 +31,11 @@ def draw_blobs(n: int, *, seed: int, classes: int = 3, size: int = 16, noise: fl
     return in_memory(f"blobs{seed}", pixels.clamp(0, 255).to(torch.uint8), labels, names)
 
 
-def on_disk(data: ImageSet, read: Callable[[int], Tensor] | None = None) -> ImageSet:
+def on_disk(data: ItemSet, read: Callable[[int], Tensor] | None = None) -> ItemSet:
     """The same set as one that is read image by image."""
-    pixels = data.pixels
+    pixels = data.values
     assert pixels is not None
-    return replace(data, pixels=None, read=read or (lambda item: pixels[item]), skipped=Skipped())
+    return replace(data, values=None, read=read or (lambda item: pixels[item]), skipped=Skipped())
 
 
 class SmallNet(nn.Module):
@@ -55,12 +55,12 @@ class SmallNet(nn.Module):
 
 
 @pytest.fixture(scope="session")
-def blobs() -> Callable[..., ImageSet]:
+def blobs() -> Callable[..., ItemSet]:
     return draw_blobs
 
 
 @pytest.fixture(scope="session")
-def streamed() -> Callable[..., ImageSet]:
+def streamed() -> Callable[..., ItemSet]:
     return on_disk
 
 

@@ -70,7 +70,7 @@ def test_ten_crops_are_torchvisions(height: int, width: int, size: int) -> None:
 def test_ten_crop_averages_the_softmax_of_ten(blobs, head) -> None:
     encoder, data = Unpadded(), blobs(30, seed=0, size=20)
     with judging(encoder):
-        votes = torch.stack([head(encoder(crop)).softmax(1) for crop in ten_crops(data.pixels, 16)]).mean(0)
+        votes = torch.stack([head(encoder(crop)).softmax(1) for crop in ten_crops(data.values, 16)]).mean(0)
     right = (votes.argmax(1) == data.labels).double().mean().item()
     assert ten_crop(encoder, head, data, **CLASSES).top1 == pytest.approx(right)
 
@@ -78,7 +78,7 @@ def test_ten_crop_averages_the_softmax_of_ten(blobs, head) -> None:
 def test_single_is_the_centre_of_each_image(blobs, head) -> None:
     encoder, data = Unpadded(), blobs(30, seed=0, size=20)
     with torch.no_grad():
-        said = head(encoder(plain(data.pixels, 16))).argmax(1)
+        said = head(encoder(plain(data.values, 16))).argmax(1)
     assert single(encoder, head, data, **CLASSES).top1 == (said == data.labels).double().mean().item()
 
 
@@ -107,7 +107,7 @@ def test_multi_scale_averages_over_scales_and_mirror_images(blobs, head) -> None
     votes = []
     with judging(encoder):
         for short in (16, 18, 27, 34, 46):  # 224, 256, 384, 480, 640, for a net of 16 pixels
-            resized = T.Resize([short, short], antialias=True)(data.pixels)
+            resized = T.Resize([short, short], antialias=True)(data.values)
             x = T.Normalize(MEAN, STD)(resized.float() / 255)
             votes += [head(encoder(each)).softmax(1) for each in (x, x.flip(-1))]
     right = (torch.stack(votes).mean(0).argmax(1) == data.labels).double().mean().item()
@@ -125,7 +125,7 @@ def test_images_on_disk_of_any_shape_are_judged_as_they_are(blobs, streamed, hea
         assert look(encoder, head, streamed(data), **CLASSES) == look(encoder, head, data, **CLASSES)
 
     def wide(item: int) -> Tensor:
-        return data.pixels[item] if item % 2 else data.pixels[item].repeat(1, 1, 2)
+        return data.values[item] if item % 2 else data.values[item].repeat(1, 1, 2)
 
     assert multi_scale(encoder, head, streamed(data, wide), **CLASSES).n == 30
 

@@ -16,7 +16,7 @@ def test_rows_are_the_encoder_in_evaluation_mode(blobs, net):
     data = blobs(21, seed=0)
     features = embed_all(EncoderEmbedder(net, 16), data, batch=8)
     with torch.no_grad():
-        expected = copy.deepcopy(net).eval()(plain(data.pixels, 16))
+        expected = copy.deepcopy(net).eval()(plain(data.values, 16))
     torch.testing.assert_close(features.h_ND, expected)
     assert features.h_ND.dtype == torch.float32
     assert torch.equal(features.labels, data.labels)
@@ -49,7 +49,7 @@ def test_an_encoder_that_draws_leaves_the_global_generator_alone(blobs):
 def test_an_encoder_that_raises_is_left_in_its_mode(blobs, net):
     net.conv2 = torch.nn.Conv2d(4, 8, 3)
     with pytest.raises(RuntimeError):
-        EncoderEmbedder(net, 16).embed(blobs(2, seed=0).pixels)
+        EncoderEmbedder(net, 16).embed(blobs(2, seed=0).values)
     assert all(module.training for module in net.modules())
 
 
@@ -84,7 +84,7 @@ def test_what_cannot_be_read_is_left_out_and_named(blobs, streamed):
     def read(item):
         if item in (5, 17):
             raise Unreadable(f"{item}.jpg is cut short")
-        return data.pixels[item]
+        return data.values[item]
 
     broken = streamed(data, read)
     features = embed_all(RawPixels(16), broken, batch=64)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from manyviews.data import ImageSet
+from manyviews.data import ItemSet
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import EncoderEmbedder, LayerProbes, embed_all, evaluate, finetune, probe_lbfgs
 from manyviews.nets import build
@@ -32,7 +32,7 @@ class Deep(nn.Module):
         return self.by_layer(x_BCHW)[-1]
 
 
-def test_each_layer_is_probed_by_itself(blobs: Callable[..., ImageSet]) -> None:
+def test_each_layer_is_probed_by_itself(blobs: Callable[..., ItemSet]) -> None:
     train, test = blobs(60, seed=0), blobs(90, seed=1)
     figures = evaluate(Deep(), train, test, protocols=("layers", "linear"), size=16)
     found = figures["layers"]
@@ -48,7 +48,7 @@ def test_each_layer_is_probed_by_itself(blobs: Callable[..., ImageSet]) -> None:
     assert probe_lbfgs(h[0], h[1], classes=3).scores.top1 == found["by_layer"][1]
 
 
-def test_the_layer_is_chosen_by_what_was_held_out_of_the_training_set(blobs: Callable[..., ImageSet]) -> None:
+def test_the_layer_is_chosen_by_what_was_held_out_of_the_training_set(blobs: Callable[..., ItemSet]) -> None:
     train, test = blobs(60, seed=0), blobs(90, seed=1)
     probe = probe_lbfgs(*(embed_all(EncoderEmbedder(Deep(), 16), data) for data in (train, test)), classes=3)
     held = [replace(probe, validation=share) for share in (0.2, 0.7, 0.7, 0.1)]
@@ -56,7 +56,7 @@ def test_the_layer_is_chosen_by_what_was_held_out_of_the_training_set(blobs: Cal
     assert LayerProbes((replace(probe, validation=None),) * 5).layer == 2
 
 
-def test_an_encoder_that_has_no_layers_to_show(blobs: Callable[..., ImageSet]) -> None:
+def test_an_encoder_that_has_no_layers_to_show(blobs: Callable[..., ItemSet]) -> None:
     with pytest.raises(ManyviewsError, match=r'"layers" looks into an encoder layer by layer.*take "linear"'):
         evaluate(build("cifar_resnet8"), blobs(30, seed=0), None, protocols=("layers",), size=16)
 
@@ -105,7 +105,7 @@ class Generating(nn.Module):
         return self(x_BCHW), (self.own - 3).square()
 
 
-def test_the_joint_loss_is_the_sum_of_both(blobs: Callable[..., ImageSet]) -> None:
+def test_the_joint_loss_is_the_sum_of_both(blobs: Callable[..., ItemSet]) -> None:
     train, test = blobs(30, seed=0), blobs(30, seed=1)
     torch.manual_seed(0)
     encoder = Generating()
@@ -121,7 +121,7 @@ def test_the_joint_loss_is_the_sum_of_both(blobs: Callable[..., ImageSet]) -> No
     assert encoder.own.item() == 0
 
 
-def test_a_net_that_embeds_in_its_middle_is_fine_tuned_as_a_whole(blobs: Callable[..., ImageSet]) -> None:
+def test_a_net_that_embeds_in_its_middle_is_fine_tuned_as_a_whole(blobs: Callable[..., ItemSet]) -> None:
     train, test = blobs(6, seed=0), blobs(6, seed=1)
     encoder = build("colours(small_igpt/8px/2x32, 8)", size=16)
     done = finetune(encoder, train, test, classes=3, size=16, epochs=2, batch=6, joint=1.0)
@@ -134,6 +134,6 @@ def test_a_net_that_embeds_in_its_middle_is_fine_tuned_as_a_whole(blobs: Callabl
 @pytest.mark.parametrize(
     ("joint", "name"), [(1.0, "cifar_resnet8"), (-1.0, "colours(small_igpt/8px/2x32, 8)")]
 )
-def test_a_joint_loss_that_cannot_be(joint: float, name: str, blobs: Callable[..., ImageSet]) -> None:
+def test_a_joint_loss_that_cannot_be(joint: float, name: str, blobs: Callable[..., ItemSet]) -> None:
     with pytest.raises(ManyviewsError, match=f"joint is {joint}: it weighs, by 0 or more"):
         finetune(build(name, size=16), blobs(6, seed=0), blobs(6, seed=1), classes=3, size=16, joint=joint)

@@ -199,7 +199,7 @@ def test_the_two_protocols_agree_on_easy_features(blobs, net):
 def test_raw_pixels_can_be_probed(blobs):
     test = blobs(9, seed=1)
     raw = embed_all(RawPixels(16), test)
-    assert torch.equal(raw.h_ND, plain(test.pixels, 16).flatten(1))
+    assert torch.equal(raw.h_ND, plain(test.values, 16).flatten(1))
 
 
 def test_schedules():

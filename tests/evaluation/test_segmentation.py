@@ -14,7 +14,7 @@ from torch import Tensor
 import manyviews
 from manyviews import nets
 from manyviews.cli import main
-from manyviews.data import ImageSet, in_memory
+from manyviews.data import ItemSet, in_memory
 from manyviews.data.world import SPECIES, world
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import evaluate
@@ -38,7 +38,7 @@ NAMES = ("a", "b", "c", "d", "e")
 SIZE = 16
 
 
-def squares(items: int, *, seed: int = 0, height: int = SIZE, width: int = SIZE, void: int = 0) -> ImageSet:
+def squares(items: int, *, seed: int = 0, height: int = SIZE, width: int = SIZE, void: int = 0) -> ItemSet:
     """A red or blue rectangle on green, under noise; ``void`` rows of pixels on top have no class, whatever is there."""
     draw = generator(seed, "squares")
     ids = torch.zeros(items, height, width, dtype=torch.uint8)
@@ -117,7 +117,7 @@ def test_classes_follow_the_images_that_are_learned_from():
     """The images are the classes painted, so that the classes of a crop, painted, are the crop again."""
     data = squares(8, height=40, width=60)
     painted = torch.stack([paint(ids[0]) for ids in data.senses["classes"]])
-    data = replace(data, pixels=painted)
+    data = replace(data, values=painted)
     views, plan = Views(View(size=24, crop=(0.2, 0.6))), Plan(2, 4, 0, "segment")
     steps = [_seen(data, views, plan, step, torch.device("cpu")) for step in range(4)]
     for x, ids in steps:
@@ -146,7 +146,7 @@ def test_eight_images_are_learned_by_heart():
     found = segment(small_net(), data, data, size=SIZE, epochs=40, batch=8, lr=5e-3, width=16, view=still)
     assert found.overlap.miou > 0.95 and found.loss < 0.3  # it began at log 3
     assert found.as_dict()["iou"].keys() == {"grass", "red", "blue"} and found.images == 8
-    assert found.pictures.shape == (8, 3, 3, SIZE, SIZE) and torch.equal(found.pictures[:, 0], data.pixels)
+    assert found.pictures.shape == (8, 3, 3, SIZE, SIZE) and torch.equal(found.pictures[:, 0], data.values)
     due = torch.stack([paint(ids[0]) for ids in data.senses["classes"]])
     assert torch.equal(found.pictures[:, 1], due)
     assert (found.pictures[:, 2] == due).all(1).float().mean() > 0.95
@@ -199,11 +199,11 @@ def test_judged_on_the_centre_square_at_the_resolution_of_the_labels():
     assert found.overlap.as_dict() == due.as_dict()
 
 
-def _said(segmenter: Segmenter, data: ImageSet, side: int) -> Tensor:
-    assert data.pixels is not None
+def _said(segmenter: Segmenter, data: ItemSet, side: int) -> Tensor:
+    assert data.values is not None
     centre = Views(View(size=SIZE, crop=None, flip=0))
     with torch.no_grad():
-        (x,) = centre(data.pixels, centre.draw(len(data), 5))
+        (x,) = centre(data.values, centre.draw(len(data), 5))
         return F.interpolate(segmenter(x), (side, side), mode="bilinear").argmax(1)
 
 
@@ -231,7 +231,7 @@ def test_by_name_beside_others():
 def test_what_cannot_be_is_said(blobs, net):
     data, plain = squares(8), blobs(8, seed=0)
 
-    def asked(train: ImageSet, test: ImageSet | None = None, **options: float) -> None:
+    def asked(train: ItemSet, test: ItemSet | None = None, **options: float) -> None:
         evaluate(small_net(), train, test, protocols=["segment"], size=SIZE, options={"segment": options})
 
     with pytest.raises(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from manyviews import nets
-from manyviews.data import ImageSet
+from manyviews.data import ItemSet
 from manyviews.data.corpus import Corpus, from_texts
 from manyviews.data.marked import ANSWER, BEYOND, MARKS, Mark, marked
 from manyviews.data.reading import Reading, as_set
@@ -27,7 +27,7 @@ from manyviews.nets.reader import LastLayers, Reader
 T, V = 48, 400
 
 
-def read(corpus: Corpus, length: int = T) -> ImageSet:
+def read(corpus: Corpus, length: int = T) -> ItemSet:
     return as_set(corpus, Reading("wordpiece", V, joined=True, pairs=True), length)
 
 
@@ -36,16 +36,16 @@ def reader(words: int, width: int = 32, depth: int = 2) -> Reader:
     return Reader(BERT(words, width, depth, 4, length=T, dropout=0.0), words)
 
 
-def parted(data: ImageSet) -> tuple[ImageSet, ImageSet]:
+def parted(data: ItemSet) -> tuple[ItemSet, ItemSet]:
     return data.subset(range(len(data) - 60)), data.subset(range(len(data) - 60, len(data)))
 
 
 @pytest.fixture(scope="module")
-def tags() -> tuple[ImageSet, ImageSet]:
+def tags() -> tuple[ItemSet, ItemSet]:
     return parted(read(world_tags("test", items=240)))
 
 
-def test_tags_of_words_are_learned_and_the_reader_stays_as_it_was(tags: tuple[ImageSet, ImageSet]) -> None:
+def test_tags_of_words_are_learned_and_the_reader_stays_as_it_was(tags: tuple[ItemSet, ItemSet]) -> None:
     net = reader(len(tags[0].tokeniser or ()))
     before = {name: value.clone() for name, value in net.state_dict().items()}
     done = tag(net, *tags, size=T, epochs=8, lr=5e-3, batch=16)
@@ -56,7 +56,7 @@ def test_tags_of_words_are_learned_and_the_reader_stays_as_it_was(tags: tuple[Im
     assert little.as_dict() == again.as_dict() and little.figures["f1"] < 0.3
 
 
-def test_features_of_the_last_layers_tell_tags_too(tags: tuple[ImageSet, ImageSet]) -> None:
+def test_features_of_the_last_layers_tell_tags_too(tags: tuple[ItemSet, ItemSet]) -> None:
     net = reader(len(tags[0].tokeniser or ()))
     done = tag(net, *tags, size=T, frozen=True, layers=2, epochs=8, lr=0.05, batch=16)
     kept = done.teller.reads
@@ -65,7 +65,7 @@ def test_features_of_the_last_layers_tell_tags_too(tags: tuple[ImageSet, ImageSe
     assert done.figures["f1"] > 0.3
 
 
-def questions() -> ImageSet:
+def questions() -> ItemSet:
     """What is said twice in a row? In a quarter of the passages nothing is."""
     source, texts, marks = random.Random(0), [], []
     for item in range(420):
@@ -181,7 +181,7 @@ def test_the_last_layers_are_those_of_the_net() -> None:
     assert not net.net.blocks[0]._forward_hooks and not net.net.blocks[2]._forward_hooks
 
 
-def sentiments(pairs: bool) -> ImageSet:
+def sentiments(pairs: bool) -> ItemSet:
     """Words of two moods; the label is the mood, of pairs that of the second."""
     moods = ["awful dull bad", "great fine good"]
     labels = [i % 2 for i in range(120)]
@@ -219,7 +219,7 @@ def test_layers_of_a_reader_are_its_blocks() -> None:
     assert sum(found) == sum(p.numel() for p in net.parameters())
 
 
-def test_by_the_door_of_all_protocols(tags: tuple[ImageSet, ImageSet]) -> None:
+def test_by_the_door_of_all_protocols(tags: tuple[ItemSet, ItemSet]) -> None:
     net = reader(len(tags[0].tokeniser or ()))
     how = {"tag": {"epochs": 1}, "last-layers": {"layers": 2, "weight_decays": (1e-3,)}}
     found = evaluate(net, *tags, protocols=["tag", "last-layers"], size=T, options=how)
@@ -229,7 +229,7 @@ def test_by_the_door_of_all_protocols(tags: tuple[ImageSet, ImageSet]) -> None:
     assert alone["tag"]["texts"] < 180  # some are held out
 
 
-def test_what_cannot_be_is_refused_in_a_sentence(tags: tuple[ImageSet, ImageSet]) -> None:
+def test_what_cannot_be_is_refused_in_a_sentence(tags: tuple[ItemSet, ItemSet]) -> None:
     train, test = tags
     net = reader(len(train.tokeniser or ()))
     bare = replace(test, senses={})

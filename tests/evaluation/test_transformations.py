@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from manyviews.data import ImageSet
+from manyviews.data import ItemSet
 from manyviews.data.corpus import from_texts
 from manyviews.data.reading import Reading, as_set
 from manyviews.errors import ManyviewsError
@@ -37,24 +37,24 @@ MARKS = Marks(90, 91, 92)
 HOW: dict[str, Any] = {"classes": 2, "size": T, "schedule": "constant", "warmup": 0.0}
 
 
-def read(texts: list[Any], labels: list[int] | None = None, length: int = T) -> ImageSet:
+def read(texts: list[Any], labels: list[int] | None = None, length: int = T) -> ItemSet:
     corpus = from_texts(texts if labels is None else (texts, labels))
     return as_set(corpus, Reading("chars", 64, joined=True), length)
 
 
-def reader(data: ImageSet, seed: int = 0) -> Reader:
+def reader(data: ItemSet, seed: int = 0) -> Reader:
     torch.manual_seed(seed)
     words = len(data.tokeniser or ())
     return Reader(gpt2(vocabulary=words, width=32, depth=2, heads=4, length=T, dropout=0.0), words).eval()
 
 
-def told(data: ImageSet, reads: Any, seed: int = 0) -> Told:
+def told(data: ItemSet, reads: Any, seed: int = 0) -> Told:
     return Told(copy.deepcopy(reader(data)), reads, data.tokeniser, seed).eval()
 
 
-def batch(data: ImageSet) -> Tensor:
-    assert data.pixels is not None
-    return data.pixels.long()
+def batch(data: ItemSet) -> Tensor:
+    assert data.values is not None
+    return data.values.long()
 
 
 SINGLE = read(["abba", "a", "bcd ab", "dcba bb"], [0, 1, 1, 0])
@@ -89,7 +89,7 @@ def test_one_token_may_begin_end_and_part() -> None:
     assert texts_of([8, 1, 8, 2, 8], 8, 8) == [[1], [2]]
 
 
-def rows_of(net: Told, data: ImageSet) -> list[list[list[int]]]:
+def rows_of(net: Told, data: ItemSet) -> list[list[list[int]]]:
     token_BST, part_BST = net.sequences(batch(data))
     return [[t[p > 0].tolist() for t, p in zip(*item, strict=True)] for item in zip(token_BST, part_BST, strict=True)]  # fmt: skip
 
@@ -170,7 +170,7 @@ def reader_difference() -> Tensor:
 @pytest.mark.parametrize(
     ("data", "reads"), [(SINGLE, "mean"), (SINGLE, "extract"), (PAIRS, "similarity"), (THREES, "choice")]
 )
-def test_the_loss_is_the_tasks_and_half_the_languages(data: ImageSet, reads: Any) -> None:
+def test_the_loss_is_the_tasks_and_half_the_languages(data: ItemSet, reads: Any) -> None:
     """Eqs. 3 to 5, a sequence and a token at a time."""
     done = finetune(reader(data), data, data, embedding=reads, joint=0.5, epochs=1, lr=1e-9, batch=len(data), **HOW)  # fmt: skip
     net, D = told(data, reads), 32
@@ -242,7 +242,7 @@ def test_tasks_of_every_kind_are_learned() -> None:
 # -- what is refused -------------------------------------------------------------------------------------------------
 
 
-def refused(encoder: nn.Module, data: ImageSet, said: str, **options: Any) -> None:
+def refused(encoder: nn.Module, data: ItemSet, said: str, **options: Any) -> None:
     with pytest.raises(ManyviewsError, match=said):
         finetune(encoder, data, data, **{"epochs": 1, "batch": 2} | HOW | options)
 

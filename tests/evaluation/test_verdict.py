@@ -154,7 +154,7 @@ def test_a_collapse_of_the_output_is_seen_behind_a_healthy_encoder():
 def test_agreement_alone_is_caught_on_a_real_network(blobs, net):
     """What SimSiam is without its stop-gradient (its section 4.1): the encoder hides it, its output shows it."""
     data = blobs(96, seed=0)
-    x = plain(data.pixels, 16)
+    x = plain(data.values, 16)
     generator = torch.Generator().manual_seed(0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -201,7 +201,7 @@ def test_it_learns_from_pairs_and_is_used_on_texts(tmp_path: Path) -> None:
     letters = ["\n".join(LETTERS[i : i + 4] for i in range(j, j + 12, 4)) for j in range(8)]
     config = Config(tokens="chars", vocabulary=40)
     data = open_data(letters, size=T, reading=BERTPretraining.reading(config))
-    assert data.pixels is not None and data.pixels.shape == (8, 4, T) and data.labels is None
+    assert data.values is not None and data.values.shape == (8, 4, T) and data.labels is None
     recipe = {"data": "", "net": "small_bert/nodrop", "size": T, "batch": 4, "budget": "2steps"}
     about = {
         "method": "bert", "config": dataclasses.asdict(config), "recipe": recipe, "data": {}, "init_from": None,
@@ -214,9 +214,9 @@ def test_it_learns_from_pairs_and_is_used_on_texts(tmp_path: Path) -> None:
     assert run.apart is not None
     alone = open_data(["abcd"], size=T, reading=run.apart)
     both = open_data([("abcd", "efg")], size=T, reading=run.apart)
-    assert alone.pixels is not None and both.pixels is not None
-    assert (alone.pixels[0, 1] > 0).sum() == 6
-    assert both.pixels[0, 1].tolist() == [1] * 6 + [2] * 4 + [0] * 6
+    assert alone.values is not None and both.values is not None
+    assert (alone.values[0, 1] > 0).sum() == 6
+    assert both.values[0, 1].tolist() == [1] * 6 + [2] * 4 + [0] * 6
     assert run.embed(["abcd", "dcba"]).shape == (2, 128)
 
 

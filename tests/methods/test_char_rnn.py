@@ -20,8 +20,8 @@ DATA = noise("texts", 12, "char_rnn")
 
 
 def batch() -> Batch:
-    assert DATA.pixels is not None
-    return Batch([DATA.pixels.long()], torch.arange(len(DATA)))
+    assert DATA.values is not None
+    return Batch([DATA.values.long()], torch.arange(len(DATA)))
 
 
 def built(name: str = "char_lstm", **settings: int | str) -> Method:

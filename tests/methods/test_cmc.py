@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from manyviews import nets
-from manyviews.data import ImageSet, in_memory
+from manyviews.data import ItemSet, in_memory
 from manyviews.errors import ManyviewsError
 from manyviews.learn import pretrain
 from manyviews.method import Batch, Method, Spec, find
@@ -40,7 +40,7 @@ def batch(*senses: str) -> Batch:
     return Batch([x], torch.randperm(ITEMS, generator=draw)[:ROWS], None, other)
 
 
-def data(*senses: str, items: int = ITEMS) -> ImageSet:
+def data(*senses: str, items: int = ITEMS) -> ItemSet:
     pixels = torch.randint(0, 256, (items, 3, SIZE, SIZE), generator=generator("cmc"), dtype=torch.uint8)
     return in_memory("noise", pixels, None, None, {name: pixels[:, :1].clone() for name in senses})
 

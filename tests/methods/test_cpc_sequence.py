@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 import manyviews
 from manyviews import plan
-from manyviews.data import ImageSet, open_data
+from manyviews.data import ItemSet, open_data
 from manyviews.data.sounds import from_waves
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import RawPixels, evaluate
@@ -204,7 +204,7 @@ def test_all_methods_are_those_that_learn_from_such_data() -> None:
 
 
 def test_a_spectrogram_is_the_baseline_of_sounds() -> None:
-    def tones(seed: int) -> ImageSet:
+    def tones(seed: int) -> ItemSet:
         source, t = np.random.default_rng(seed), np.arange(2000) / 8000
         labels = np.arange(40) % 2
         pitch = np.where(labels, 400, 1600) * source.uniform(0.95, 1.05, 40)

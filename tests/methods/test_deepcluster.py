@@ -124,7 +124,7 @@ def test_an_image_that_cannot_be_read_moves_nobody_elses_label() -> None:
             raise Unreadable("it is broken")
         return pixels[item]
 
-    data = dataclasses.replace(in_memory("noise", pixels, None, None), pixels=None, read=read)
+    data = dataclasses.replace(in_memory("noise", pixels, None, None), values=None, read=read)
     method = deepcluster()
     loop = Loop(method, data, Recipe(size=SIZE, batch=40, budget="1steps", channels_last=False), workers=0)
     h = loop._embed()

@@ -5,7 +5,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from manyviews.data import ImageSet
+from manyviews.data import ItemSet
 from manyviews.errors import ManyviewsError
 from manyviews.method import Batch, Method, Spec, find
 from manyviews.nets import make, net_factory
@@ -19,13 +19,13 @@ T = SIDE["texts"]
 V = 21
 
 
-def data() -> ImageSet:
+def data() -> ItemSet:
     """Some windows of one document, some of two, some that are not full."""
     return noise("texts", 12, "gpt")
 
 
 def batch() -> Batch:
-    pixels = data().pixels
+    pixels = data().values
     assert pixels is not None
     return Batch([pixels.long()], torch.arange(len(pixels)))
 

@@ -9,7 +9,7 @@ import torch
 
 import manyviews
 from manyviews import learn
-from manyviews.data import ImageSet, colour_sample, in_memory
+from manyviews.data import ItemSet, colour_sample, in_memory
 from manyviews.errors import ManyviewsError
 from manyviews.method import Batch, Spec
 from manyviews.methods.masked.igpt import IGPT, Config
@@ -22,12 +22,12 @@ from manyviews.views import plain
 SIZE, V, NET = 12, 9, "small_igpt/8px/2x32"
 
 
-def data(items: int = 24, low: int = 0, high: int = 256) -> ImageSet:
+def data(items: int = 24, low: int = 0, high: int = 256) -> ItemSet:
     pixels = torch.randint(low, high, (items, 3, SIZE, SIZE), generator=generator("igpt"), dtype=torch.uint8)
     return in_memory("pixels", pixels, None, None)
 
 
-def built(net: str = NET, images: ImageSet | None = None, seed: int = 0, **settings: Any) -> IGPT:
+def built(net: str = NET, images: ItemSet | None = None, seed: int = 0, **settings: Any) -> IGPT:
     some = images or data()
     spec = Spec(items=len(some), size=SIZE, colours=lambda: colour_sample(some))
     torch.manual_seed(seed)
@@ -127,7 +127,7 @@ def test_a_net_that_has_learned_keeps_its_palette() -> None:
 
 def test_it_shows_completions_and_samples_in_its_own_colours() -> None:
     method = built().eval()
-    image = data(5).pixels
+    image = data(5).values
     assert image is not None
     with torch.no_grad():
         shown = method.pictures(image)
@@ -142,7 +142,7 @@ def test_it_shows_completions_and_samples_in_its_own_colours() -> None:
 
 def test_it_shows_what_it_tells_of_hidden_pixels() -> None:
     method = built(objective="masked", ratio=0.5).eval()
-    image = data(3).pixels
+    image = data(3).values
     assert image is not None
     with torch.no_grad():
         (sheet,) = method.pictures(image).values()

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from manyviews import pretrain
-from manyviews.data import ImageSet
+from manyviews.data import ItemSet
 from manyviews.data.corpus import from_texts
 from manyviews.data.reading import as_set
 from manyviews.errors import ManyviewsError
@@ -52,24 +52,24 @@ def texts(items: int, count: int = 1) -> Any:
     return made if count == 1 else [tuple(made[i::items]) for i in range(items)]
 
 
-def data(config: Config, items: int = 8) -> ImageSet:
+def data(config: Config, items: int = 8) -> ItemSet:
     reading = SimCSE.reading(replace(config, tokens="wordpiece", vocabulary=80))
     return as_set(from_texts(texts(items, reading.texts)), reading, TOKENS)
 
 
-def made(config: Config, seen: ImageSet, net: str = TINY) -> SimCSE:
+def made(config: Config, seen: ItemSet, net: str = TINY) -> SimCSE:
     torch.manual_seed(0)
     spec = Spec(items=len(seen), size=TOKENS, tokeniser=seen.tokeniser)
     return SimCSE(config, net_factory(net, TOKENS), spec)
 
 
-def batch(method: SimCSE, seen: ImageSet) -> Batch:
-    assert seen.pixels is not None
+def batch(method: SimCSE, seen: ItemSet) -> Batch:
+    assert seen.values is not None
     views = method.views()
-    return Batch(views(seen.pixels, views.draw(len(seen), "test")), torch.arange(len(seen)))
+    return Batch(views(seen.values, views.draw(len(seen), "test")), torch.arange(len(seen)))
 
 
-def lost(method: SimCSE, seen: ImageSet) -> Out:
+def lost(method: SimCSE, seen: ItemSet) -> Out:
     torch.manual_seed(1)
     return method.loss(batch(method, seen), 0.0)
 
@@ -92,8 +92,8 @@ def test_the_loss_is_that_of_transformers_bert_and_the_plain_formula(
     interop.export(method.encoder.net, tmp_path, "transformers")
     theirs = transformers.BertModel.from_pretrained(tmp_path).eval()
 
-    assert seen.pixels is not None
-    token_BRT, part_BRT = seen.pixels.long()[:, 0::2], seen.pixels.long()[:, 1::2]
+    assert seen.values is not None
+    token_BRT, part_BRT = seen.values.long()[:, 0::2], seen.values.long()[:, 1::2]
     h = []
     for token_BT, part_BT in zip(token_BRT.unbind(1), part_BRT.unbind(1), strict=True):
         out = theirs(token_BT, attention_mask=part_BT)
@@ -122,8 +122,8 @@ def test_alignment_and_uniformity_are_those_of_their_paper() -> None:
     config = Config(positive="pair", dropout=0.0)
     seen = data(config)
     method = made(config, seen)
-    assert seen.pixels is not None
-    x = seen.pixels.long()
+    assert seen.values is not None
+    x = seen.values.long()
     h, positive = method.read(x[:, :2]), method.read(x[:, 2:])
     log = lost(method, seen).log
     assert log["align"].item() == pytest.approx(alignment(h, positive), abs=1e-5)
@@ -151,8 +151,8 @@ def test_it_learns_to_tell_sentences_apart(pool: Any) -> None:
 
 def test_the_layer_is_there_in_training_and_gone_in_use_unless_it_is_to_stay() -> None:
     seen = data(Config())
-    assert seen.pixels is not None
-    x = seen.pixels.long()
+    assert seen.values is not None
+    x = seen.values.long()
     for pool in ("cls", "mlp", "mean"):
         method = made(Config(pool=pool), seen).eval()
         encoder = method.encoder
@@ -167,8 +167,8 @@ def test_the_layer_is_there_in_training_and_gone_in_use_unless_it_is_to_stay() -
 def test_padding_is_not_read() -> None:
     seen = data(Config())
     method = made(Config(), seen).eval()
-    assert seen.pixels is not None
-    x = seen.pixels.long()
+    assert seen.values is not None
+    x = seen.values.long()
     longer = torch.cat([x, torch.zeros(8, 2, 5, dtype=torch.long)], 2)[..., :TOKENS]
     noisy = torch.where(longer[:, 1:] == 0, torch.tensor([[7], [0]]), longer)
     torch.testing.assert_close(method.read(noisy), method.read(x))
@@ -284,7 +284,7 @@ def test_only_the_second_view_is_shortened() -> None:
     seen = data(config)
     method = made(config, seen)
     x, shorter = batch(method, seen).views
-    assert seen.pixels is not None and torch.equal(x, seen.pixels.long())
+    assert seen.values is not None and torch.equal(x, seen.values.long())
     assert bool(((x[:, 1].sum(1) - shorter[:, 1].sum(1)) >= 1).all())
     assert bool((x[:, 0, 0] == shorter[:, 0, 0]).all())  # [CLS] stays in front
 
@@ -395,8 +395,8 @@ def test_a_document_is_learned_from_sentence_by_sentence() -> None:
     text = "The fox sleeps. An owl sits near.\nA hare"
     seen = as_set(from_texts(([text, "One more."], [0, 1])), reading, TOKENS)
     assert len(seen) == 4 and seen.labels is None and seen.tokeniser is not None
-    assert seen.pixels is not None
-    assert [seen.tokeniser.decode(row) for row in seen.pixels[:, 0]][2] == "a hare"
+    assert seen.values is not None
+    assert [seen.tokeniser.decode(row) for row in seen.values[:, 0]][2] == "a hare"
     used = replace(reading, joined=True)
     assert len(as_set(from_texts([text, "One more."]), used, TOKENS)) == 2  # whoever uses it gives documents
 

@@ -154,13 +154,13 @@ def test_codes_take_half_precision_no_worse() -> None:
 def verdict_after(steps: int, **changes: object) -> str:
     """What is said of the predictions for one view after so many steps on the world."""
     data, rows = world(items=128, size=12), 32
-    assert data.pixels is not None
+    assert data.values is not None
     method = swav(size=12, local_crops=0, strength=0.5, blur=0.0, **changes)
     optimiser = torch.optim.AdamW(method.parameters(), 1e-2, weight_decay=0.0)
     views = method.views()
     for i in range(steps):
         index = torch.randint(len(data), (rows,), generator=generator("rows", i))
-        out = method.loss(Batch(views(data.pixels[index], views.draw(rows, i)), index), i / steps)
+        out = method.loss(Batch(views(data.values[index], views.draw(rows, i)), index), i / steps)
         optimiser.zero_grad()
         out.loss.backward()
         method.before_step(i / steps)

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manyviews.data import ImageSet, Reading, open_data
+from manyviews.data import ItemSet, Reading, open_data
 from manyviews.errors import ManyviewsError
 from manyviews.method import Batch, Method, Spec, find
 from manyviews.nets import make, net_factory
@@ -22,9 +22,9 @@ assert DATA.tokeniser is not None
 V = len(DATA.tokeniser)
 
 
-def batch(data: ImageSet = DATA, rows: slice = slice(None)) -> Batch:
-    assert data.pixels is not None
-    x = data.pixels[rows].long()
+def batch(data: ItemSet = DATA, rows: slice = slice(None)) -> Batch:
+    assert data.values is not None
+    x = data.values[rows].long()
     return Batch([x], torch.arange(len(x)))
 
 

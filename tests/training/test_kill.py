@@ -30,7 +30,7 @@ def data(name: str) -> Any:
     if (reading := find(name).method.reading(plan.base(find(name), "world")[0])) is not None:
         texts = sentences(48)
         return texts if reading.texts == 1 else list(zip(texts, texts[::-1], strict=True))
-    pixels = noise(sees(name), 48, "kill").pixels
+    pixels = noise(sees(name), 48, "kill").values
     assert pixels is not None
     return (pixels if sees(name) == "images" else pixels[:, 0]).numpy(), np.arange(48) % 4
 

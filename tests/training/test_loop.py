@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from manyviews.data import ImageSet, in_memory
+from manyviews.data import ItemSet, in_memory
 from manyviews.data.world import world
 from manyviews.errors import ManyviewsError
 from manyviews.method import Batch, Out, Spec, find
@@ -24,13 +24,13 @@ from manyviews.training.loop import Length, Loop, Moment
 from manyviews.training.monitor import MARKS, Monitor
 
 
-def noise(items: int = 64, size: int = 16) -> ImageSet:
+def noise(items: int = 64, size: int = 16) -> ItemSet:
     pixels = torch.randint(0, 256, (items, 3, size, size), generator=generator("loop"), dtype=torch.uint8)
     return in_memory("noise", pixels, None, None)
 
 
 def loop_of(
-    name: str, recipe: Recipe, data: ImageSet, net: Callable[[], Encoder] | None = None, **config: object
+    name: str, recipe: Recipe, data: ItemSet, net: Callable[[], Encoder] | None = None, **config: object
 ) -> Loop:
     torch.manual_seed(0)
     paper = find(name)
@@ -206,9 +206,9 @@ def test_clipping_bounds_the_gradient() -> None:
 
 def test_a_set_that_stays_on_disk_is_streamed_and_watched() -> None:
     data = noise()
-    assert data.pixels is not None
-    pixels = data.pixels
-    streamed = dataclasses.replace(data, pixels=None, read=lambda item: pixels[item])
+    assert data.values is not None
+    pixels = data.values
+    streamed = dataclasses.replace(data, values=None, read=lambda item: pixels[item])
     said: list[str] = []
     loop = loop_of("simclr", recipe(), streamed)
     loop.workers = 0

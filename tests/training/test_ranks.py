@@ -12,7 +12,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from manyviews import distributed, plan
-from manyviews.data import ImageSet
+from manyviews.data import ItemSet
 from manyviews.method import Batch, Method, Spec, find, names
 from manyviews.recipe import Recipe
 from manyviews.rng import generator
@@ -27,7 +27,7 @@ OPTIMISERS = ("nesterov", "adagrad", "rmsprop", "adamw", "lars", "lamb")
 NETS = ("cifar_resnet8+group", "cifar_resnet8")  # without batch statistics, and with synchronised ones
 
 
-def data(name: str) -> ImageSet:
+def data(name: str) -> ItemSet:
     return suited(name, ITEMS, "ranks")
 
 
@@ -66,7 +66,7 @@ def exact(name: str, net: str) -> dict[str, Tensor]:
         )[rows]
         for v, view in enumerate(method.views().views)
     ]
-    if (pixels := data(name).pixels) is not None and sees(name) == "texts":
+    if (pixels := data(name).values) is not None and sees(name) == "texts":
         draws = method.views().draw(BATCH, "view").rows(rows.start, rows.stop)
         views = method.views()(pixels[:BATCH][rows], draws)
     label = (torch.arange(BATCH) % 4)[rows] if method.supervised else None

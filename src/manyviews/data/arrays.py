@@ -14,13 +14,13 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from manyviews.data.decode import Unreadable, to_rgb
-from manyviews.data.images import ImageSet, in_memory
+from manyviews.data.items import ItemSet, in_memory
 from manyviews.errors import ManyviewsError
 
 CHANNELS = (1, 3, 4)
 
 
-def from_arrays(images: np.ndarray | Tensor, labels: Any = None, *, name: str = "array") -> ImageSet:
+def from_arrays(images: np.ndarray | Tensor, labels: Any = None, *, name: str = "array") -> ItemSet:
     """A resident set of images [N, H, W], [N, H, W, C] or [N, C, H, W]: integers in 0..255 or floats in [0, 1].
 
     Where both the second and the last axis could be channels, a numpy array is taken as [N, H, W, C] and a torch
@@ -66,7 +66,7 @@ def as_labels(labels: Any, count: int, kind: str = "images") -> tuple[Tensor, tu
     return torch.from_numpy(values.astype(np.int64)), tuple(str(i) for i in range(int(values.max()) + 1))
 
 
-def from_dataset(dataset: Any, *, name: str | None = None) -> ImageSet:
+def from_dataset(dataset: Any, *, name: str | None = None) -> ItemSet:
     """A set over a map-style torch Dataset whose items are (image, label, ...) or an image alone.
 
     An image is a Pillow image, a tensor [C, H, W] or [H, W], or an array [H, W, C] or [H, W]. Labels are the data
@@ -88,7 +88,7 @@ def from_dataset(dataset: Any, *, name: str | None = None) -> ImageSet:
     if known is not None and classes is not None and len(known) >= len(classes):
         classes = tuple(str(value) for value in known)
     names = [f"{name}/{i:06d}" for i in range(count)]
-    return ImageSet(name, names, labels, classes, None, Items(dataset, name))
+    return ItemSet(name, names, labels, classes, None, Items(dataset, name))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from manyviews.data.skipped import Skipped
 from manyviews.views import centred, kind_of
 
 if TYPE_CHECKING:
-    from manyviews.data.images import ImageSet
+    from manyviews.data.items import ItemSet
 
 PART = 128
 """Items that a process reads at a time."""
@@ -60,7 +60,7 @@ def stacked(squares: list[Tensor], size: int) -> Tensor:
     return torch.stack(squares)
 
 
-def read_all(data: "ImageSet", size: int, skipped: Skipped, workers: int) -> list[Tensor | None]:
+def read_all(data: "ItemSet", size: int, skipped: Skipped, workers: int) -> list[Tensor | None]:
     """The centre square of every item, at most ``size`` pixels wide; None, and noted, where it cannot be read.
 
     Raises ``ManyviewsError`` as soon as more than 1% cannot.
@@ -101,7 +101,7 @@ class Parts(Dataset[list[np.ndarray | str]]):
     Arrays, because each tensor that crosses a process boundary would keep a file open.
     """
 
-    def __init__(self, data: "ImageSet", size: int):
+    def __init__(self, data: "ItemSet", size: int):
         self.data = data
         self.size = size
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from manyviews import rng
 from manyviews.data.decode import Unreadable
-from manyviews.data.images import ImageSet
+from manyviews.data.items import ItemSet
 from manyviews.errors import ManyviewsError
 
 SAMPLE = 1000  # images: their pixels are millions
@@ -15,7 +15,7 @@ SIDE = 64  # pixels that the shorter side of an image on disk is decoded to at l
 PIXELS = 2**16  # a sample of colours
 
 
-def rgb_covariance(data: ImageSet, *, sample: int = SAMPLE, seed: int = 0) -> tuple[tuple[float, ...], ...]:
+def rgb_covariance(data: ItemSet, *, sample: int = SAMPLE, seed: int = 0) -> tuple[tuple[float, ...], ...]:
     """The covariance ``[3, 3]`` of red, green and blue in [0, 1], over all pixels of ``sample`` images.
 
     Every image weighs the same, whatever its size. Which images are looked at is a function of the seed; one that
@@ -27,7 +27,7 @@ def rgb_covariance(data: ImageSet, *, sample: int = SAMPLE, seed: int = 0) -> tu
     return tuple(tuple(row) for row in (square_33 - mean_3.outer(mean_3)).tolist())
 
 
-def colour_sample(data: ImageSet, *, sample: int = SAMPLE, pixels: int = PIXELS, seed: int = 0) -> Tensor:
+def colour_sample(data: ItemSet, *, sample: int = SAMPLE, pixels: int = PIXELS, seed: int = 0) -> Tensor:
     """Up to ``pixels`` colours, uint8 ``[M, 3]``, an equal share of them from each of ``sample`` images.
 
     Which images and which of their pixels is a function of the seed; an image that cannot be read is passed over.
@@ -41,12 +41,12 @@ def colour_sample(data: ImageSet, *, sample: int = SAMPLE, pixels: int = PIXELS,
     return torch.cat(found)[:pixels]
 
 
-def _some(data: ImageSet, sample: int, seed: int) -> Iterator[Tensor]:
+def _some(data: ItemSet, sample: int, seed: int) -> Iterator[Tensor]:
     """Up to ``sample`` images, uint8 ``[3, H, W]``, one after the other, less those that cannot be read."""
     read = 0
     for item in torch.randperm(len(data), generator=rng.generator(seed, "colours"))[:sample].tolist():
         try:
-            image = data.read_at(item, SIDE) if data.pixels is None else data.pixels[item].cpu()
+            image = data.read_at(item, SIDE) if data.values is None else data.values[item].cpu()
         except Unreadable:
             continue
         read += 1

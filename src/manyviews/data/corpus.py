@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from manyviews.data.images import set_aside
+from manyviews.data.items import set_aside
 from manyviews.data.marked import Mark
 from manyviews.data.skipped import Skipped
 from manyviews.errors import ManyviewsError

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from manyviews.data.decode import SUFFIXES, read
-from manyviews.data.images import ImageSet
+from manyviews.data.items import ItemSet
 from manyviews.data.sounds import SUFFIXES as SOUNDS
 from manyviews.data.sounds import sounds_of_files
 from manyviews.errors import ManyviewsError, NoSplit
@@ -39,7 +39,7 @@ class Files:
         return read(self.paths[item], side)
 
 
-def open_folder(path: str | os.PathLike[str], split: str = "train") -> ImageSet:
+def open_folder(path: str | os.PathLike[str], split: str = "train") -> ItemSet:
     """The images below a folder, in the order of their paths.
 
     Where all images lie in split folders (``train`` and any of ``val``, ``validation``, ``test``), ``split`` chooses
@@ -90,7 +90,7 @@ def arranged(
     return [str(folder / relative[i]) for i in rows], labels, classes
 
 
-def open_csv(path: str | os.PathLike[str], split: str = "train") -> ImageSet:
+def open_csv(path: str | os.PathLike[str], split: str = "train") -> ItemSet:
     """The images that a CSV file lists, with their labels, in the order of the file.
 
     Its first line names the columns: one of path, file, filename, image (relative to the CSV file's folder, or
@@ -139,7 +139,7 @@ def splits_of(given: Sequence[str], where: str) -> list[str]:
     return [SPLITS[name] for name in given]
 
 
-def open_files(paths: Sequence[str | os.PathLike[str]]) -> ImageSet:
+def open_files(paths: Sequence[str | os.PathLike[str]]) -> ItemSet:
     """The image files listed, in that order, without labels. Raises ``ManyviewsError`` where one is not there."""
     files = [os.fspath(path) for path in paths]
     missing = [file for file in files if not os.path.isfile(file)]
@@ -152,14 +152,14 @@ def open_files(paths: Sequence[str | os.PathLike[str]]) -> ImageSet:
 
 def _set_of_files(
     name: str, paths: list[str], labels: Tensor | None, classes: tuple[str, ...] | None
-) -> ImageSet:
+) -> ItemSet:
     sounds = {os.path.splitext(path)[1].lower() in SOUNDS for path in paths}
     if sounds == {True, False}:
         raise ManyviewsError(f"{name} lists images and sounds; give those of one kind.")
     if True in sounds:
         return sounds_of_files(name, paths, labels, classes)
     files = Files(tuple(paths))
-    return ImageSet(name, paths, labels, classes, None, files, files)
+    return ItemSet(name, paths, labels, classes, None, files, files)
 
 
 def files_below(folder: Path, suffixes: frozenset[str]) -> Iterator[str]:

@@ -9,11 +9,11 @@ import torch
 from manyviews.data.arrays import Items
 from manyviews.data.corpus import Corpus
 from manyviews.data.corpus_tables import Columns, Table, choose, corpus_of
-from manyviews.data.images import ImageSet
+from manyviews.data.items import ItemSet
 from manyviews.errors import ManyviewsError, NoSplit
 
 
-def open_hub(name: str, split: str = "train") -> ImageSet:
+def open_hub(name: str, split: str = "train") -> ItemSet:
     """The set ``name`` of the hub (``name@config`` chooses a configuration), downloaded by the ``datasets`` library.
 
     The first image column is read; the column ``label``, or else the first column of class labels, gives the labels.
@@ -36,7 +36,7 @@ def open_hub(name: str, split: str = "train") -> ImageSet:
             )
         labels = chosen = None  # a test split whose labels are hidden
     names = [f"hf:{name}/{split}/{i:06d}" for i in range(len(table))]
-    data = ImageSet(
+    data = ItemSet(
         f"hf:{name}/{split}", names, labels, None, None, Items(Column(table, images[0]), f"hf:{name}")
     )
     return data if chosen is None else replace(data, classes=tuple(table.features[chosen].names))

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from manyviews import rng
 from manyviews.data.canvas import ignore_interrupts
 from manyviews.data.decode import Unreadable
-from manyviews.data.images import ImageSet, require
+from manyviews.data.items import ItemSet, require
 from manyviews.data.skipped import Skipped
 from manyviews.errors import ManyviewsError
 from manyviews.views import Looks, View
@@ -102,7 +102,7 @@ class Order:
 
 
 def batches(
-    data: ImageSet,
+    data: ItemSet,
     *,
     batch: int,
     seed: int,
@@ -137,7 +137,7 @@ def batches(
         )
     order = Order(len(data), batch, seed, rank, world)
     require(data, senses)
-    if data.pixels is not None:
+    if data.values is not None:
         return _resident(data, order, step, torch.device(device), senses)
     if views is None:
         raise ManyviewsError(
@@ -149,10 +149,10 @@ def batches(
 
 
 def _resident(
-    data: ImageSet, order: Order, start: int, device: torch.device, senses: Sequence[str]
+    data: ItemSet, order: Order, start: int, device: torch.device, senses: Sequence[str]
 ) -> Iterator[Drawn]:
-    assert data.pixels is not None
-    pixels = data.pixels.to(device)
+    assert data.values is not None
+    pixels = data.values.to(device)
     labels = None if data.labels is None else data.labels.to(device)
     wanted = {name: data.senses[name].to(device) for name in senses}
     for step, epoch, index in _indices(order, start):
@@ -163,7 +163,7 @@ def _resident(
 
 
 def _loader(
-    data: ImageSet, order: Order, start: int, views: Looks, workers: int, device: torch.device
+    data: ItemSet, order: Order, start: int, views: Looks, workers: int, device: torch.device
 ) -> DataLoader[Drawn]:
     return DataLoader(
         CroppedSteps(data, order, views),
@@ -177,7 +177,7 @@ def _loader(
 
 
 def _streamed(
-    data: ImageSet, loader: DataLoader[Drawn], skipped: Skipped, device: torch.device
+    data: ItemSet, loader: DataLoader[Drawn], skipped: Skipped, device: torch.device
 ) -> Iterator[Drawn]:
     for drawn in loader:
         for name, why in drawn.missed:
@@ -212,7 +212,7 @@ class From(Sampler[int]):
 class CroppedSteps(Dataset[Drawn]):
     """Step -> this rank's rows of it, read and cropped. A worker makes a whole step, so views are drawn once."""
 
-    def __init__(self, data: ImageSet, order: Order, views: Looks):
+    def __init__(self, data: ItemSet, order: Order, views: Looks):
         self.data = data
         self.order = order
         self.views = views

@@ -21,9 +21,9 @@ from manyviews.errors import ManyviewsError
 
 if TYPE_CHECKING:
     from manyviews.data.corpus import Corpus
-    from manyviews.data.images import ImageSet
+    from manyviews.data.items import ItemSet
 
-MARKS, WORDS = "marks", "words"  # what an `ImageSet` of marked texts has as senses, uint8 [N, A or 1, R, T]
+MARKS, WORDS = "marks", "words"  # what an `ItemSet` of marked texts has as senses, uint8 [N, A or 1, R, T]
 NONE, BEYOND = 0, 255  # the id of a token without a mark, and of what is no token of a text
 ANSWER = "answer"
 SUFFIXES = (".conll", ".json")
@@ -55,16 +55,16 @@ def marked(corpus: Corpus, marks: Sequence[Sequence[Mark]], names: Sequence[str]
     return replace(corpus, marks=marks, marked=tuple(names))
 
 
-def with_marks(data: ImageSet, corpus: Corpus) -> ImageSet:
+def with_marks(data: ItemSet, corpus: Corpus) -> ItemSet:
     """The set with what is marked as two senses, in the row of the tokens. ``MARKS`` holds ids: numbers from 1 on of the
     corpus' names, ``NONE``, or ``BEYOND`` where no mark can be. At the first token, which is no word, stands the id of a
     mark that lies beyond all tokens. ``WORDS`` is 1 where a word begins, after white space."""
-    assert corpus.marks is not None and data.pixels is not None and data.tokeniser is not None
+    assert corpus.marks is not None and data.values is not None and data.tokeniser is not None
     places = [data.tokeniser.places(list(texts)) for texts in zip(*corpus.texts, strict=True)]
     around = torch.tensor([-1 if it is None else it for it in (data.tokeniser.start, data.tokeniser.end)])
-    of_text_NT = ((data.pixels[:, 1] > 0) & ~torch.isin(data.pixels[:, 0], around)).numpy()
+    of_text_NT = ((data.values[:, 1] > 0) & ~torch.isin(data.values[:, 0], around)).numpy()
     people = 1 + max((mark.by for marks in corpus.marks for mark in marks), default=0)
-    ids = np.full((len(data), people, *data.pixels.shape[1:]), BEYOND, np.uint8)
+    ids = np.full((len(data), people, *data.values.shape[1:]), BEYOND, np.uint8)
     begins = np.zeros_like(ids[:, :1])
     number, lost = {name: i for i, name in enumerate(corpus.marked, 1)}, 0
     asked = {mark.text for marks in corpus.marks for mark in marks}  # questions have no marks, passages have
@@ -86,7 +86,7 @@ def with_marks(data: ImageSet, corpus: Corpus) -> ImageSet:
                 begins[item, 0, 0, first:end] = [_begins(characters, *spot) for spot in spots_M2]
     if lost:
         print(
-            f"manyviews: {lost:,} marks of {corpus.name} lie beyond the {data.pixels.shape[-1]} tokens that are read, and "
+            f"manyviews: {lost:,} marks of {corpus.name} lie beyond the {data.values.shape[-1]} tokens that are read, and "
             "are not found: say a larger --size when pretraining.",
             file=sys.stderr,
         )

@@ -25,7 +25,7 @@ from manyviews.data import unpickle
 from manyviews.data.annotated import open_camvid
 from manyviews.data.fetch import Remote, data_root, fetch, unpack
 from manyviews.data.folder import open_folder
-from manyviews.data.images import ImageSet, in_memory
+from manyviews.data.items import ItemSet, in_memory
 from manyviews.data.sounds import open_fsdd
 from manyviews.errors import ManyviewsError, NoSplit
 
@@ -106,7 +106,7 @@ IMAGENETTE = {
 RESIDENT_LIMIT = 2 << 30  # bytes; STL-10's unlabelled part is more and stays on disk
 
 
-def open_named(name: str, split: str = "train", root: str | os.PathLike[str] | None = None) -> ImageSet:
+def open_named(name: str, split: str = "train", root: str | os.PathLike[str] | None = None) -> ItemSet:
     """A named set. Raises ``ManyviewsError`` for a split it has not, or files that cannot be had or are damaged."""
     splits, opener = NAMED[name]
     if split not in splits:
@@ -114,7 +114,7 @@ def open_named(name: str, split: str = "train", root: str | os.PathLike[str] | N
     return opener(name, split, data_root(root))
 
 
-def _cifar(name: str, split: str, root: Path) -> ImageSet:
+def _cifar(name: str, split: str, root: Path) -> ItemSet:
     ten = name == "cifar10"
     folder = _unpacked(name, "cifar-10-batches-py" if ten else "cifar-100-python", root)
     train = [f"data_batch_{i}" for i in range(1, 6)] if ten else ["train"]
@@ -131,7 +131,7 @@ def _cifar(name: str, split: str, root: Path) -> ImageSet:
     return _checked(in_memory(f"{name}/{split}", torch.from_numpy(pixels), labels, classes), folder)
 
 
-def _idx(name: str, split: str, root: Path) -> ImageSet:
+def _idx(name: str, split: str, root: Path) -> ItemSet:
     prefix = "train" if split == "train" else "t10k"
     image_file, label_file = (
         _idx_file(name, f"{prefix}-{what}", root) for what in ("images-idx3-ubyte", "labels-idx1-ubyte")
@@ -174,7 +174,7 @@ def _parsed(path: Path, axes: int) -> np.ndarray:
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape).copy()
 
 
-def _stl10(name: str, split: str, root: Path) -> ImageSet:
+def _stl10(name: str, split: str, root: Path) -> ItemSet:
     folder = _unpacked(name, "stl10_binary", root)
     image_file, label_file = folder / f"{split}_X.bin", folder / f"{split}_y.bin"
     try:
@@ -191,7 +191,7 @@ def _stl10(name: str, split: str, root: Path) -> ImageSet:
         pixels = torch.from_numpy(np.ascontiguousarray(images_NCHW))
         return _checked(in_memory(f"{name}/{split}", pixels, labels, classes), folder)
     names = [f"{name}/{split}/{i:06d}" for i in range(len(images_NCHW))]
-    return ImageSet(f"{name}/{split}", names, labels, classes, None, Mapped(str(image_file)))
+    return ItemSet(f"{name}/{split}", names, labels, classes, None, Mapped(str(image_file)))
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ def _stl10_images(file: Path) -> np.ndarray:
     return np.memmap(file, np.uint8, "r").reshape(-1, 3, 96, 96).transpose(0, 1, 3, 2)
 
 
-def _imagenette(name: str, split: str, root: Path) -> ImageSet:
+def _imagenette(name: str, split: str, root: Path) -> ItemSet:
     folder = _imagenette_folder(root)
     if folder is None:
         _unpacked(name, "imagenette2-160", root)
@@ -242,7 +242,7 @@ def _unpacked(name: str, folder: str, root: Path) -> Path:
     return place / folder
 
 
-def _checked(data: ImageSet, where: Path) -> ImageSet:
+def _checked(data: ItemSet, where: Path) -> ItemSet:
     """Labels that match the images and the classes, or a sentence."""
     if data.labels is None or data.classes is None:
         return data
@@ -253,7 +253,7 @@ def _checked(data: ImageSet, where: Path) -> ImageSet:
     return data
 
 
-NAMED: dict[str, tuple[tuple[str, ...], Callable[[str, str, Path], ImageSet]]] = {
+NAMED: dict[str, tuple[tuple[str, ...], Callable[[str, str, Path], ItemSet]]] = {
     "cifar10": (("train", "test"), _cifar),
     "cifar100": (("train", "test"), _cifar),
     "mnist": (("train", "test"), _idx),

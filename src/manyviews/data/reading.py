@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from manyviews.data.images import ImageSet, Rows
+from manyviews.data.items import ItemSet, Rows
 from manyviews.data.marked import with_marks
 from manyviews.errors import ManyviewsError
 
@@ -40,7 +40,7 @@ class Reading:
     )
 
 
-def as_set(corpus: Corpus, reading: Reading, length: int) -> ImageSet:
+def as_set(corpus: Corpus, reading: Reading, length: int) -> ItemSet:
     """A corpus as a resident set of ``length`` tokens an item, its tokeniser made or loaded.
 
     Raises:
@@ -75,19 +75,19 @@ def tokeniser_of(corpus: Corpus, reading: Reading) -> Tokeniser:
     return Tokeniser.train(reading.tokeniser, every, reading.vocabulary)
 
 
-def packed(corpus: Corpus, tokeniser: Tokeniser, length: int) -> ImageSet:
+def packed(corpus: Corpus, tokeniser: Tokeniser, length: int) -> ItemSet:
     """Windows of ``length`` tokens; labels are of documents, so windows have none."""
     from manyviews.data.packing import windows
 
     ids = tokeniser.encode([text for (text,) in corpus.texts])
     x_N2T = windows(ids, length, tokeniser, start=tokeniser.start is not None)
     names = [f"{corpus.name}/window {number:,}" for number in range(len(x_N2T))]
-    return ImageSet(
+    return ItemSet(
         corpus.name, names, None, None, x_N2T, Rows(x_N2T), kind="texts", tokeniser=tokeniser, skipped=corpus.skipped,
     )  # fmt: skip
 
 
-def apart(corpus: Corpus, tokeniser: Tokeniser, length: int) -> ImageSet:
+def apart(corpus: Corpus, tokeniser: Tokeniser, length: int) -> ItemSet:
     """An item a text, cut at ``length`` tokens or filled up; its labels are those of the corpus."""
     from manyviews.data.packing import rows, too_long
 
@@ -97,7 +97,7 @@ def apart(corpus: Corpus, tokeniser: Tokeniser, length: int) -> ImageSet:
     x_NRT = rows(items, length, tokeniser, starts=starts)
     _say_cut(corpus, sum(too_long(items, length, starts=starts)), length)
     x_NRT = with_parts(x_NRT, tokeniser.padding)
-    return ImageSet(
+    return ItemSet(
         corpus.name, corpus.names, corpus.labels, corpus.classes, x_NRT, Rows(x_NRT), kind="texts", tokeniser=tokeniser, skipped=corpus.skipped,
     )  # fmt: skip
 
@@ -109,12 +109,12 @@ def laid_out(texts: list[str], tokeniser: Tokeniser, length: int) -> Tensor:
     corpus = from_texts(texts)
     if corpus.skipped.files:
         raise ManyviewsError(next(iter(corpus.skipped.files.values())))
-    pixels = apart(corpus, tokeniser, length).pixels
+    pixels = apart(corpus, tokeniser, length).values
     assert pixels is not None
     return pixels
 
 
-def joined(corpus: Corpus, tokeniser: Tokeniser, length: int, segments: bool) -> ImageSet:
+def joined(corpus: Corpus, tokeniser: Tokeniser, length: int, segments: bool) -> ItemSet:
     """An item its texts in one row, [CLS] A [SEP] B [SEP], cut at ``length`` tokens, the longest first, or filled up.
 
     Without ``segments`` they are one part: a net that learned from documents would not let B look at A.
@@ -127,13 +127,13 @@ def joined(corpus: Corpus, tokeniser: Tokeniser, length: int, segments: bool) ->
     if not segments:
         x_N2T[:, 1].clamp_(max=1)
     _say_cut(corpus, sum(sum(map(len, item)) + 1 + len(item) > length for item in items), length)
-    return ImageSet(
+    return ItemSet(
         corpus.name, corpus.names, corpus.labels, corpus.classes, x_N2T, Rows(x_N2T), kind="texts", tokeniser=tokeniser,
         skipped=corpus.skipped,
     )  # fmt: skip
 
 
-def following(corpus: Corpus, tokeniser: Tokeniser, length: int) -> ImageSet:
+def following(corpus: Corpus, tokeniser: Tokeniser, length: int) -> ItemSet:
     """Spans that follow each other, and spans that do not; labels are of documents, so they have none."""
     from manyviews.data.pairs import pairs, sentences
 
@@ -141,7 +141,7 @@ def following(corpus: Corpus, tokeniser: Tokeniser, length: int) -> ImageSet:
     ids = iter(tokeniser.encode([sentence for document in by_document for sentence in document]))
     x_N4T = pairs([[next(ids) for _ in document] for document in by_document], length, tokeniser)
     names = [f"{corpus.name}/pair {number:,}" for number in range(len(x_N4T))]
-    return ImageSet(
+    return ItemSet(
         corpus.name,
         names,
         None,

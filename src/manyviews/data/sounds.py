@@ -24,7 +24,7 @@ from torch import Tensor
 
 from manyviews.data.arrays import as_labels, is_array_like
 from manyviews.data.decode import Unreadable
-from manyviews.data.images import ImageSet, Rows
+from manyviews.data.items import ItemSet, Rows
 from manyviews.errors import ManyviewsError
 
 SUFFIXES = frozenset([".wav", ".wave"])
@@ -52,11 +52,11 @@ class SoundFiles:
 
 def sounds_of_files(
     name: str, paths: Sequence[str], labels: Tensor | None, classes: tuple[str, ...] | None
-) -> ImageSet:
+) -> ItemSet:
     """A set of WAV files, on disk, at the rate that most of them have."""
     rate = common_rate(paths)
     files = SoundFiles(tuple(paths), rate)
-    return ImageSet(name, list(paths), labels, classes, None, files, kind="sounds", rate=rate)
+    return ItemSet(name, list(paths), labels, classes, None, files, kind="sounds", rate=rate)
 
 
 def common_rate(paths: Sequence[str]) -> int | None:
@@ -71,20 +71,20 @@ def common_rate(paths: Sequence[str]) -> int | None:
     return min(found, key=lambda rate: (-found[rate], rate)) if found else None
 
 
-def at_rate(data: ImageSet, rate: int | None) -> ImageSet:
+def at_rate(data: ItemSet, rate: int | None) -> ItemSet:
     """The same set at another rate, as a net that learned at that rate has to hear it; unchanged where one is not known."""
     if data.kind != "sounds" or rate is None or data.rate in (None, rate):
         return data
-    if isinstance(data.read, SoundFiles) and data.pixels is None:
+    if isinstance(data.read, SoundFiles) and data.values is None:
         return replace(data, read=replace(data.read, rate=rate), rate=rate)
     assert data.rate is not None
-    if data.pixels is None:
+    if data.values is None:
         raise ManyviewsError(
             f"{data.name} has {data.rate} samples a second where {rate} are wanted; open its files anew, or resample them."
         )
-    again = [as_int16(resampled(sound[0].numpy() / 32768, data.rate, rate)) for sound in data.pixels.cpu()]
+    again = [as_int16(resampled(sound[0].numpy() / 32768, data.rate, rate)) for sound in data.values.cpu()]
     pixels = torch.stack(again)
-    return replace(data, pixels=pixels, read=Rows(pixels), rate=rate)
+    return replace(data, values=pixels, read=Rows(pixels), rate=rate)
 
 
 def read_sound(path: str | os.PathLike[str], rate: int | None = None) -> Tensor:
@@ -156,7 +156,7 @@ def are_waves(source: Any) -> bool:
     return is_array_like(source) and source.ndim == 2
 
 
-def from_waves(samples: np.ndarray | Tensor, labels: Any = None, *, name: str = "array") -> ImageSet:
+def from_waves(samples: np.ndarray | Tensor, labels: Any = None, *, name: str = "array") -> ItemSet:
     """A resident set of sounds ``[N, T]``: integers of 16 bits, or floats in [-1, 1]. Their rate is not known."""
     x = samples.detach().cpu().numpy() if isinstance(samples, Tensor) else samples
     if 0 in x.shape:
@@ -171,10 +171,10 @@ def from_waves(samples: np.ndarray | Tensor, labels: Any = None, *, name: str = 
     pixels = torch.from_numpy(np.array(x, np.int16))[:, None]
     indices, classes = as_labels(labels, len(x)) if labels is not None else (None, None)
     names = [f"{name}/{i:06d}" for i in range(len(x))]
-    return ImageSet(name, names, indices, classes, pixels, Rows(pixels), kind="sounds")
+    return ItemSet(name, names, indices, classes, pixels, Rows(pixels), kind="sounds")
 
 
-def open_fsdd(name: str, split: str, root: Path) -> ImageSet:
+def open_fsdd(name: str, split: str, root: Path) -> ItemSet:
     """Free Spoken Digit Dataset: {digit}_{speaker}_{index}.wav; the first five of each digit and speaker are the test."""
     places = [root / "fsdd" / "recordings", root / "free-spoken-digit-dataset" / "recordings", root / "fsdd"]
     folder = next((place for place in places if any(place.glob("*.wav"))), None)

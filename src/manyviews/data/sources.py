@@ -10,7 +10,7 @@ from manyviews.data.arrays import from_arrays, from_dataset, is_array_like, is_d
 from manyviews.data.decode import SUFFIXES
 from manyviews.data.fetch import data_root
 from manyviews.data.folder import open_csv, open_files, open_folder
-from manyviews.data.images import CLASSES, ImageSet, fits, require
+from manyviews.data.items import CLASSES, ItemSet, fits, require
 from manyviews.data.named import NAMED, open_named
 from manyviews.data.reading import Reading, as_set
 from manyviews.data.sounds import SUFFIXES as SOUNDS
@@ -31,40 +31,40 @@ def open_data(
     senses: Sequence[str] = (),
     rate: int | None = None,
     reading: Reading | None = None,
-) -> ImageSet:
+) -> ItemSet:
     """The images, or sounds, of ``source`` as a set; with ``reading`` its texts.
 
     Args:
         source: ``"world"``, or ``"world-sounds"``; a named set (cifar10, cifar100, mnist, fashion_mnist, stl10,
             imagenette, camvid, or fsdd, which holds sounds); the path of a folder of images or of WAV files, of a CSV file
             or of one file, or a list of such files; ``"hf:name"``; an array or tensor, alone
-            or as (images, labels); a map-style torch ``Dataset``; or an ``ImageSet``, which is returned as it is.
+            or as (images, labels); a map-style torch ``Dataset``; or an ``ItemSet``, which is returned as it is.
         split: train, val or test, as far as the source has them; all for a folder. Arrays have none: it is ignored.
         root: the folder where named sets lie or are put; unless told, ``MANYVIEWS_DATA`` or the user's cache folder.
         size: side in pixels that the world is drawn at (32 unless told). For files, the canvas to decode them to,
             in memory, if all of them fit there (``fits``); unless told they stay on disk. Of sounds, samples.
-        senses: what the set must have beside its images, as ``ImageSet.senses``.
+        senses: what the set must have beside its images, as ``ItemSet.senses``.
         rate: samples a second that sounds are brought to; unless told, what most of their files have.
         reading: how texts become tokens, ``size`` of them an item; sources are then those of `corpus.open_corpus`.
 
     Raises ``ManyviewsError``: nothing of that name, with the nearest ones; what is wrong with it; a sense that it lacks.
     """
-    if reading is not None and not isinstance(source, ImageSet):
+    if reading is not None and not isinstance(source, ItemSet):
         from manyviews.data.corpus import open_corpus
 
         return as_set(open_corpus(source, split=split, root=root), reading, size or LENGTH)
     data = at_rate(_opened(source, split, root, size, bool(senses)), rate)
     require(data, senses)
-    done = data.pixels is not None and CLASSES not in data.senses
-    if isinstance(source, ImageSet) or size is None or done or not fits(data, size):
+    done = data.values is not None and CLASSES not in data.senses
+    if isinstance(source, ItemSet) or size is None or done or not fits(data, size):
         return data
     return data.resident(size)
 
 
 def _opened(
     source: Any, split: str, root: str | os.PathLike[str] | None, size: int | None, senses: bool
-) -> ImageSet:
-    if isinstance(source, ImageSet):
+) -> ItemSet:
+    if isinstance(source, ItemSet):
         return source
     if isinstance(source, str) and source == "world":
         from manyviews.data.world import world
@@ -94,7 +94,7 @@ def _opened(
     )
 
 
-def _by_name(source: str, split: str, root: str | os.PathLike[str] | None) -> ImageSet:
+def _by_name(source: str, split: str, root: str | os.PathLike[str] | None) -> ItemSet:
     if source.startswith("hf:"):
         from manyviews.data.hub import open_hub
 
@@ -114,7 +114,7 @@ def _by_name(source: str, split: str, root: str | os.PathLike[str] | None) -> Im
     raise ManyviewsError(f"There is no folder or file {source}.")
 
 
-def _by_kind(path: Path, split: str) -> ImageSet:
+def _by_kind(path: Path, split: str) -> ItemSet:
     if path.suffix.lower() == ".csv":
         return open_csv(path, split)
     if path.suffix.lower() in SUFFIXES | SOUNDS:

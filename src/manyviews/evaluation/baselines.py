@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from manyviews.data import ImageSet
+from manyviews.data import ItemSet
 from manyviews.evaluation.features import Embedder
 from manyviews.views import centred, kind_of, plain, spectrogram
 from manyviews.views.waves import HEARD
@@ -42,7 +42,7 @@ class WordCounts:
         return counts_BV.scatter_add_(1, tokens_BT % self.width, (part_BT > 0).float()).sqrt()
 
 
-def raw(data: ImageSet, size: int) -> dict[str, Embedder]:
+def raw(data: ItemSet, size: int) -> dict[str, Embedder]:
     """What stands for the items of this kind themselves, under its name."""
     if data.tokeniser is not None:
         return {"word counts": WordCounts(len(data.tokeniser), size)}

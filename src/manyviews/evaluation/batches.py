@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from manyviews import rng
-from manyviews.data import ImageSet
+from manyviews.data import ItemSet
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation.features import Make, read_ahead
 from manyviews.evaluation.labels import label_subset
@@ -58,7 +58,7 @@ def usual_view(kind: Kind, size: int) -> View | Wave | Text:
 
 
 def augmented(
-    data: ImageSet, view: View | Wave | Text, plan: Plan, device: torch.device
+    data: ItemSet, view: View | Wave | Text, plan: Plan, device: torch.device
 ) -> Iterator[Labelled]:
     """Every step's batch, one view of each image. Images on disk are cropped at full resolution by threads."""
     assert data.labels is not None
@@ -75,11 +75,11 @@ def augmented(
         items = plan.rows(len(data), step).tolist()
         return items, lambda item, place: views.crop(data.read(item), drawn, place)[0]
 
-    crops = read_ahead(data, (job(step) for step in range(total))) if data.pixels is None else None
+    crops = read_ahead(data, (job(step) for step in range(total))) if data.values is None else None
     for step in range(total):
         rows_B = plan.rows(len(data), step)
-        if data.pixels is not None:
-            (x_BCHW,) = views(data.pixels[rows_B.to(data.pixels.device)].to(device), draws(step))
+        if data.values is not None:
+            (x_BCHW,) = views(data.values[rows_B.to(data.values.device)].to(device), draws(step))
         else:
             assert crops is not None
             crops_B = next(crops)
@@ -95,7 +95,7 @@ def augmented(
         yield Labelled(step, x_BCHW, data.labels[rows_B].to(device), ends_epoch=(step + 1) % per_epoch == 0)
 
 
-def labelled_part(data: ImageSet, fraction: float, seed: int) -> ImageSet:
+def labelled_part(data: ItemSet, fraction: float, seed: int) -> ItemSet:
     """The labelled images that a classifier may learn from: all of them, or a class-balanced share."""
     if data.labels is None:
         raise ValueError(f"A classifier learns from labels; {data.name} has none.")

@@ -12,7 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from manyviews.data import ImageSet
+from manyviews.data import ItemSet
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation.features import device_of, read_ahead, same_randomness
 from manyviews.evaluation.scores import Scores, scores
@@ -28,7 +28,7 @@ Looks = Callable[[Tensor], Iterator[Tensor]]
 """uint8 ``[B, 3, H, W]`` -> normalised float32 ``[B, 3, h, w]``, one for each look."""
 
 
-def single(encoder: nn.Module, head: nn.Module, test: ImageSet, *, classes: int, size: int) -> Scores:
+def single(encoder: nn.Module, head: nn.Module, test: ItemSet, *, classes: int, size: int) -> Scores:
     """The centre of each image, as every embedding is taken."""
 
     def centre(image_BCHW: Tensor) -> Iterator[Tensor]:
@@ -37,14 +37,14 @@ def single(encoder: nn.Module, head: nn.Module, test: ImageSet, *, classes: int,
     return _judged(nn.Sequential(encoder, head), encoder, test, centre, classes, size, 1.0)
 
 
-def ten_crop(encoder: nn.Module, head: nn.Module, test: ImageSet, *, classes: int, size: int) -> Scores:
+def ten_crop(encoder: nn.Module, head: nn.Module, test: ItemSet, *, classes: int, size: int) -> Scores:
     """The mean softmax over four corners and the centre of the central square (256 for 224), and their mirror images."""
     looks = partial(ten_crops, size=size)
     return _judged(nn.Sequential(encoder, head), encoder, test, looks, classes, size, 8 / 7)
 
 
 def dense(
-    encoder: nn.Module, head: nn.Module, test: ImageSet, *, classes: int, size: int, scale: float = 8 / 7
+    encoder: nn.Module, head: nn.Module, test: ItemSet, *, classes: int, size: int, scale: float = 8 / 7
 ) -> Scores:
     """The whole image at one scale (256 for 224), the scores averaged over places; softmax over it and its mirror image.
 
@@ -57,7 +57,7 @@ def dense(
 def multi_scale(
     encoder: nn.Module,
     head: nn.Module,
-    test: ImageSet,
+    test: ItemSet,
     *,
     classes: int,
     size: int,
@@ -123,7 +123,7 @@ def _check_dense(encoder: nn.Module, size: int) -> None:
 def _judged(
     logits: Callable[[Tensor], Tensor],
     encoder: nn.Module,
-    test: ImageSet,
+    test: ItemSet,
     looks: Looks,
     classes: int,
     size: int,
@@ -142,11 +142,11 @@ def _judged(
     return scores(torch.cat(shares_NK), test.labels[torch.cat(rows_N)], classes)
 
 
-def _batches(data: ImageSet, batch: int, short: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(data: ItemSet, batch: int, short: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Places in the set and their images ``[B, 3, H, W]``, of one shape each; what cannot be read is left out."""
     portions = torch.arange(len(data)).split(batch)
-    if data.pixels is not None:
-        yield from ((rows, data.pixels[rows.to(data.pixels.device)]) for rows in portions)
+    if data.values is not None:
+        yield from ((rows, data.values[rows.to(data.values.device)]) for rows in portions)
         return
     made = read_ahead(data, ((rows.tolist(), lambda item, _: data.read_at(item, short)) for rows in portions))
     for rows, images in zip(portions, made, strict=True):

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from manyviews import rng
-from manyviews.data import ImageSet
-from manyviews.data.images import CLASSES
+from manyviews.data import ItemSet
+from manyviews.data.items import CLASSES
 from manyviews.errors import Diverged, ManyviewsError, nearest
 from manyviews.evaluation.crops import dense, multi_scale, single, ten_crop
 from manyviews.evaluation.features import (
@@ -50,8 +50,8 @@ GAIN = 3.0  # of two views of a sound: decibels
 
 def evaluate(
     model: Embedder | nn.Module,
-    train: ImageSet | None,
-    test: ImageSet | None,
+    train: ItemSet | None,
+    test: ItemSet | None,
     *,
     protocols: Sequence[str] = ("knn",),
     classes: int | None = None,
@@ -131,8 +131,8 @@ class Task:
     """What every protocol is given; sets are embedded at most once."""
 
     embedder: Embedder
-    train: ImageSet | None
-    test: ImageSet | None
+    train: ItemSet | None
+    test: ItemSet | None
     classes: int
     seed: int
     classifier: Classifier | None = None
@@ -212,7 +212,7 @@ def _labelfree(task: Task) -> dict[str, Any]:
     data = task.test if task.test is not None else _there(task.train)
     order = torch.randperm(len(data), generator=rng.generator(task.seed, "labelfree"))
     some = data.subset(order[:LOOKED_AT])
-    some = some if some.pixels is not None else some.resident(2 * task.embedder.size)
+    some = some if some.values is not None else some.resident(2 * task.embedder.size)
     h_ND = embed_all(task.embedder, some).h_ND
     looks = isinstance(task.embedder, EncoderEmbedder) and data.kind != "texts"
     views = [_seen(task, some, which) for which in "ab"] if looks else []
@@ -220,9 +220,9 @@ def _labelfree(task: Task) -> dict[str, Any]:
     return figures.as_dict() | verdict([figures], finished=True).as_dict()
 
 
-def _seen(task: Task, data: ImageSet, which: str) -> Tensor:
+def _seen(task: Task, data: ItemSet, which: str) -> Tensor:
     """Embeddings ``[N, D]`` of one random view of each image."""
-    assert data.pixels is not None
+    assert data.values is not None
     size = task.embedder.size
     how = Wave(size=size, gain=GAIN) if data.kind == "sounds" else View(size=size, jitter=JITTER, grey=0.2)
     views = views_of(how)
@@ -232,7 +232,7 @@ def _seen(task: Task, data: ImageSet, which: str) -> Tensor:
     with judging(task.encoder), same_randomness(device):
         for start in range(0, len(data), 128):
             stop = min(start + 128, len(data))
-            (x_BCHW,) = views(data.pixels[start:stop].to(device), draws.rows(start, stop))
+            (x_BCHW,) = views(data.values[start:stop].to(device), draws.rows(start, stop))
             h.append(task.encoder(x_BCHW).float().cpu())
     return torch.cat(h)
 
@@ -270,18 +270,18 @@ def _known(name: str) -> None:
         raise ManyviewsError(f'There is no protocol "{name}"; {hint}')
 
 
-def _embedder(model: Embedder | nn.Module, size: int | None, data: ImageSet) -> Embedder:
+def _embedder(model: Embedder | nn.Module, size: int | None, data: ItemSet) -> Embedder:
     if not isinstance(model, nn.Module):
         return model
-    if size is None and data.pixels is None:
+    if size is None and data.values is None:
         raise ManyviewsError(
             "The images differ in size, so say at which the encoder looks at them: size=224, say."
         )
-    side = size if size is not None else min(_there(data.pixels).shape[2:])
+    side = size if size is not None else min(_there(data.values).shape[2:])
     return EncoderEmbedder(model, side)
 
 
-def _finite(features: Features, data: ImageSet) -> Features:
+def _finite(features: Features, data: ItemSet) -> Features:
     if not torch.isfinite(features.h_ND).all():
         raise Diverged(
             f"The encoder's embeddings of {data.name} are not finite numbers, so it cannot be judged: its weights are broken."

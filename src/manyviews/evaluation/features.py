@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from manyviews.data import ImageSet, Unreadable
+from manyviews.data import ItemSet, Unreadable
 from manyviews.errors import ManyviewsError
 from manyviews.nets.encoder import judging
 from manyviews.views import centred, kind_of, picture, plain
@@ -71,7 +71,7 @@ class EncoderEmbedder:
             return self.encoder(plain(image_BCHW_uint8.to(device), self.size)).float()
 
 
-def embed_all(embedder: Embedder, data: ImageSet, *, batch: int = 512) -> Features:
+def embed_all(embedder: Embedder, data: ItemSet, *, batch: int = 512) -> Features:
     """Embed every image of ``data``, in order. Images on disk are read by threads, one batch ahead.
 
     Raises:
@@ -79,8 +79,8 @@ def embed_all(embedder: Embedder, data: ImageSet, *, batch: int = 512) -> Featur
     """
     if len(data) == 0:
         raise ManyviewsError(f"{data.name} holds no images, so there is nothing to embed.")
-    if data.pixels is not None:
-        h = [embedder.embed(image_BCHW).cpu() for image_BCHW in data.pixels.split(batch)]
+    if data.values is not None:
+        h = [embedder.embed(image_BCHW).cpu() for image_BCHW in data.values.split(batch)]
         return Features(torch.cat(h), data.labels)
 
     def make(item: int, _: int) -> Tensor:
@@ -102,7 +102,7 @@ Make = Callable[[int, int], Tensor]
 """An item and its place in the batch -> what is batched; may raise ``Unreadable``."""
 
 
-def read_ahead(data: ImageSet, jobs: Iterable[tuple[Sequence[int], Make]]) -> Iterator[list[Tensor | None]]:
+def read_ahead(data: ItemSet, jobs: Iterable[tuple[Sequence[int], Make]]) -> Iterator[list[Tensor | None]]:
     """For each job (items, make): what was made of each item, None where it cannot be read.
 
     Threads work on the next job while the caller is busy with this one. What cannot be read is noted in ``data.skipped``.

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from manyviews import rng
-from manyviews.data import ImageSet
+from manyviews.data import ItemSet
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation.batches import Plan, augmented, labelled_part, usual_view
 from manyviews.evaluation.features import EncoderEmbedder, device_of, embed_all, same_randomness
@@ -55,8 +55,8 @@ class FineTuned:
 
 def finetune(
     encoder: nn.Module,
-    train: ImageSet,
-    test: ImageSet,
+    train: ItemSet,
+    test: ItemSet,
     *,
     classes: int,
     size: int,
@@ -166,11 +166,11 @@ def _loss(
     return F.cross_entropy(logits_BC, labels_B) + joint * own  # eq. 5
 
 
-def _width(network: nn.Module, train: ImageSet, size: int) -> int:
+def _width(network: nn.Module, train: ItemSet, size: int) -> int:
     return EncoderEmbedder(network, size).embed(nothing(train.kind, size)).shape[1]
 
 
-def _judge(classifier: nn.Module, test: ImageSet, size: int, classes: int) -> Scores:
+def _judge(classifier: nn.Module, test: ItemSet, size: int, classes: int) -> Scores:
     logits = embed_all(EncoderEmbedder(classifier, size), test)
     assert logits.labels is not None
     return scores(logits.h_ND, logits.labels, classes)

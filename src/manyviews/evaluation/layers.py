@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from manyviews.data import ImageSet
+from manyviews.data import ItemSet
 from manyviews.evaluation.features import EncoderEmbedder, Features, embed_all
 from manyviews.evaluation.linear import DECAYS, LinearProbe, probe_lbfgs
 from manyviews.nets.encoder import Layered
@@ -38,8 +38,8 @@ class LayerProbes:
 
 def probe_layers(
     encoder: nn.Module,
-    train: ImageSet,
-    test: ImageSet,
+    train: ItemSet,
+    test: ItemSet,
     *,
     classes: int,
     size: int,
@@ -76,8 +76,8 @@ def _parted(all_layers: Features) -> list[Features]:
 
 def probe_last(
     encoder: nn.Module,
-    train: ImageSet,
-    test: ImageSet,
+    train: ItemSet,
+    test: ItemSet,
     *,
     classes: int,
     size: int,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from manyviews import rng
-from manyviews.data import ImageSet
+from manyviews.data import ItemSet
 from manyviews.evaluation.batches import Plan, augmented, labelled_part, usual_view
 from manyviews.evaluation.features import EncoderEmbedder, Features, device_of, embed_all, same_randomness
 from manyviews.evaluation.frozen import frozen
@@ -184,8 +184,8 @@ class SgdProbe:
 
 def probe_sgd(
     encoder: nn.Module,
-    train: ImageSet,
-    test: ImageSet,
+    train: ItemSet,
+    test: ItemSet,
     *,
     classes: int,
     size: int,

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from manyviews import nets, rng
-from manyviews.data import ImageSet
+from manyviews.data import ItemSet
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation.features import device_of, same_randomness
 from manyviews.evaluation.finetune import FineTuned, finetune
@@ -49,8 +49,8 @@ class FromScratch:
 
 def scratch(
     encoder: nn.Module,
-    train: ImageSet,
-    test: ImageSet,
+    train: ItemSet,
+    test: ItemSet,
     *,
     classes: int,
     size: int,

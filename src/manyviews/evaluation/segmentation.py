@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from manyviews import rng
-from manyviews.data import ImageSet
-from manyviews.data.images import CLASSES, VOID
+from manyviews.data import ItemSet
+from manyviews.data.items import CLASSES, VOID
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation.batches import Plan
 from manyviews.evaluation.features import device_of, same_randomness
@@ -108,8 +108,8 @@ def reader(grid: Grid, classes: int) -> nn.Sequential:
 
 def segment(
     encoder: nn.Module,
-    train: ImageSet,
-    test: ImageSet,
+    train: ItemSet,
+    test: ItemSet,
     *,
     size: int,
     frozen: bool = False,
@@ -167,12 +167,12 @@ def segment(
     return Segmented(overlap(confusion_KK, names), len(train), loss.item(), segmenter, pictures)
 
 
-def _seen(data: ImageSet, views: Views, plan: Plan, step: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _seen(data: ItemSet, views: Views, plan: Plan, step: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """What a step learns from: normalised images ``[B, 3, S, S]`` and the ids of the same pixels ``[B, S, S]``."""
-    assert data.pixels is not None
-    rows_B = plan.rows(len(data), step).to(data.pixels.device)
+    assert data.values is not None
+    rows_B = plan.rows(len(data), step).to(data.values.device)
     draws = views.draw(len(rows_B), plan.seed, plan.purpose, step)
-    (x_B3SS,) = views(data.pixels[rows_B].to(device), draws)
+    (x_B3SS,) = views(data.values[rows_B].to(device), draws)
     (ids_BSS,) = views.cropped_ids(data.senses[CLASSES][rows_B, 0].to(device), draws, VOID)
     return x_B3SS, ids_BSS.long()
 
@@ -188,18 +188,18 @@ def pixel_loss(logits_BKSS: Tensor, ids_BSS: Tensor) -> Tensor:
 
 
 def _judged(
-    segmenter: Segmenter, data: ImageSet, size: int, classes: int, batch: int
+    segmenter: Segmenter, data: ItemSet, size: int, classes: int, batch: int
 ) -> tuple[Tensor, Tensor]:
     """Pixels by [what they show][what was said], int64 [K, K]; and pictures of some images."""
-    assert data.pixels is not None
+    assert data.values is not None
     device, centre = device_of(segmenter), Views(View(size=size, crop=None, flip=0))
     confusion_KK = torch.zeros(classes, classes, dtype=torch.long)
     shown = set(torch.linspace(0, len(data) - 1, min(SHOWN, len(data))).long().tolist())
     pictures = []
     with judging(segmenter), same_randomness(device):
         for rows_B in torch.arange(len(data)).split(batch):
-            there_B = rows_B.to(data.pixels.device)
-            images_B3HW = data.pixels[there_B].to(device)
+            there_B = rows_B.to(data.values.device)
+            images_B3HW = data.values[there_B].to(device)
             ids_BTT = _central(data.senses[CLASSES][there_B, 0]).to(device)
             (x_B3SS,) = centre(images_B3HW, centre.draw(len(rows_B), 0, "centre"))
             said_BTT = enlarged(segmenter(x_B3SS).float(), ids_BTT.shape[1:]).argmax(1)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
-from manyviews.data import ImageSet, split_of
-from manyviews.data.images import CLASSES, VOID
+from manyviews.data import ItemSet, split_of
+from manyviews.data.items import CLASSES, VOID
 from manyviews.data.marked import MARKS, WORDS
 from manyviews.errors import ManyviewsError
 from manyviews.nets.classifier import Classifier
@@ -15,8 +15,8 @@ HELD_OUT = 0.2  # share of the labelled images that is held out where there is n
 
 
 def labelled_sets(
-    train: ImageSet | None, test: ImageSet | None, asked: Sequence[str], seed: int
-) -> tuple[ImageSet, ImageSet]:
+    train: ItemSet | None, test: ItemSet | None, asked: Sequence[str], seed: int
+) -> tuple[ItemSet, ItemSet]:
     """Sets to learn from and to judge by, both with labels of the same classes."""
     names = ", ".join(f'"{name}"' for name in asked)
     for data in (train, test):
@@ -45,15 +45,15 @@ def labelled_sets(
 
 
 def dense_sets(
-    train: ImageSet | None, test: ImageSet | None, asked: Sequence[str], seed: int
-) -> tuple[ImageSet, ImageSet]:
+    train: ItemSet | None, test: ItemSet | None, asked: Sequence[str], seed: int
+) -> tuple[ItemSet, ItemSet]:
     """Sets to learn from and to judge by, both with a class of every pixel, of the same classes."""
     names = ", ".join(f'"{name}"' for name in asked)
     for data in (train, test):
         if data is not None and CLASSES not in data.senses:
             raise ManyviewsError(
                 f"{data.name} has no class of every pixel, which {names} needs; the world and camvid have one, and sets of "
-                f'your own bring it as ImageSet.senses["{CLASSES}"].'
+                f'your own bring it as ItemSet.senses["{CLASSES}"].'
             )
     if train is None:
         raise ManyviewsError(f"{names} needs images to learn from, not only a test set.")
@@ -64,8 +64,8 @@ def dense_sets(
 
 
 def marked_sets(
-    train: ImageSet | None, test: ImageSet | None, asked: Sequence[str], seed: int
-) -> tuple[ImageSet, ImageSet]:
+    train: ItemSet | None, test: ItemSet | None, asked: Sequence[str], seed: int
+) -> tuple[ItemSet, ItemSet]:
     """Sets to learn from and to judge by, both of texts with marks of the same names; for spans of one name."""
     names = ", ".join(f'"{name}"' for name in asked)
     for data in (train, test):
@@ -93,7 +93,7 @@ def marked_sets(
     return train, test
 
 
-def pixel_classes(train: ImageSet, test: ImageSet) -> tuple[str, ...]:
+def pixel_classes(train: ItemSet, test: ItemSet) -> tuple[str, ...]:
     """What the classes of pixels are called: their numbers, where the sets do not say. Every id but void has a name."""
     if train.pixel_classes != test.pixel_classes:
         raise ManyviewsError(
@@ -123,7 +123,7 @@ def pixel_classes(train: ImageSet, test: ImageSet) -> tuple[str, ...]:
     return names
 
 
-def number_of_classes(train: ImageSet, test: ImageSet, classes: int | None) -> int:
+def number_of_classes(train: ItemSet, test: ItemSet, classes: int | None) -> int:
     """How many classes there are; every label lies in [0, classes)."""
     assert train.labels is not None and test.labels is not None
     named = train.classes or test.classes
@@ -139,7 +139,7 @@ def number_of_classes(train: ImageSet, test: ImageSet, classes: int | None) -> i
     return count
 
 
-def knows(classifier: Classifier, data: ImageSet, classes: int | None) -> bool:
+def knows(classifier: Classifier, data: ItemSet, classes: int | None) -> bool:
     """Whether the classifier's classes are those of the data, in their order; by number where they have no names."""
     if data.classes is not None:
         return classifier.classes == data.classes

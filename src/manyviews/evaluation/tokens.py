@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from manyviews import rng
-from manyviews.data import ImageSet
+from manyviews.data import ItemSet
 from manyviews.data.marked import BEYOND, MARKS, WORDS
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation.batches import Plan
@@ -86,8 +86,8 @@ class How:
 
 def tag(
     encoder: nn.Module,
-    train: ImageSet,
-    test: ImageSet,
+    train: ItemSet,
+    test: ItemSet,
     *,
     size: int,
     frozen: bool = False,
@@ -148,8 +148,8 @@ def tag(
 
 def span(
     encoder: nn.Module,
-    train: ImageSet,
-    test: ImageSet,
+    train: ItemSet,
+    test: ItemSet,
     *,
     size: int,
     longest: int = 30,
@@ -210,7 +210,7 @@ def span(
 
 
 def _learned(
-    encoder: nn.Module, train: ImageSet, outputs: int, how: How, loss_of: Callable[..., Tensor]
+    encoder: nn.Module, train: ItemSet, outputs: int, how: How, loss_of: Callable[..., Tensor]
 ) -> tuple[Teller, float]:
     """A copy of the reader with a head, when both have learned, and the last loss."""
     if not isinstance(encoder, Reader):
@@ -233,15 +233,15 @@ def _learned(
     return teller.eval(), last.item()
 
 
-def _rows(data: ImageSet, rows_B: Tensor, size: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+def _rows(data: ItemSet, rows_B: Tensor, size: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Texts `[B, R, T]`, what is marked in them `[B, A, T]`, and where words begin `[B, T]`."""
-    assert data.pixels is not None
-    x_BRT = data.pixels[rows_B, :, :size].to(device).long()
+    assert data.values is not None
+    x_BRT = data.values[rows_B, :, :size].to(device).long()
     marks_BAT, words_B1T = (data.senses[name][rows_B, :, 0, :size].to(device) for name in (MARKS, WORDS))
     return x_BRT, marks_BAT.long(), words_B1T[:, 0] == 1
 
 
-def _asked(teller: Teller, data: ImageSet, how: How) -> Iterator[tuple[Tensor, ...]]:
+def _asked(teller: Teller, data: ItemSet, how: How) -> Iterator[tuple[Tensor, ...]]:
     """Of the texts, some at a time: what is told of each token, the texts, and what is known of them."""
     device = device_of(teller)
     with judging(teller), same_randomness(device):

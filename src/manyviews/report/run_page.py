@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from manyviews.data import ImageSet
+from manyviews.data import ItemSet
 from manyviews.evaluation import embed_all, neighbours
 from manyviews.nets.encoder import Encoder
 from manyviews.nets.watching import (
@@ -40,12 +40,12 @@ ROLLED = 8  # images with their attention rolled out
 SAID = {"knn": "kNN top-1", "linear": "linear top-1"}
 
 
-def write_report(run: Run, train: ImageSet, test: ImageSet | None) -> Path:
+def write_report(run: Run, train: ItemSet, test: ItemSet | None) -> Path:
     """Write ``report.html`` into the run's folder from what the folder holds and the data shows."""
     return write(tell(run, train, test), run.path / "report.html")
 
 
-def tell(run: Run, train: ImageSet, test: ImageSet | None) -> Story:
+def tell(run: Run, train: ItemSet, test: ItemSet | None) -> Story:
     """The story of a finished run. Neighbours and map are of ``test``, or of ``train`` where there is no test set."""
     shown = _some(test if test is not None else train, POINTS, run.size)
     h_ND = embed_all(run.embedder, shown).h_ND
@@ -68,7 +68,7 @@ def tell(run: Run, train: ImageSet, test: ImageSet | None) -> Story:
         neighbours=_neighbours(shown, h_ND),
         quotes=quotes,
         atlas=_atlas(shown, h_ND),
-        gaze=gaze(run.encoder, shown.pixels, run.size) if shown.pixels is not None else None,
+        gaze=gaze(run.encoder, shown.values, run.size) if shown.values is not None else None,
         pictures=_pictures(run.path / "pictures"),
         written=written.read_text() if (written := run.path / "written.txt").exists() else "",
         plain=("spread", "rankme", "uniformity"),
@@ -150,33 +150,33 @@ def _curves(rows: Sequence[Mapping[str, Any]], figures: Mapping[str, Any]) -> li
     return curves
 
 
-def _some(data: ImageSet, count: int, size: int) -> ImageSet:
+def _some(data: ItemSet, count: int, size: int) -> ItemSet:
     """At most ``count`` items, always the same ones, in memory."""
     order = torch.randperm(len(data), generator=generator("report", len(data)))[: min(count, MOST)]
     some = data.subset(order.sort().values)
-    return some if some.pixels is not None else some.resident(2 * size)
+    return some if some.values is not None else some.resident(2 * size)
 
 
-def _to_look_at(data: ImageSet) -> ImageSet:
+def _to_look_at(data: ItemSet) -> ItemSet:
     """The set with pictures in the place of what cannot be seen: sounds as their spectrograms, texts as none."""
     if data.kind == "images":
         return data
     if data.kind == "texts":
-        return replace(data, pixels=None)
-    assert data.pixels is not None
-    return replace(data, pixels=pictures(data.pixels), kind="images", rate=None)
+        return replace(data, values=None)
+    assert data.values is not None
+    return replace(data, values=pictures(data.values), kind="images", rate=None)
 
 
-def _sheet(run: Run, train: ImageSet) -> Tensor | None:
+def _sheet(run: Run, train: ItemSet) -> Tensor | None:
     """Items as they are, each beside the views that the method learned from: uint8 ``[R, 1 + V, 3, S, S]``."""
     if train.kind == "texts":
         return None
     some = _some(train, SHEET, run.size)
-    assert some.pixels is not None
+    assert some.values is not None
     views = run.build(train).views()
-    seen = [view_pictures(view) for view in views(some.pixels, views.draw(len(some), "report"))]
+    seen = [view_pictures(view) for view in views(some.values, views.draw(len(some), "report"))]
     side = max(view.shape[-1] for view in seen)
-    return torch.stack([_square(images, side) for images in (pictures(some.pixels), *seen)], dim=1)
+    return torch.stack([_square(images, side) for images in (pictures(some.values), *seen)], dim=1)
 
 
 def _square(image_B3HW: Tensor, side: int) -> Tensor:
@@ -185,14 +185,14 @@ def _square(image_B3HW: Tensor, side: int) -> Tensor:
     return torch.nn.functional.interpolate(image_B3HW, (side, side), mode="bilinear", antialias=True)
 
 
-def _neighbours(data: ImageSet, h_ND: Tensor) -> Neighbours | None:
-    if len(data) <= NEAREST or data.pixels is None:
+def _neighbours(data: ItemSet, h_ND: Tensor) -> Neighbours | None:
+    if len(data) <= NEAREST or data.values is None:
         return None
     queries, index, similarity, same = _nearest(data, h_ND)
-    return Neighbours(data.pixels[queries], data.pixels[index], similarity, same)
+    return Neighbours(data.values[queries], data.values[index], similarity, same)
 
 
-def _quotes(data: ImageSet, h_ND: Tensor) -> Quotes | None:
+def _quotes(data: ItemSet, h_ND: Tensor) -> Quotes | None:
     if len(data) <= NEAREST or data.kind != "texts":
         return None
     queries, index, similarity, same = _nearest(data, h_ND)
@@ -200,13 +200,13 @@ def _quotes(data: ImageSet, h_ND: Tensor) -> Quotes | None:
     return Quotes(said, [[_quoted(data, row) for row in rows] for rows in index.tolist()], similarity, same)
 
 
-def _quoted(data: ImageSet, item: int) -> str:
+def _quoted(data: ItemSet, item: int) -> str:
     """The beginning of a text, in one line."""
     text = " ".join((data.text(item) or "").split())
     return text if len(text) <= QUOTED else f"{text[:QUOTED]} …"
 
 
-def _nearest(data: ImageSet, h_ND: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+def _nearest(data: ItemSet, h_ND: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Some items, those that lie nearest to each of them, how near, and whether they are of its class."""
     queries = torch.linspace(0, len(data) - 1, QUERIES).long().unique()
     if data.labels is not None:  # one query a class, as far as they go
@@ -220,10 +220,10 @@ def _nearest(data: ImageSet, h_ND: Tensor) -> tuple[Tensor, Tensor, Tensor, Tens
     return queries, index, similarity, same
 
 
-def _atlas(data: ImageSet, h_ND: Tensor) -> Atlas | None:
-    if data.pixels is None:
+def _atlas(data: ItemSet, h_ND: Tensor) -> Atlas | None:
+    if data.values is None:
         return None
-    thumbnails = _square(data.pixels, min(THUMBNAIL, data.pixels.shape[-1]))
+    thumbnails = _square(data.values, min(THUMBNAIL, data.values.shape[-1]))
     names = [Path(name).name for name in data.names]
     classes = () if data.classes is None else data.classes
     return Atlas(flat(h_ND), thumbnails, data.labels, classes, names)

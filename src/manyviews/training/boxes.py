@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from manyviews import distributed
-from manyviews.data import ImageSet
+from manyviews.data import ItemSet
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation.features import device_of, same_randomness
 from manyviews.method import Method
@@ -37,7 +37,7 @@ class Boxes:
     """
 
     def __init__(
-        self, method: Method, data: ImageSet, recipe: Recipe, looks: Any, steps: int | None, epoch: int
+        self, method: Method, data: ItemSet, recipe: Recipe, looks: Any, steps: int | None, epoch: int
     ) -> None:
         self.data, self.recipe = data, recipe
         self.box_N4: Tensor | None = None
@@ -46,7 +46,7 @@ class Boxes:
             raise ManyviewsError(
                 f"{WHO} places random crops of images, and this method's views have none; leave it out."
             )
-        if data.pixels is None:
+        if data.values is None:
             raise ManyviewsError(
                 f"{WHO} looks for the boxes of all images in memory, and {data.name} is read from disk; leave it out, "
                 "or take a smaller set or --size that fits."
@@ -70,10 +70,10 @@ class Boxes:
 
     def find(self, encoder: Encoder, due: int) -> None:
         """Find all boxes, by what the encoder makes of the whole images."""
-        assert self.data.pixels is not None
+        assert self.data.values is not None
         device, boxes = device_of(encoder), []
         with judging(encoder), same_randomness(device):
-            for pixels in self.data.pixels.split(BATCH):
+            for pixels in self.data.values.split(BATCH):
                 size = self.recipe.size
                 x = normalise(resize(pixels.to(device), size, size).float().div_(255))
                 boxes.append(boxes_of(encoder.grid(x), size, self.recipe.crop_threshold))

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from manyviews import distributed
-from manyviews.data import ImageSet
+from manyviews.data import ItemSet
 from manyviews.errors import Diverged
 from manyviews.training.optimisers import STEADIER
 
 
-def ill_loss(loss: Tensor, step: int, index: Tensor, data: ImageSet) -> str | None:
+def ill_loss(loss: Tensor, step: int, index: Tensor, data: ItemSet) -> str | None:
     """What is wrong with the loss of a step on the items ``index`` of ``data``; None where it is finite."""
     if torch.isfinite(loss):
         return None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from manyviews import distributed
-from manyviews.data import Drawn, ImageSet, Skipped, batches, require, steps_per_epoch
+from manyviews.data import Drawn, ItemSet, Skipped, batches, require, steps_per_epoch
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation.features import EncoderEmbedder, embed_all
 from manyviews.method import Batch, Method, Out
@@ -82,7 +82,7 @@ class Loop:
     """
 
     method: Method
-    data: ImageSet
+    data: ItemSet
     recipe: Recipe
     hooks: Sequence[Hook] = ()
     workers: int = 2

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from manyviews import distributed
-from manyviews.data import ImageSet
+from manyviews.data import ItemSet
 from manyviews.evaluation import EncoderEmbedder, LabelFree, embed_all, labelfree, verdict
 from manyviews.evaluation.knn import knn_accuracy
 from manyviews.method import Method
@@ -29,7 +29,7 @@ class Monitor:
     """
 
     def __init__(
-        self, method: Method, data: ImageSet, history: Sequence[LabelFree] = (), since: float = 0.0
+        self, method: Method, data: ItemSet, history: Sequence[LabelFree] = (), since: float = 0.0
     ) -> None:
         self.data, self.history, self.next = data, list(history), int(since * MARKS) + 1
         self.view = views_of(method.views().views[0])
@@ -62,15 +62,15 @@ class Monitor:
             )
 
     @cached_property
-    def watched(self) -> ImageSet:
+    def watched(self) -> ItemSet:
         """The images that are looked at, in memory."""
         some = self.data.subset(self.queries)
-        return some if some.pixels is not None else some.resident(2 * self.view.views[0].size)
+        return some if some.values is not None else some.resident(2 * self.view.views[0].size)
 
     @torch.no_grad()
     def _seen(self, method: Method, which: int) -> Tensor:
         """Embeddings of one random view of each watched image, the same view at every mark."""
-        pixels = self.watched.pixels
+        pixels = self.watched.values
         assert pixels is not None
         device = next(method.parameters()).device
         with judging(method.encoder):

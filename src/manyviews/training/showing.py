@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from manyviews.data import ImageSet
+from manyviews.data import ItemSet
 from manyviews.files import replacing, write_text
 from manyviews.method import Method
 from manyviews.nets.encoder import judging
@@ -21,7 +21,7 @@ GAP, PAPER = 4, 252  # pixels between two pictures, and their grey
 LEAST = 96  # pixels that a picture's side is enlarged to where it is smaller, by whole multiples
 
 
-def show(method: Method, data: ImageSet, folder: Path, seed: int) -> None:
+def show(method: Method, data: ItemSet, folder: Path, seed: int) -> None:
     """Write ``pictures/TITLE.png`` and ``written.txt``, as far as the method has something to show or to say."""
     device = next(method.parameters()).device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), judging(method):
@@ -36,12 +36,12 @@ def show(method: Method, data: ImageSet, folder: Path, seed: int) -> None:
         write_text(folder / "written.txt", "\n\n".join(written) + "\n")
 
 
-def some(data: ImageSet, size: int) -> Tensor:
+def some(data: ItemSet, size: int) -> Tensor:
     """A few items, always the same ones: uint8 ``[B, 3, H, W]``."""
     order = torch.randperm(len(data), generator=generator("shown", len(data)))[:ITEMS]
     chosen = data.subset(order.sort().values).resident(size)
-    assert chosen.pixels is not None
-    return chosen.pixels
+    assert chosen.values is not None
+    return chosen.values
 
 
 def table(sheet_RC3SS: Tensor) -> Tensor:

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from functools import cache
 
-from manyviews.data import ImageSet, colour_sample, rgb_covariance
+from manyviews.data import ItemSet, colour_sample, rgb_covariance
 from manyviews.method import Spec
 
 
-def spec_of(data: ImageSet, size: int, senses: Mapping[str, int], labels: bool) -> Spec:
+def spec_of(data: ItemSet, size: int, senses: Mapping[str, int], labels: bool) -> Spec:
     """The ``Spec`` of a set whose views have ``size``; with ``labels`` of its items, which only the supervised may see."""
     return Spec(
         items=len(data),

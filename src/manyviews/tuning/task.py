@@ -56,8 +56,8 @@ class Learner:
 
     def _images(self, split: str) -> tuple[Tensor, Tensor]:
         data = world(split, size=self.task.size, items=self.task.items)
-        assert data.pixels is not None and data.labels is not None
-        return data.pixels.float().div(127.5).sub(1.0), data.labels
+        assert data.values is not None and data.labels is not None
+        return data.values.float().div(127.5).sub(1.0), data.labels
 
     def net(self, seed: int) -> nn.Sequential:
         """A fresh net; the seed's alone."""

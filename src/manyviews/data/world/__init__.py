@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from manyviews.data.images import CLASSES, ImageSet, Rows
+from manyviews.data.items import CLASSES, ItemSet, Rows
 from manyviews.data.world.latents import (
     HABITATS,
     MARKINGS,
@@ -58,7 +58,7 @@ class Scene:
 
 def world(
     split: str = "train", *, size: int = 32, items: int | None = None, seed: int = 0, senses: bool = False
-) -> ImageSet:
+) -> ItemSet:
     """The world's images, resident in memory, labelled by species.
 
     Args:
@@ -79,12 +79,12 @@ def world(
     if count < 1:
         raise ManyviewsError(f"The world was asked for {count} items: ask for at least one.")
     seen = scene(split, range(count), size, seed=seed)
-    return ImageSet(
+    return ItemSet(
         name=f"world-{WORLD_VERSION}/{split}",
         names=[f"{split}/{i:06d}" for i in range(count)],
         labels=seen.species,
         classes=SPECIES,
-        pixels=seen.image,
+        values=seen.image,
         read=Rows(seen.image),
         senses=_senses(seen, size) if senses else {},
         pixel_classes=("background", *SPECIES) if senses else None,

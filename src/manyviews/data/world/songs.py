@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from manyviews.data.images import ImageSet, Rows
+from manyviews.data.items import ItemSet, Rows
 from manyviews.data.world.latents import SPECIES, WORLD_VERSION
 from manyviews.errors import ManyviewsError, NoSplit
 from manyviews.rng import Dice
@@ -64,7 +64,7 @@ class Songs:
     timbre: Tensor  # int64 [N] in 0..4
 
 
-def world_sounds(split: str = "train", *, items: int | None = None, seed: int = 0) -> ImageSet:
+def world_sounds(split: str = "train", *, items: int | None = None, seed: int = 0) -> ItemSet:
     """The world's songs, resident in memory, labelled by species: the items of `world`, by ear.
 
     Args:
@@ -81,12 +81,12 @@ def world_sounds(split: str = "train", *, items: int | None = None, seed: int = 
     if count < 1:
         raise ManyviewsError(f"The world was asked for {count} songs: ask for at least one.")
     heard = songs(split, range(count), seed=seed)
-    return ImageSet(
+    return ItemSet(
         name=f"world-sounds-{WORLD_VERSION}/{split}",
         names=[f"{split}/{i:06d}" for i in range(count)],
         labels=heard.species,
         classes=SPECIES,
-        pixels=heard.wave,
+        values=heard.wave,
         read=Rows(heard.wave),
         kind="sounds",
         rate=RATE,

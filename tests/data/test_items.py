@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from manyviews.data import ImageSet, Skipped, fits, in_memory, open_data, split_of, summary
+from manyviews.data import ItemSet, Skipped, fits, in_memory, open_data, split_of, summary
 from manyviews.errors import ManyviewsError
 
 pytestmark = pytest.mark.filterwarnings(
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings(
 )  # more workers than cores, on purpose
 
 
-def numbered(count: int, labels: Tensor | None = None, side: int = 4) -> ImageSet:
+def numbered(count: int, labels: Tensor | None = None, side: int = 4) -> ItemSet:
     """Item i is filled with i."""
     pixels = (
         torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, side, side).contiguous()
@@ -29,13 +29,13 @@ def numbered(count: int, labels: Tensor | None = None, side: int = 4) -> ImageSe
     return in_memory("numbered", pixels, labels, classes)
 
 
-def folder_of(path: Path, sizes: list[tuple[int, int]]) -> ImageSet:
+def folder_of(path: Path, sizes: list[tuple[int, int]]) -> ItemSet:
     for i, (width, height) in enumerate(sizes):
         Image.new("RGB", (width, height), (i, 2 * i, 3 * i)).save(path / f"{i:03d}.png")
     return open_data(path)
 
 
-def damage(data: ImageSet, *items: int) -> None:
+def damage(data: ItemSet, *items: int) -> None:
     for item in items:
         Path(data.names[item]).write_bytes(b"no image")
 
@@ -47,8 +47,8 @@ def test_subset_keeps_everything_in_step(tmp_path: Path):
         assert list(part.names) == [data.names[3], data.names[1]]
         assert [int(part.read(i)[0, 0, 0]) for i in range(2)] == [3, 1]
         assert [int(part.read_at(i, 2)[0, 0, 0]) for i in range(2)] == [3, 1]
-        if data.labels is not None and part.labels is not None and part.pixels is not None:
-            assert part.labels.tolist() == [0, 1] and part.pixels[:, 0, 0, 0].tolist() == [3, 1]
+        if data.labels is not None and part.labels is not None and part.values is not None:
+            assert part.labels.tolist() == [0, 1] and part.values[:, 0, 0, 0].tolist() == [3, 1]
 
 
 def test_sets_survive_pickling(tmp_path: Path):
@@ -63,8 +63,8 @@ def test_resident_crops_the_centre_and_shrinks(tmp_path: Path):
     Image.fromarray(stripes).save(tmp_path / "wide.png")
     Image.fromarray(stripes.transpose(1, 0, 2)).save(tmp_path / "tall.png")
     data = open_data(tmp_path).resident(20)
-    assert data.pixels is not None and data.pixels.shape == (2, 3, 20, 20)
-    inner = data.pixels[..., 1:-1, 1:-1]
+    assert data.values is not None and data.values.shape == (2, 3, 20, 20)
+    inner = data.values[..., 1:-1, 1:-1]
     assert (inner == 200).all()
 
 
@@ -74,7 +74,7 @@ def test_resident_resizes_as_pillow_does(tmp_path: Path):
     expected = np.asarray(Image.fromarray(noise).resize((32, 32), Image.Resampling.BILINEAR)).transpose(
         2, 0, 1
     )
-    pixels = open_data(tmp_path).resident(32).pixels
+    pixels = open_data(tmp_path).resident(32).values
     assert pixels is not None
     assert np.abs(pixels[0].numpy().astype(int) - expected).max() <= 1
 
@@ -83,20 +83,20 @@ def test_resident_keeps_small_squares_and_mixes_by_enlarging(tmp_path: Path):
     (tmp_path / "same").mkdir()
     (tmp_path / "mixed").mkdir()
     same = folder_of(tmp_path / "same", [(8, 8)] * 3).resident(32)
-    assert same.pixels is not None and same.pixels.shape == (3, 3, 8, 8)
+    assert same.values is not None and same.values.shape == (3, 3, 8, 8)
     mixed = folder_of(tmp_path / "mixed", [(8, 8), (1, 1), (99, 50)]).resident(32)
-    assert mixed.pixels is not None and mixed.pixels.shape == (3, 3, 32, 32)
-    assert mixed.pixels[2, :, 5, 5].tolist() == [2, 4, 6]
+    assert mixed.values is not None and mixed.values.shape == (3, 3, 32, 32)
+    assert mixed.values[2, :, 5, 5].tolist() == [2, 4, 6]
 
 
 def test_resident_of_pixels():
     small = numbered(3, side=8)
     assert small.resident(32) is small
     shrunk = numbered(3, side=8).resident(4)
-    assert shrunk.pixels is not None and shrunk.pixels.shape == (3, 3, 4, 4)
+    assert shrunk.values is not None and shrunk.values.shape == (3, 3, 4, 4)
     assert shrunk.read(2).unique().tolist() == [2]
     wide = in_memory("wide", torch.zeros(2, 3, 5, 9, dtype=torch.uint8), None, None).resident(8)
-    assert wide.pixels is not None and wide.pixels.shape == (2, 3, 5, 5)
+    assert wide.values is not None and wide.values.shape == (2, 3, 5, 5)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -105,9 +105,9 @@ def test_resident_names_counts_and_leaves_out_what_cannot_be_read(tmp_path: Path
     data.labels = torch.arange(150)
     damage(data, 20, 140)
     kept = data.resident(4, workers=workers)
-    assert len(kept) == 148 and kept.labels is not None and kept.pixels is not None
+    assert len(kept) == 148 and kept.labels is not None and kept.values is not None
     assert kept.labels.tolist() == [i for i in range(150) if i not in (20, 140)]
-    assert kept.pixels[:, 0, 0, 0].tolist() == kept.labels.tolist()
+    assert kept.values[:, 0, 0, 0].tolist() == kept.labels.tolist()
     assert list(kept.skipped.files) == [data.names[20], data.names[140]] and kept.skipped.seen == 150
     assert "020.png is not an image of a known kind" in str(kept.skipped)
 
@@ -195,7 +195,7 @@ def test_summary_changes_with_the_data_and_not_with_the_place(tmp_path: Path):
     labels = torch.tensor([0, 1, 0])
     whole = summary(numbered(3, labels))
     assert whole["items"] == 3 and whole["classes"] == ["0", "1"] and whole["shape"] == [3, 4, 4]
-    changes: list[Callable[[], ImageSet]] = [
+    changes: list[Callable[[], ItemSet]] = [
         lambda: numbered(3, torch.tensor([0, 1, 1])),
         lambda: numbered(4, torch.tensor([0, 1, 0, 0])),
         lambda: numbered(3, labels).subset([0, 2, 1]),
@@ -206,5 +206,5 @@ def test_summary_changes_with_the_data_and_not_with_the_place(tmp_path: Path):
 
 def test_to_moves_the_pixels_only():
     data = numbered(3, torch.tensor([0, 1, 0])).to("meta")
-    assert data.pixels is not None and data.pixels.device.type == "meta"
+    assert data.values is not None and data.values.device.type == "meta"
     assert data.labels is not None and data.labels.device.type == "cpu"

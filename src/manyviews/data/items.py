@@ -1,6 +1,6 @@
-"""A set of images: in memory, or on disk and read one at a time.
+"""A set of items, which are images, sounds or texts: in memory, or on disk and read one at a time.
 
-Shapes   N items, C = 3 channels, H W pixels; uint8 in [0, 255].
+Shapes   N items, C = 3 channels, H W pixels, uint8 in [0, 255]; of sounds T samples; of texts R rows of T tokens.
 """
 
 import hashlib
@@ -34,8 +34,8 @@ VOID = 255
 
 
 @dataclass
-class ImageSet:
-    """A set of images, or of sounds.
+class ItemSet:
+    """A set of images, of sounds, or of texts.
 
     ``read`` may be any callable; sets that this package opens have one that survives pickling, so that workers
     can be started in any way.
@@ -47,11 +47,11 @@ class ImageSet:
     labels: Tensor | None
     """int64 [N], indices into ``classes``."""
     classes: tuple[str, ...] | None
-    pixels: Tensor | None
-    """uint8 [N, 3, H, W] when the set is resident; of sounds int16 [N, 1, T], zeros after those that end earlier; of texts
-    int32 [N, R, T], as `views.texts` says."""
+    values: Tensor | None
+    """What all items are, where they are in memory: of images uint8 [N, 3, H, W]; of sounds int16 [N, 1, T], zeros after
+    those that end earlier; of texts int32 [N, R, T], as `views.texts` says."""
     read: Callable[[int], Tensor]
-    """Item -> uint8 [3, H, W] at its own resolution, or a sound, int16 [1, T]. Raises ``Unreadable``, naming the file."""
+    """Item -> uint8 [3, H, W] at its own resolution, a sound, int16 [1, T], or a text. Raises ``Unreadable``, naming the file."""
     read_near: Callable[[int, int], Tensor] | None = None
     """(item, side) -> the same image, perhaps decoded smaller, its shorter side at least ``side`` if it ever was."""
     skipped: Skipped = field(default_factory=Skipped)
@@ -71,11 +71,11 @@ class ImageSet:
     def __post_init__(self) -> None:
         self.skipped.kind = self.kind
         for name, sense in self.senses.items():
-            if self.pixels is None:
+            if self.values is None:
                 raise ManyviewsError(
                     f"{self.name} is on disk, where it can have no {name} beside its images; read it into memory first."
                 )
-            due, found = (len(self.pixels), *self.pixels.shape[-2:]), (len(sense), *sense.shape[-2:])
+            due, found = (len(self.values), *self.values.shape[-2:]), (len(sense), *sense.shape[-2:])
             if sense.dtype != torch.uint8 or sense.ndim != 4 or due != found:
                 raise ManyviewsError(
                     f"The {name} of {self.name} must be uint8 [{due[0]}, c, {due[1]}, {due[2]}], as its images are, "
@@ -96,30 +96,30 @@ class ImageSet:
         tokens_T, part_T = self.read(item)[:2]
         return self.tokeniser.decode(tokens_T[part_T > 0])
 
-    def subset(self, indices: Sequence[int] | Tensor) -> "ImageSet":
+    def subset(self, indices: Sequence[int] | Tensor) -> "ItemSet":
         """The chosen items, in the order given."""
         chosen = torch.as_tensor(indices, dtype=torch.long).cpu()
         items = tuple(chosen.tolist())
-        pixels = None if self.pixels is None else self.pixels[chosen.to(self.pixels.device)]
+        values = None if self.values is None else self.values[chosen.to(self.values.device)]
         return replace(
             self,
             names=[self.names[i] for i in items],
             labels=None if self.labels is None else self.labels[chosen.to(self.labels.device)],
-            pixels=pixels,
-            read=Chosen(self.read, items) if pixels is None else Rows(pixels),
+            values=values,
+            read=Chosen(self.read, items) if values is None else Rows(values),
             read_near=None if self.read_near is None else Chosen(self.read_near, items),
             skipped=Skipped(),
             senses={name: sense[chosen.to(sense.device)] for name, sense in self.senses.items()},
         )
 
-    def to(self, device: torch.device | str) -> "ImageSet":
-        """The same set with its pixels and senses, where it has them, on ``device``. Labels stay on the CPU."""
-        if self.pixels is None:
+    def to(self, device: torch.device | str) -> "ItemSet":
+        """The same set with its values and senses, where it has them, on ``device``. Labels stay on the CPU."""
+        if self.values is None:
             return self
         senses = {name: sense.to(device) for name, sense in self.senses.items()}
-        return replace(self, pixels=self.pixels.to(device), senses=senses)
+        return replace(self, values=self.values.to(device), senses=senses)
 
-    def resident(self, size: int, *, workers: int | None = None) -> "ImageSet":
+    def resident(self, size: int, *, workers: int | None = None) -> "ItemSet":
         """The set in memory, on a square canvas of at most ``size`` x ``size`` pixels; of sounds the middle ``size`` samples.
 
         Each image's shorter side is resized to ``size`` (bilinear, antialiased) and the centre square kept. Where
@@ -130,15 +130,15 @@ class ImageSet:
         Unreadable images are left out; ``skipped`` of the result names them. Raises ``ManyviewsError`` where they
         are more than 1% of the set.
         """
-        if self.pixels is not None:
-            height, width = self.pixels.shape[-2:]
+        if self.values is not None:
+            height, width = self.values.shape[-2:]
             if self.kind == "texts" or (width <= size and (height == width or self.kind == "sounds")):
                 return self
-            pixels = _all_squares(self.pixels, size)
+            values = _all_squares(self.values, size)
             senses = {
                 name: _all_squares(sense, size, ids=name == CLASSES) for name, sense in self.senses.items()
             }
-            return replace(self, pixels=pixels, read=Rows(pixels), read_near=None, senses=senses)
+            return replace(self, values=values, read=Rows(values), read_near=None, senses=senses)
         if len(self) == 0:
             raise ManyviewsError(f"{self.name} has no {self.kind} to read.")
         skipped = Skipped(kind=self.kind)
@@ -146,15 +146,15 @@ class ImageSet:
             workers = min(_cores(), MOST_WORKERS) if len(self) >= MANY else 0
         found = read_all(self, size, skipped, workers)
         kept = [i for i, square in enumerate(found) if square is not None]
-        pixels = stacked([square for square in found if square is not None], size)
+        values = stacked([square for square in found if square is not None], size)
         del found
-        return ImageSet(
+        return ItemSet(
             name=self.name,
             names=[self.names[i] for i in kept],
             labels=None if self.labels is None else self.labels[kept],
             classes=self.classes,
-            pixels=pixels,
-            read=Rows(pixels),
+            values=values,
+            read=Rows(values),
             skipped=skipped,
             kind=self.kind,
             rate=self.rate,
@@ -165,10 +165,10 @@ class ImageSet:
 class Rows:
     """Reads from memory."""
 
-    pixels: Tensor
+    values: Tensor
 
     def __call__(self, item: int) -> Tensor:
-        return self.pixels[item]
+        return self.values[item]
 
 
 @dataclass(frozen=True)
@@ -184,36 +184,36 @@ class Chosen:
 
 def in_memory(
     name: str,
-    pixels: Tensor,
+    values: Tensor,
     labels: Tensor | None,
     classes: tuple[str, ...] | None,
     senses: Mapping[str, Tensor] | None = None,
-) -> ImageSet:
+) -> ItemSet:
     """A resident set of uint8 [N, 3, H, W] whose items are named by their numbers."""
-    names = [f"{name}/{i:06d}" for i in range(len(pixels))]
-    return ImageSet(name, names, labels, classes, pixels, Rows(pixels), senses=senses or {})
+    names = [f"{name}/{i:06d}" for i in range(len(values))]
+    return ItemSet(name, names, labels, classes, values, Rows(values), senses=senses or {})
 
 
-def require(data: ImageSet, senses: Sequence[str]) -> None:
+def require(data: ItemSet, senses: Sequence[str]) -> None:
     """Raises ``ManyviewsError`` where a set lacks one of ``senses``, naming what is missing and what is there."""
     if missing := [name for name in senses if name not in data.senses]:
         here = f"it has {', '.join(data.senses)}" if data.senses else "it has nothing beside its images"
         raise ManyviewsError(
             f"{data.name} has no {' and no '.join(missing)} that this method could learn from: {here}. "
-            "The world (--data world) has depth, mask and classes; sets of your own bring theirs as ImageSet.senses."
+            "The world (--data world) has depth, mask and classes; sets of your own bring theirs as ItemSet.senses."
         )
 
 
-def fits(data: ImageSet, size: int, limit_bytes: int = 2 << 30) -> bool:
+def fits(data: ItemSet, size: int, limit_bytes: int = 2 << 30) -> bool:
     """Whether ``data.resident(size)`` would take at most ``limit_bytes`` (2 GiB unless told)."""
-    if data.pixels is not None:
+    if data.values is not None:
         if data.kind == "texts":
             return True
-        size = min(size, *data.pixels.shape[2:])
+        size = min(size, *data.values.shape[2:])
     return len(data) * (2 * size if data.kind == "sounds" else 3 * size * size) <= limit_bytes
 
 
-def split_of(data: ImageSet, fraction: float, seed: int = 0) -> tuple[ImageSet, ImageSet]:
+def split_of(data: ItemSet, fraction: float, seed: int = 0) -> tuple[ItemSet, ItemSet]:
     """(train, test): ``fraction`` of every class is set aside for testing, by the seed alone.
 
     Every class of two items or more gets at least one on either side. Raises ``ManyviewsError`` for fewer than two
@@ -244,12 +244,12 @@ def set_aside(name: str, count: int, labels: Tensor | None, fraction: float, see
     return test
 
 
-def summary(data: ImageSet) -> dict[str, object]:
+def summary(data: ItemSet) -> dict[str, object]:
     """What a run folder keeps of its data: name, items, classes, shape, senses (name -> channels), a cheap digest, what
     was skipped.
 
     The digest covers all names (below their common folder, so that moving it changes nothing), all labels, and the
-    pixels of up to 64 items where the set is in memory.
+    values of up to 64 items where the set is in memory.
     """
     digest = hashlib.blake2b(digest_size=16)
     common = os.path.commonprefix(list(data.names)).rpartition("/")[0]  # noqa: RUF071, cut at the last slash
@@ -257,14 +257,14 @@ def summary(data: ImageSet) -> dict[str, object]:
         digest.update(name[len(common) :].encode(errors="surrogateescape") + b"\0")
     if data.labels is not None:
         digest.update(data.labels.cpu().contiguous().numpy().tobytes())
-    if data.pixels is not None:
+    if data.values is not None:
         some = torch.linspace(0, len(data) - 1, min(len(data), 64)).long()
-        digest.update(data.pixels[some.to(data.pixels.device)].cpu().contiguous().numpy().tobytes())
+        digest.update(data.values[some.to(data.values.device)].cpu().contiguous().numpy().tobytes())
     return {
         "name": data.name,
         "items": len(data),
         "classes": None if data.classes is None else list(data.classes),
-        "shape": None if data.pixels is None else list(data.pixels.shape[1:]),
+        "shape": None if data.values is None else list(data.values.shape[1:]),
         "senses": {name: sense.shape[1] for name, sense in data.senses.items()},
         "kind": data.kind,
         "rate": data.rate,
