@@ -4,7 +4,6 @@ Starting a rank imports torch anew, which takes seconds, so both ranks run every
 report what they measured; the tests then compare.
 """
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from manyviews import distributed, launching
 from manyviews.memory import Queue
-from manyviews.nets.norms import SplitBatchNorm
+from manyviews.nets.synchronised import synchronise
 from manyviews.objectives import nt_xent, several_positives, sup_con
 
 RANKS = 2
@@ -71,11 +70,11 @@ def grouped(rows: slice) -> dict[str, Tensor]:
 def measure(rows: slice) -> dict[str, Any]:
     found: dict[str, Any] = {f"plain {t}": train(plain_net(), t, rows) for t in TEMPERATURES}
     for momentum in (0.1, None):
-        net = distributed.synchronise(normed_net(momentum))
+        net = synchronise(normed_net(momentum))
         found[f"normed {momentum}"] = train(net, 0.5, rows)
         found[f"normed {momentum} keys"] = list(net.state_dict())
         found[f"normed {momentum} eval"] = distributed.gather(net.eval()(data()[0][rows].double()))
-    halved = distributed.synchronise(nn.Sequential(nn.BatchNorm1d(6)))
+    halved = synchronise(nn.Sequential(nn.BatchNorm1d(6)))
     found["bf16"] = distributed.gather(halved((8 + data()[0][rows]).bfloat16()))
     queue = Queue(20, 6)
     for x in data():
@@ -184,7 +183,7 @@ def test_one_process_needs_no_process_group() -> None:
     assert torch.equal(distributed.all_reduce_mean(x), x)
     assert distributed.broadcast_(x) is x and distributed.added(2.5, True) == [2.5, 1]
     net = normed_net()
-    assert distributed.synchronise(net) is net and type(net[3]) is nn.BatchNorm1d
+    assert synchronise(net) is net and type(net[3]) is nn.BatchNorm1d
 
 
 def test_rows_are_shared_out_without_gap_or_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,40 +194,6 @@ def test_rows_are_shared_out_without_gap_or_overlap(monkeypatch: pytest.MonkeyPa
             monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
             shares += list(range(total))[distributed.local_rows(total)]
         assert shares == list(range(total))
-
-
-def test_a_split_batch_norm_is_left_alone(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    class Halves(nn.BatchNorm2d):
-        pass
-
-    monkeypatch.setattr(distributed, "world_size", lambda: 2)
-    norms = [Halves(3), nn.BatchNorm2d(3), SplitBatchNorm(3, 2), nn.SyncBatchNorm(3)]
-    net = distributed.synchronise(nn.Sequential(*norms, Halves(3)))
-    kinds = [type(layer) for layer in net.children()]
-    assert kinds == [Halves, distributed.SyncBatchNorm, SplitBatchNorm, nn.SyncBatchNorm, Halves]
-    said = "manyviews: Halves takes its statistics over each device's part of a batch, not the whole; "
-    assert capsys.readouterr().err.startswith(said)
-    distributed.synchronise(nn.Sequential(*norms[1:]))
-    assert capsys.readouterr().err == ""
-
-
-def test_timms_batch_norm_with_an_activation_is_synchronised(monkeypatch: pytest.MonkeyPatch) -> None:
-    from timm.layers import BatchNormAct2d
-
-    monkeypatch.setattr(distributed, "world_size", lambda: 2)
-    monkeypatch.setattr(distributed, "_summed", lambda x: 2 * x.detach())  # of two with the same rows
-    make = torch.Generator().manual_seed(0)
-    x = 1 + torch.randn(6, 3, 4, 4, generator=make, dtype=torch.float64)
-    plain = nn.Sequential(BatchNormAct2d(3, act_layer=nn.SiLU)).double()
-    net = distributed.synchronise(copy.deepcopy(plain))
-    assert type(net[0]) is distributed.SyncBatchNorm and list(net.state_dict()) == list(plain.state_dict())
-    for mode in (True, False):
-        net.train(mode), plain.train(mode)
-        torch.testing.assert_close(net(x), plain(torch.cat([x, x]))[:6])
-        for name, value in plain.state_dict().items():
-            torch.testing.assert_close(net.state_dict()[name], value)
 
 
 def test_each_process_gets_its_share_of_the_cores_unless_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from manyviews import distributed, files
 from manyviews.errors import Diverged, ManyviewsError
 from manyviews.training import checkpoint
 from manyviews.training.hooks import Saver
-from manyviews.training.loop import Moment
+from manyviews.training.progress import Moment
 
 
 def saved(folder: Path, *steps: int) -> list[Path]:
@@ -52,7 +52,7 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
         state = {"step": step, "method": {"w": torch.tensor([1.0, w]), "n": torch.tensor(3)}}
         return Moment(
             step=step, epoch=0.0, progress=0.5, seconds=1.0, items=8, lr=0.1, loss=torch.tensor(1.0), log={},
-            whole=lambda: None, sharded=False, z=None, state=lambda: state,  # pyright: ignore[reportArgumentType]
+            whole=lambda: None, z=None, state=lambda: state,  # pyright: ignore[reportArgumentType]
         )  # fmt: skip
 
     saver = Saver(tmp_path, every=0.0)

@@ -20,8 +20,9 @@ from manyviews.rng import generator
 from manyviews.runs import net_factory
 from manyviews.training import checkpoint
 from manyviews.training.hooks import Bar, Interrupt, Log, Saver
-from manyviews.training.loop import Length, Loop, Moment
+from manyviews.training.loop import Loop
 from manyviews.training.monitor import MARKS, Monitor
+from manyviews.training.progress import Length, Moment
 
 
 def noise(items: int = 64, size: int = 16) -> ItemSet:
@@ -128,7 +129,7 @@ def test_where_there_is_no_terminal_the_bar_is_lines(capsys: pytest.CaptureFixtu
     def moment(step: int, log: dict[str, object], ends: str | None = None) -> Moment:
         return Moment(
             step=step, epoch=0.0, progress=step / 4, seconds=float(step), items=16 * step, lr=0.1,
-            loss=torch.tensor(2.5), log=log, whole=lambda: None, sharded=False, z=None, state=dict, ends=ends,  # pyright: ignore[reportArgumentType]
+            loss=torch.tensor(2.5), log=log, whole=lambda: None, z=None, state=dict, ends=ends,  # pyright: ignore[reportArgumentType]
         )  # fmt: skip
 
     for quiet in (False, True):

@@ -22,7 +22,8 @@ from manyviews.nets import net_factory
 from manyviews.nets.split import Split
 from manyviews.recipe import Optimiser, Recipe
 from manyviews.training import checkpoint
-from manyviews.training.optimisers import LAMB, LARS, groups, optimiser, over, rate, set_rate
+from manyviews.training.layerwise import LAMB, LARS
+from manyviews.training.optimisers import groups, optimiser, over, rate, set_rate
 
 NAMES: tuple[str, ...] = get_args(Optimiser)
 Array = np.ndarray

@@ -1,6 +1,7 @@
 """Two processes with half the batch each give the loss and gradients of one with the whole, for every method."""
 
 import dataclasses
+import gc
 import os
 from typing import Any
 
@@ -9,11 +10,13 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from filelock import FileLock
-from torch import Tensor
+from torch import Tensor, nn
 
 from manyviews import distributed, plan
 from manyviews.data import ItemSet
+from manyviews.evaluation import EncoderEmbedder, embed_all
 from manyviews.method import Batch, Method, Spec, find, names
+from manyviews.nets.synchronised import synchronise
 from manyviews.recipe import Recipe
 from manyviews.rng import generator
 from manyviews.runs import net_factory
@@ -55,7 +58,7 @@ def exact(name: str, net: str) -> dict[str, Tensor]:
     """Loss, gradients and queue after one step in float64, from this rank's share of the batch."""
     method, _ = build(name, net)
     method = method.double()
-    distributed.synchronise(method)
+    synchronise(method)
     rows = distributed.local_rows(BATCH)
     views = [
         torch.randn(
@@ -88,6 +91,48 @@ def trained(name: str, net: str, **changes: Any) -> dict[str, Tensor]:
     return {key: value.clone() for key, value in loop.state()["method"].items()}
 
 
+def sharded(name: str) -> dict[str, Tensor]:
+    """Weights after two steps with everything split, and whether what is put together is what was never split."""
+    method, recipe = build(name, NETS[0])
+    loop = Loop(method, data(name), dataclasses.replace(recipe, shard=True))
+    loop.run()
+    weights = {key: value.clone() for key, value in loop.state()["method"].items()}
+    plain, _ = build(name, NETS[0])
+    plain.load_state_dict(weights)
+    return weights | {"put together": torch.tensor(same(loop.whole(), plain, data(name)))}
+
+
+def same(one: Method, other: Method, items: ItemSet) -> bool:
+    """Whether two methods have the same tensors, those that no checkpoint holds too, and embed alike."""
+    found = []
+    for method in (one, other):
+        h_ND = embed_all(EncoderEmbedder(method.encoder, method.spec.size), items).h_ND
+        learned = {f"{key} learns": torch.tensor(w.requires_grad) for key, w in method.named_parameters()}
+        found.append(method.state_dict() | dict(method.named_buffers()) | learned | {"h": h_ND})
+    a, b = found
+    return a.keys() == b.keys() and all(torch.allclose(a[key], b[key]) for key in a)
+
+
+def kept() -> dict[str, int]:
+    """Bytes of whole weights in memory: of a method; with one split, while a copy is asked for; and behind that."""
+    before = whole_weights()
+    method, recipe = build("byol", NETS[0])
+    found = {"method": whole_weights() - before}
+    loop = Loop(method, data("byol"), dataclasses.replace(recipe, shard=True))
+    loop.run()
+    copy = loop.whole()
+    found["asked for"] = whole_weights() - before
+    del copy
+    return found | {"afterwards": whole_weights() - before}
+
+
+def whole_weights() -> int:
+    gc.collect()
+    return sum(
+        x.untyped_storage().nbytes() for x in gc.get_objects() if type(x) is nn.Parameter and not x.is_meta
+    )
+
+
 def continued(optimiser: str) -> dict[str, Tensor]:
     """Weights after a step with everything split, and another by a loop that was given the first one's state."""
     first, recipe = build("simclr", NETS[0])
@@ -105,7 +150,7 @@ def continued(optimiser: str) -> dict[str, Tensor]:
 def everything() -> dict[str, dict[str, Tensor]]:
     found = {f"{name} {net}": exact(name, net) for name in names() for net in NETS}
     found |= {f"{name} trained": trained(name, NETS[0]) for name in names()}
-    found |= {f"{name} sharded": trained(name, NETS[0], shard=True) for name in names()}
+    found |= {f"{name} sharded": sharded(name) for name in names()}
     found |= {"moco boxes": trained("moco", NETS[0], crops="contrastive", budget="6steps")}
     found |= {"swav queue": trained("swav", NETS[0], budget=f"{FULL + 1}steps")}
     return found | {f"simclr {kind}": continued(kind) for kind in OPTIMISERS}
@@ -114,7 +159,7 @@ def everything() -> dict[str, dict[str, Tensor]]:
 def process(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=RANKS)
-    found = everything()
+    found = everything() | {"kept": kept()}
     if rank == 0:
         torch.save(found, f"{folder}/found.pt")
     dist.destroy_process_group()
@@ -153,6 +198,16 @@ def test_the_whole_loop_ends_in_the_same_weights(name: str, how: str, both: tupl
         torch.testing.assert_close(
             two[key], value, rtol=1e-3, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}"
         )
+
+
+@pytest.mark.parametrize("name", names())
+def test_what_is_put_together_is_what_was_never_split(name: str, both: tuple[dict, dict]) -> None:
+    assert both[1][f"{name} sharded"]["put together"]
+
+
+def test_a_whole_copy_of_what_is_split_lives_while_it_is_asked_for(both: tuple[dict, dict]) -> None:
+    kept = both[1]["kept"]
+    assert kept["method"] == kept["asked for"] > 0 and kept["afterwards"] == 0
 
 
 @pytest.mark.parametrize("what", ["moco boxes", "swav queue"])

@@ -17,7 +17,7 @@ from manyviews.method import Method
 from manyviews.nets.encoder import Encoder, judging
 from manyviews.nets.grids import grid_of
 from manyviews.recipe import Recipe
-from manyviews.views import Draws, Views, normalise
+from manyviews.views import Draws, Looks, Views, normalise
 from manyviews.views.contrastive_crop import Focus, boxes_of
 from manyviews.views.geometry import resize
 
@@ -37,7 +37,7 @@ class Boxes:
     """
 
     def __init__(
-        self, method: Method, data: ItemSet, recipe: Recipe, looks: Any, steps: int | None, epoch: int
+        self, method: Method, data: ItemSet, recipe: Recipe, looks: Looks, steps: int | None, epoch: int
     ) -> None:
         self.data, self.recipe = data, recipe
         self.box_N4: Tensor | None = None
@@ -71,10 +71,9 @@ class Boxes:
     def find(self, encoder: Encoder, due: int) -> None:
         """Find all boxes, by what the encoder makes of the whole images."""
         assert self.data.values is not None
-        device, boxes = device_of(encoder), []
+        device, size, boxes = device_of(encoder), self.recipe.size, []
         with judging(encoder), same_randomness(device):
             for pixels in self.data.values.split(BATCH):
-                size = self.recipe.size
                 x = normalise(resize(pixels.to(device), size, size).float().div_(255))
                 boxes.append(boxes_of(encoder.grid(x), size, self.recipe.crop_threshold))
         self.box_N4 = distributed.broadcast_(torch.cat(boxes)).cpu()

@@ -24,7 +24,8 @@ def _digest(data: bytes | memoryview) -> str:
     return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
-def _step(path: Path) -> int:
+def step_of(path: Path) -> int:
+    """The step after which a checkpoint was written, which its name tells."""
     return int(path.name.split("-")[1])
 
 
@@ -54,7 +55,7 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
             f"The checkpoint at step {step} could not be written to {folder} ({error.strerror or error}); "
             "the one before it is whole: free some space and run `manyviews resume`"
         ) from error
-    kept = [other for other in listed(folder) if _step(other) <= step][:KEPT]
+    kept = [other for other in listed(folder) if step_of(other) <= step][:KEPT]
     for other in {*folder.glob("step-*.pt"), *folder.glob(".step-*.tmp")} - set(kept):
         other.unlink(missing_ok=True)
     return path

@@ -9,7 +9,8 @@ from torch import Tensor
 from manyviews import distributed
 from manyviews.data import ItemSet
 from manyviews.errors import Diverged
-from manyviews.training.optimisers import STEADIER
+
+STEADIER = "try a lower --lr, a --warmup or --clip 1"  # what helps
 
 
 def ill_loss(loss: Tensor, step: int, index: Tensor, data: ItemSet) -> str | None:

@@ -3,7 +3,9 @@
 import json
 import math
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +19,7 @@ from manyviews.files import naming, write_text
 from manyviews.machine import PeakMemory
 from manyviews.training import checkpoint
 from manyviews.training.finite import ill_weights, stop_all
-from manyviews.training.loop import Moment
+from manyviews.training.progress import Moment
 
 
 class Saver:
@@ -39,7 +41,7 @@ class Saver:
             return
         if distributed.added(not torch.isfinite(moment.loss))[0]:
             return  # the loop stops at the next step, and names the batch
-        state = moment.state() if moment.sharded or distributed.is_main() else {}
+        state = moment.state()  # all ranks ask, one writes
         stop_all(ill_weights(state["method"], moment.step) if distributed.is_main() else None)
         if distributed.is_main():
             checkpoint.save(self.folder, moment.step, state)
@@ -48,7 +50,7 @@ class Saver:
     def kept(self) -> str:
         """What is left of a run that broke, in words."""
         for path in checkpoint.listed(self.folder):
-            return f"step {int(path.name.split('-')[1])} is the last that was saved"
+            return f"step {checkpoint.step_of(path)} is the last that was saved"
         return "no step was saved"
 
 
@@ -112,12 +114,8 @@ class Log:
 
 def _means(moment: Moment) -> dict[str, float]:
     """The loss and what the method logs, over all ranks, in one collective."""
-    scalars = {"loss": moment.loss} | {
-        x: value for x, value in moment.log.items() if isinstance(value, Tensor)
-    }
-    stacked = torch.stack(
-        [value.detach().to(moment.loss.device, torch.float64) for value in scalars.values()]
-    )
+    scalars = {"loss": moment.loss} | {name: x for name, x in moment.log.items() if isinstance(x, Tensor)}
+    stacked = torch.stack([x.to(moment.loss.device, torch.float64) for x in scalars.values()])
     return dict(zip(scalars, distributed.all_reduce_mean(stacked).tolist(), strict=True))
 
 
@@ -171,8 +169,8 @@ class Bar:
             self.progress.update(self.task, completed=moment.progress, words=text)
         else:
             print(f"{self.title} {moment.progress:4.0%}  {text}", file=sys.stderr, flush=True)
-        if moment.ends and self.live:
-            self.progress.stop()
+        if moment.ends:
+            self.close()
 
     def close(self) -> None:
         """Give the terminal back, also after an error."""
@@ -181,7 +179,7 @@ class Bar:
 
 
 class _Rate:
-    """Items a second over the last ten seconds or so."""
+    """Items a second since fifty lines ago, which is ten seconds where the line is live."""
 
     def __init__(self) -> None:
         self.marks: list[tuple[float, int]] = []
@@ -193,9 +191,8 @@ class _Rate:
 
 
 def _said_at_once(text: str) -> None:
-    os.write(
-        2, f"{text}\n".encode()
-    )  # a signal may come while a print is under way, which cannot begin another
+    # A signal may come while a print is under way, which cannot begin another.
+    os.write(2, f"{text}\n".encode())
 
 
 class Interrupt:
@@ -211,23 +208,16 @@ class Interrupt:
         return self.asked
 
     def __enter__(self) -> "Interrupt":
-        import signal
-        import threading
-
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self.previous[number] = signal.signal(number, self._asked)
         return self
 
     def __exit__(self, *_: object) -> None:
-        import signal
-
         for number, handler in self.previous.items():
             signal.signal(number, handler)
 
     def _asked(self, number: int, frame: object) -> None:
-        import signal
-
         if self.asked:
             if number == signal.SIGINT:
                 raise KeyboardInterrupt

@@ -1,6 +1,5 @@
 """The loop: views, loss, backward, step, after_step, hooks. It never asks which method it runs."""
 
-import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,57 +14,15 @@ from manyviews.errors import ManyviewsError
 from manyviews.evaluation.features import EncoderEmbedder, embed_all
 from manyviews.method import Batch, Method, Out
 from manyviews.nets.encoder import compile_encoders
-from manyviews.recipe import Budget, Recipe
+from manyviews.nets.synchronised import synchronise
+from manyviews.recipe import Recipe
 from manyviews.rng import seed_of
 from manyviews.training import sharding
 from manyviews.training.boxes import Boxes
 from manyviews.training.finite import ill_loss, stop_all
 from manyviews.training.optimisers import optimiser, set_rate
 from manyviews.training.pieces import merged, pieces
-
-
-@dataclass
-class Moment:
-    """What a hook sees after a step. Hooks may add to ``log``; the monitor says that it ``looked``."""
-
-    step: int  # steps done
-    epoch: float  # passes over the data done
-    progress: float  # share of the run done, [0, 1]
-    seconds: float  # spent since the start, over all sittings, by rank 0's clock on every rank
-    items: int  # images seen
-    lr: float
-    loss: Tensor  # scalar, on the device; this rank's, as is what the method logs
-    log: dict[str, Any]
-    whole: Callable[[], Method]  # the method with all its weights; where they are split, every rank asks
-    sharded: bool  # then every rank has to ask for `state` too
-    z: Tensor | None  # [b, D] what the loss compared, on this rank
-    state: Callable[[], dict[str, Any]]  # what a checkpoint holds
-    ends: str | None = None  # "finished" or "interrupted" at the last moment
-    looked: bool = False  # the monitor did, which it does on every rank at the same steps
-
-
-Hook = Callable[[Moment], None]
-
-
-@dataclass
-class Length:
-    """How long a run is, in steps or in seconds."""
-
-    steps: int | None
-    seconds: float | None
-
-    @classmethod
-    def of(cls, recipe: Recipe, epoch: int) -> "Length":
-        budget = Budget.parse(recipe.budget)
-        steps = budget.steps(recipe.batch, epoch)
-        return cls(steps, budget.amount if steps is None else None)
-
-    def progress(self, step: int, seconds: float) -> float:
-        """Share of the run that is over when ``step`` steps and ``seconds`` seconds are."""
-        if self.steps is not None:
-            return min(1.0, step / self.steps)
-        assert self.seconds is not None
-        return min(1.0, seconds / self.seconds)
+from manyviews.training.progress import Hook, Length, Moment
 
 
 @dataclass
@@ -94,23 +51,23 @@ class Loop:
     def __post_init__(self) -> None:
         recipe, self.skipped.kind = self.recipe, self.data.kind
         self.epoch = steps_per_epoch(len(self.data), recipe.batch)
-        self.length = Length.of(recipe, self.epoch)
-        self.device = next(self.method.parameters()).device
-        self.views = self.method.views()
         if recipe.batch % (ranks := distributed.world_size()):
             raise ManyviewsError(
                 f"A batch of {recipe.batch} does not divide among {ranks} devices; choose a multiple"
             )
+        self.length = Length.of(recipe, self.epoch)
+        self.device = next(self.method.parameters()).device
+        self.views = self.method.views()
         self.senses = self.method.senses(self.method.config)
         require(self.data, self.senses)
-        distributed.synchronise(self.method)
+        synchronise(self.method)
         self.sharded = recipe.shard and distributed.world_size() > 1
         if recipe.channels_last and not self.sharded:  # FSDP2 wants its weights contiguous
             self.method.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.boxes = None
         if recipe.crops == "contrastive":
             self.boxes = Boxes(self.method, self.data, recipe, self.views, self.length.steps, self.epoch)
-        self.plain = copy.deepcopy(self.method) if self.sharded else self.method  # never split
+        self.shell = sharding.hollow(self.method) if self.sharded else None
         if recipe.compile:
             compile_encoders(self.method)
         self.compute = self._across_devices()
@@ -158,10 +115,11 @@ class Loop:
         return self.length.progress(self.step, self.seconds)
 
     def whole(self) -> Method:
-        """The method with all its weights: itself, or, where they are split, a copy; then every rank has to ask."""
-        if self.sharded:
-            self.plain.load_state_dict(sharding.whole(self.method.state_dict(), True))
-        return self.plain
+        """The method with all its weights: itself, or, where they are split, a copy; then every rank has to ask.
+
+        The copy is as large as the method, and made for who asks: let go of it as soon as you can.
+        """
+        return self.method if self.shell is None else sharding.filled(self.shell, self.method)
 
     # -- running -------------------------------------------------------------------------------------------------
 
@@ -178,10 +136,7 @@ class Loop:
             return "finished"
         for drawn in self._drawn():
             if self.step % self.epoch == 0:
-                torch.manual_seed(seed_of(self.recipe.seed, "epoch", self.step // self.epoch))
-                self.method.before_epoch(self.step // self.epoch, self._embed)
-                if self.boxes and (due := self.boxes.due(progress)) > self.boxes.found:
-                    self.boxes.find(self.whole().encoder, due)
+                self._begin_epoch(progress)
             lr = set_rate(self.optimiser, self.recipe, progress)
             out = self._advance(drawn, progress)
             self.step += 1
@@ -195,15 +150,6 @@ class Loop:
             if ends:
                 return ends
         raise AssertionError("batches never end")
-
-    def _agree(self, started: float, before: tuple[Tensor, int, Tensor] | None) -> bool:
-        """Take rank 0's clock, stop all where a loss of any is not finite, and tell whether any was interrupted."""
-        wrong = ill_loss(*before, self.data) if before else None
-        clock = 0.0 if distributed.rank() else time.monotonic() - started
-        self.seconds, asked, ill = distributed.added(clock, self.interrupted(), wrong is not None)
-        if ill:
-            stop_all(wrong)
-        return asked > 0
 
     def _drawn(self) -> Iterator[Drawn]:
         return batches(
@@ -220,9 +166,16 @@ class Loop:
             senses=self.senses,
         )
 
+    def _begin_epoch(self, progress: float) -> None:
+        epoch = self.step // self.epoch
+        torch.manual_seed(seed_of(self.recipe.seed, "epoch", epoch))
+        self.method.before_epoch(epoch, self._embed)
+        if self.boxes and (due := self.boxes.due(progress)) > self.boxes.found:
+            self.boxes.find(self.whole().encoder, due)
+
     def _advance(self, drawn: Drawn, progress: float) -> Out:
-        recipe, step = self.recipe, self.step
-        torch.manual_seed(seed_of(recipe.seed, "step", step, distributed.rank()))
+        recipe = self.recipe
+        torch.manual_seed(seed_of(recipe.seed, "step", self.step, distributed.rank()))
         batch = self._seen(drawn)
         self.optimiser.zero_grad(set_to_none=True)
         outs = [self._backward(piece, progress) for piece in pieces(batch, recipe.accumulate)]
@@ -235,11 +188,9 @@ class Loop:
         return out
 
     def _seen(self, drawn: Drawn) -> Batch:
-        share = self.recipe.batch // distributed.world_size()
-        first = distributed.rank() * share
-        draws = self.views.draw(self.recipe.batch, self.recipe.seed, "views", drawn.step).rows(
-            first, first + share
-        )
+        rows = distributed.local_rows(self.recipe.batch)
+        draws = self.views.draw(self.recipe.batch, self.recipe.seed, "views", drawn.step)
+        draws = draws.rows(rows.start, rows.stop)
         if self.boxes:
             draws = self.boxes.focused(draws, drawn.index)
         if drawn.image is not None:
@@ -259,15 +210,14 @@ class Loop:
         (out.loss / self.recipe.accumulate).backward()
         return out
 
-    def _embed(self) -> Tensor:
-        """Every item's features, a row each; those of an image that cannot be read are the mean of all others."""
-        embedder = EncoderEmbedder(self.whole().encoder, self.method.spec.size, self.device)
-        found = embed_all(embedder, self.data)
-        if found.index is None:
-            return found.h_ND
-        h_ND = found.h_ND.mean(0).repeat(len(self.data), 1)
-        h_ND[found.index] = found.h_ND
-        return h_ND
+    def _agree(self, started: float, before: tuple[Tensor, int, Tensor] | None) -> bool:
+        """Take rank 0's clock, stop all where a loss of any is not finite, and tell whether any was interrupted."""
+        wrong = ill_loss(*before, self.data) if before else None
+        clock = 0.0 if distributed.rank() else time.monotonic() - started
+        self.seconds, asked, ill = distributed.added(clock, self.interrupted(), wrong is not None)
+        if ill:
+            stop_all(wrong)
+        return asked > 0
 
     def _tell(self, out: Out, progress: float, lr: float, ends: str | None) -> None:
         moment = Moment(
@@ -280,7 +230,6 @@ class Loop:
             loss=out.loss.detach(),
             log={name: value.detach() for name, value in out.log.items()},
             whole=self.whole,
-            sharded=self.sharded,
             z=None if out.z is None else out.z.detach(),
             state=self.state,
             ends=ends,
@@ -288,9 +237,19 @@ class Loop:
         for hook in self.hooks:
             hook(moment)
 
+    def _embed(self) -> Tensor:
+        """Every item's features, a row each; those of an image that cannot be read are the mean of all others."""
+        embedder = EncoderEmbedder(self.whole().encoder, self.method.spec.size, self.device)
+        found = embed_all(embedder, self.data)
+        if found.index is None:
+            return found.h_ND
+        h_ND = found.h_ND.mean(0).repeat(len(self.data), 1)
+        h_ND[found.index] = found.h_ND
+        return h_ND
+
 
 class _Loss(nn.Module):
-    """The method's loss as a forward pass, which is what DistributedDataParallel wraps."""
+    """The method's loss as a forward pass, which is what DDP and FSDP2 wrap."""
 
     def __init__(self, method: Method) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ from manyviews.evaluation.knn import knn_accuracy
 from manyviews.method import Method
 from manyviews.nets.encoder import judging
 from manyviews.rng import generator
-from manyviews.training.loop import Moment
+from manyviews.training.progress import Moment
 from manyviews.views import views_of
 
 QUERIES = 512  # images whose representation is looked at; where they have labels, a kNN among
@@ -42,9 +42,7 @@ class Monitor:
         if not due:
             return
         self.next, moment.looked = int(moment.progress * MARKS) + 1, True
-        if not (moment.sharded or distributed.is_main()):
-            return
-        method = moment.whole()
+        method = moment.whole()  # all ranks ask, one looks
         if not distributed.is_main():
             return
         embedder = EncoderEmbedder(method.encoder, method.spec.size)

@@ -28,10 +28,7 @@ from manyviews.method import Method
 from manyviews.recipe import Recipe
 from manyviews.training.layerwise import LAMB, LARS
 
-__all__ = ["LAMB", "LARS", "groups", "optimiser", "over", "rate", "set_rate"]
-
 LAYERWISE = ("lars", "lamb")
-STEADIER = "try a lower --lr, a --warmup or --clip 1"  # what helps where a run ends in no numbers
 
 
 def rate(recipe: Recipe, progress: float) -> float:

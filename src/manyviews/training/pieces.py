@@ -17,16 +17,16 @@ def pieces(batch: Batch, count: int) -> list[Batch]:
         raise ManyviewsError(
             f"A batch of {rows} does not split into {count} pieces; choose --accumulate to divide it"
         )
-    cut = [slice(i * rows // count, (i + 1) * rows // count) for i in range(count)]
-    return [
-        Batch(
-            [v[rows] for v in batch.views],
-            batch.index[rows],
-            None if batch.label is None else batch.label[rows],
-            {name: [view[rows] for view in views] for name, views in batch.senses.items()},
-        )
-        for rows in cut
-    ]
+    return [_part(batch, slice(start, start + rows // count)) for start in range(0, rows, rows // count)]
+
+
+def _part(batch: Batch, rows: slice) -> Batch:
+    return Batch(
+        [view[rows] for view in batch.views],
+        batch.index[rows],
+        None if batch.label is None else batch.label[rows],
+        {name: [view[rows] for view in views] for name, views in batch.senses.items()},
+    )
 
 
 def merged(outs: list[Out]) -> Out:

@@ -4,11 +4,15 @@ Whatever leaves a sharded run is whole: its checkpoints are those of an unsharde
 other devices, or with none to share with.
 """
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from manyviews import distributed
+from manyviews.method import Method
 
 
 def shard(compute: nn.Module) -> nn.Module:
@@ -42,10 +46,32 @@ def whole(tree: Any, sharded: bool) -> Any:
     """The same nested containers with every split tensor put together; every rank has to ask, and each gets all."""
     if not sharded:
         return tree
-    from torch.distributed.tensor import DTensor
     from torch.utils._pytree import tree_map_only
 
-    return tree_map_only(DTensor, lambda split: split.full_tensor(), tree)
+    return tree_map_only(Tensor, distributed.whole, tree)
+
+
+def hollow(method: Method) -> Method:
+    """A copy of a method that is not split yet, in which parameters have a shape and no numbers: what ``filled`` fills."""
+    shared = {id(x): x for x in (*method.buffers(), method.spec)}
+    return copy.deepcopy(method, shared | {id(w): _without_numbers(w) for w in method.parameters()})
+
+
+def _without_numbers(w: nn.Parameter) -> nn.Parameter:
+    return nn.Parameter(torch.empty_like(w, device="meta"), w.requires_grad)
+
+
+def filled(shell: Method, method: Method) -> Method:
+    """The method, which is split by now, in one piece: a new copy of its ``hollow`` shell; every rank has to ask.
+
+    The numbers live as long as the copy. Only parameters are split, so the buffers, those that no state dict has too, are
+    not copied: both use the same.
+    """
+    split, buffers = method.state_dict(), dict(method.named_buffers())
+    tensors = {id(x): buffers[name] for name, x in shell.named_buffers()}
+    for name, w in shell.named_parameters():  # one that stands in two places comes once
+        tensors[id(w)] = nn.Parameter(distributed.whole(split[name]), w.requires_grad)
+    return copy.deepcopy(shell, {id(shell.spec): shell.spec} | tensors)
 
 
 def restore(module: nn.Module, optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
@@ -54,14 +80,13 @@ def restore(module: nn.Module, optimiser: torch.optim.Optimizer, state: dict[str
     load_optimiser(optimiser, state["optimiser"])
 
 
-@torch.no_grad()
 def load(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Give a module that may be split the tensors of a whole state dict.
 
     Raises `KeyError` for a state dict of another module.
     """
-    for name, own in module.state_dict(keep_vars=True).items():
-        own.data.copy_(_like(state[name], own))
+    for name, own in module.state_dict().items():
+        distributed.overwrite_(own, state[name])
 
 
 def load_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
@@ -69,7 +94,7 @@ def load_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> N
     parameters = [w for group in optimiser.param_groups for w in group["params"]]
     split = {
         number: {
-            name: _like(value, parameters[number])
+            name: distributed.split_like(parameters[number], value)
             if isinstance(value, Tensor) and value.shape == parameters[number].shape
             else value
             for name, value in values.items()
@@ -77,11 +102,3 @@ def load_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> N
         for number, values in state["state"].items()
     }
     optimiser.load_state_dict({**state, "state": split})
-
-
-def _like(tensor: Tensor, own: Tensor) -> Tensor:
-    from torch.distributed.tensor import DTensor, distribute_tensor
-
-    if not isinstance(own, DTensor):
-        return tensor
-    return distribute_tensor(tensor.to(own.device), own.device_mesh, own.placements)
