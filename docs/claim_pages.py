@@ -11,7 +11,8 @@ from manyviews.claims import find, store
 from manyviews.claims.plot import drawing
 from manyviews.claims.rejudge import rejudge
 from manyviews.claims.site import render
-from manyviews.claims.words import verdict_sentences
+from manyviews.claims.stale import stale
+from manyviews.claims.words import standing, verdict_sentences
 from manyviews.report.drawing import svg
 
 RESULTS = ROOT / "docs" / "claims"
@@ -37,12 +38,13 @@ def pictures(names: Sequence[str] = FEATURED) -> dict[Path, str]:
 
 
 def verdicts(names: Sequence[str] = FEATURED) -> str:
-    """The README's verdicts, each with its plot and its reason."""
+    """The README's verdicts, each with its plot, its reason and, where it is not of the claim of today, what it is of."""
     parts = []
     for name in names:
         claim, result = find(name), store.stored(name, RESULTS)[0]
+        stands = standing(result | {"stale": stale(claim, result)})
         parts += [
-            f"**{claim.sentence}** `{name}` **{result['verdict']['state']}**, by {result['measure']}. {' '.join(verdict_sentences(result))}",
+            f"**{claim.sentence}** `{name}` **{stands}**, by {result['measure']}. {' '.join(verdict_sentences(result))}",
             f"![{result['measure']}, a dot a seed]({PICTURES / name}.svg)",
         ]
     return "\n\n".join(parts)

@@ -464,6 +464,27 @@ def test_requests_that_the_data_cannot_serve(photos: Path, run: Path, tmp_path: 
     )
 
 
+HELP = "see `manyviews pretrain simclr --help`"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("pretrain simclr --momentum 0.9", ["knows no setting 'momentum'; did you mean inertia? (byol, ", "moco,", HELP]),
+        ("pretrain simclr --queue=9", ["simclr knows no setting 'queue'; ", "moco, ", f" have one; {HELP}"]),
+        ("pretrain simclr --no-predictor", ["simclr knows no setting 'predictor'; ", "byol, ", HELP]),
+        ("pretrain simclr --temprature 1", [f"no setting 'temprature'; did you mean temperature? ({HELP})"]),
+        ("pretrain simclr world", [f"'world' is one word too many for manyviews pretrain simclr; {HELP}"]),
+        ("evaluate run --protcol knn", ["manyviews evaluate has no option 'protcol'; did you mean protocol?"]),
+        ("compare simclr --hidden 9", ["compare has no option 'hidden'; see `manyviews compare --help`"]),
+    ],
+)  # fmt: skip
+def test_an_option_that_there_is_not_is_one_sentence(words: str, says: list[str], capsys: Any) -> None:
+    said = refused(capsys, *words.split())
+    assert all(part in said for part in says), said
+    assert said.count("\n") == 1
+
+
 def test_a_run_is_never_overwritten_without_being_asked(
     run: Path, photos: Path, tmp_path: Path, capsys: Any
 ) -> None:

@@ -19,6 +19,7 @@ from unittest import mock
 import pytest
 
 import manyviews
+from manyviews.claims import store
 from manyviews.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -114,6 +115,17 @@ def test_readme_shows_verdicts_as_they_are_stored():
     assert pages.shown(readme) == readme, "run make claims"
     for path, picture in pages.pictures().items():
         assert (ROOT / path).read_text() == picture, f"{path} is not the stored result: run make claims"
+
+
+@pytest.mark.parametrize(("age", "stands"), [("of older code", ", of older code**"), (None, "**")])
+def test_readme_says_where_a_verdict_is_of_older_code(
+    age: str | None, stands: str, monkeypatch: pytest.MonkeyPatch
+):
+    pages = of_the_docs("claim_pages")
+    monkeypatch.setattr(pages, "stale", lambda claim, result: age)
+    states = [store.stored(name, pages.RESULTS)[0]["verdict"]["state"] for name in pages.FEATURED]
+    for line, state in zip(pages.verdicts().split("\n\n")[::2], states, strict=True):
+        assert f"` **{state}{stands}, by " in line
 
 
 def test_versions_agree():

@@ -35,6 +35,17 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def renamed(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same pictures, by classes of other names."""
+    folder = tmp_path_factory.mktemp("renamed")
+    for path in photos.rglob("*.png"):
+        to = folder / path.parts[-3] / f"a_{path.parts[-2]}" / path.name
+        to.parent.mkdir(parents=True, exist_ok=True)
+        to.write_bytes(path.read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="module")
 def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Learned by the padded crops of CIFAR-10's recipe, with AlexNet's colours."""
     out = tmp_path_factory.mktemp("runs") / "supervised"
@@ -75,17 +86,12 @@ def test_a_classifier_is_kept_and_judged_in_four_ways(run: Path, photos: Path, c
 
 
 def test_fine_tuning_begins_with_the_kept_head_where_the_classes_are_its_own(
-    run: Path, photos: Path, tmp_path: Path, capsys: Any
+    run: Path, renamed: Path, capsys: Any
 ) -> None:
     still = ["--option", "finetune.epochs=1", "finetune.lr=1e-30", "finetune.batch=16", "finetune.warmup=0.0"]
     words = ["evaluate", str(run), "--protocol", "finetune", *still]
     own = answer(capsys, *words)["figures"]["finetune"]
     assert own["kept_head"] and own["items"] == 48
-    renamed = tmp_path / "renamed"
-    for path in photos.rglob("*.png"):
-        to = renamed / path.parts[-3] / f"a_{path.parts[-2]}" / path.name
-        to.parent.mkdir(parents=True, exist_ok=True)
-        to.write_bytes(path.read_bytes())
     other = answer(capsys, *words, "--data", str(renamed))["figures"]["finetune"]
     assert not other["kept_head"]
     assert "are not those of" in refused(
@@ -139,6 +145,34 @@ def test_a_run_begins_as_another_one_ended(run: Path, photos: Path, tmp_path: Pa
     with_file = [*words, "--init-from", str(run / "encoder.safetensors"), "--out", str(tmp_path / "file")]
     main(with_file)
     assert (tmp_path / "file" / "encoder.safetensors").exists()
+
+
+def test_net_and_size_come_along_unless_they_are_said(run: Path, photos: Path, tmp_path: Path) -> None:
+    words = ["pretrain", "simclr", "--data", str(photos), "--init-from", str(run), "--baselines"]
+    words += ["--batch", "16", "--budget", "1steps", "--quiet"]
+    main([*words, "--out", str(tmp_path / "same")])
+    came = Run.open(tmp_path / "same").recipe
+    assert (came.net, came.size) == ("cifar_resnet8", 16)
+    usual = plan.base(find("simclr"), str(photos))[1].size
+    main([*words, "--size", str(usual), "--out", str(tmp_path / "said")])
+    assert Run.open(tmp_path / "said").recipe.size == usual != 16
+
+
+def test_a_classifier_goes_on_where_the_classes_are_its_own(
+    run: Path, photos: Path, renamed: Path, tmp_path: Path, capsys: Any
+) -> None:
+    words = ["pretrain", "supervised", *SMALL, *STILL, "--weight-decay", "0", "--init-from", str(run)]
+    main([*words, "--data", str(photos), "--out", str(tmp_path / "same")])
+    assert "drawn anew" not in capsys.readouterr().err
+    main([*words, "--data", str(renamed), "--out", str(tmp_path / "other")])
+    assert f"the classifier of {run} tells 3 classes apart" in (said := capsys.readouterr().err)
+    assert said.count("so this run's is drawn anew") == 1
+    before, same, other = (
+        manyviews.load(path).classifier for path in (run, tmp_path / "same", tmp_path / "other")
+    )
+    assert before and same and other
+    torch.testing.assert_close(same.head.state_dict(), before.head.state_dict(), atol=1e-7, rtol=0)
+    assert not torch.allclose(other.head.weight, before.head.weight, atol=1e-2)
 
 
 def test_a_momentum_twin_begins_as_the_encoder_does(run: Path, photos: Path) -> None:

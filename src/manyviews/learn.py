@@ -8,14 +8,13 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from manyviews import distributed, launching, plan
+from manyviews import beginning, distributed, launching, plan
 from manyviews.data import ItemSet, Reading, open_data, summary
 from manyviews.data.tokeniser import Tokeniser, require_size
 from manyviews.errors import ManyviewsError
 from manyviews.judging import CANVAS, judge, judge_baselines, share_held_out
 from manyviews.machine import about_machine
 from manyviews.method import find
-from manyviews.nets import interop
 from manyviews.runs import Run
 
 BASELINES = ("pixels", "random", "supervised")
@@ -52,8 +51,9 @@ def pretrain(
         overwrite: replace a run that is there.
         quiet: no progress bar.
         save_every: seconds between checkpoints.
-        init_from: a run, or an ``encoder.safetensors``, whose encoder this run's begins as. The net is that encoder's,
-            unless another is named that can start from it (a deeper VGG); of texts, the tokens are those of its tokeniser.
+        init_from: a run, or an ``encoder.safetensors``, whose encoder this run's begins as. Its net and size are taken over,
+            unless a net is named that can start from it (a deeper VGG), or a size; of texts, the tokens are those of its
+            tokeniser. A classifier goes on as the one that was learned on top of it, where the classes are the same.
         command: what the user typed, for the record.
         **changes: any field of the method's ``Config`` or of ``Recipe``, and ``epochs``.
 
@@ -67,9 +67,9 @@ def pretrain(
     }  # fmt: skip
     paper = find(method)
     data = plan.default_data(paper, recipe) if data is None else data
-    if init_from is not None and "net" not in changes:
-        changes = {"net": _net_of(init_from), **changes}
-    words = _words_of(init_from) if init_from is not None and paper.method.sees == "texts" else None
+    if init_from is not None:
+        changes = {**beginning.taken_over(init_from, paper.method.sees), **changes}
+    words = beginning.words_of(init_from) if init_from is not None and paper.method.sees == "texts" else None
     if words is not None:
         changes = {"tokens": str(words), **changes}
     config, settings = plan.changed(paper, *plan.base(paper, data, recipe), changes)
@@ -106,7 +106,7 @@ def pretrain(
         raise ManyviewsError(
             f"The supervised baseline learns from labels, and {images.name} has none: leave it out of --baselines."
         )
-    run.loop(seen, run.start(seen))  # what this run cannot do is said before anything is written
+    _rehearse(run, seen)
     if overwrite:
         _require_spare(
             path, [init_from, *(getattr(config, name, None) for name in plan.RUNS), settings.pretrained]
@@ -192,6 +192,13 @@ def _train(
     return run
 
 
+def _rehearse(run: Run, seen: ItemSet) -> None:
+    """Say what the run cannot do, or not as was asked, before anything is written."""
+    method, begins_as = run.loop(seen, run.start(seen)).method, run.settings["init_from"]
+    if begins_as is not None and (said := beginning.drawn_anew(method, begins_as)):
+        print(f"manyviews: {said}", file=sys.stderr)
+
+
 def _require_spare(path: Path, needed: Sequence[str | Path | None]) -> None:
     """Raises ``ManyviewsError`` where what is to be overwritten is what this run begins as or learns from, or where it runs."""
     folder = path.resolve()
@@ -204,18 +211,6 @@ def _require_spare(path: Path, needed: Sequence[str | Path | None]) -> None:
         raise ManyviewsError(
             f"{path} is what this run begins as or learns from, so --overwrite leaves it alone; choose another --out."
         )
-
-
-def _net_of(path: str | Path) -> str:
-    """The name of the net that a run or a weights' file holds."""
-    encoder, _ = interop.load_encoder(path)
-    assert encoder.built is not None
-    return encoder.built.name
-
-
-def _words_of(path: str | Path) -> Path:
-    """The tokeniser beside the weights of a run, or of a weights' file."""
-    return (Path(path) if Path(path).is_dir() else Path(path).parent).resolve() / "tokeniser.json"
 
 
 def _same_words(words: Path, tokeniser: Tokeniser) -> None:

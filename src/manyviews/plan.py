@@ -1,11 +1,12 @@
 """From what a user asks for to every setting of a run."""
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from manyviews.errors import ManyviewsError, nearest
-from manyviews.method import Paper
+from manyviews.method import Paper, find, names
 from manyviews.recipe import Budget, Recipe
 
 USUAL = {
@@ -82,12 +83,7 @@ def changed(paper: Paper, config: Any, recipe: Recipe, changes: dict[str, Any]) 
     for_recipe = {field.name for field in dataclasses.fields(recipe)} - {"data"}
     for name in changes:
         if name not in for_config | for_recipe:
-            hint = nearest(
-                name, sorted(for_config | for_recipe), f"see `manyviews pretrain {paper.name} --help`"
-            )
-            if name in ELSEWHERE:
-                hint = f"did you mean {ELSEWHERE[name]}?"
-            raise ManyviewsError(f"{paper.name} knows no setting '{name}'; {hint}")
+            raise unknown_setting(paper, name, for_config | for_recipe)
     config = dataclasses.replace(config, **{k: v for k, v in changes.items() if k in for_config})
     recipe = dataclasses.replace(recipe, **{k: v for k, v in changes.items() if k in for_recipe})
     check_words(config)
@@ -98,6 +94,19 @@ def changed(paper: Paper, config: Any, recipe: Recipe, changes: dict[str, Any]) 
             f"{paper.name} learns without labels, so --labels says nothing to it; leave it out"
         )
     return config, recipe
+
+
+def unknown_setting(paper: Paper, name: str, known: Iterable[str]) -> ManyviewsError:
+    """The sentence for a setting that a method does not have: what it may be called, and which methods have it."""
+    owners = [
+        other for other in names() if name in {field.name for field in dataclasses.fields(find(other).config)}
+    ]
+    see = f"see `manyviews pretrain {paper.name} --help`"
+    hint = f"{', '.join(owners)} {'have' if len(owners) > 1 else 'has'} one; {see}" if owners else see
+    meant = "" if owners else nearest(name, sorted(known), "")
+    if name in ELSEWHERE:
+        meant = f"did you mean {ELSEWHERE[name]}?"
+    return ManyviewsError(f"{paper.name} knows no setting '{name}'; {f'{meant} ({hint})' if meant else hint}")
 
 
 def check_words(settings: Any) -> None:

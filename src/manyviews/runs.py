@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from manyviews import distributed, nets
+from manyviews import beginning, distributed, nets
 from manyviews.data import ItemSet, Reading, split_of
 from manyviews.data.reading import laid_out
 from manyviews.data.tokeniser import Tokeniser, require_size
@@ -240,7 +240,8 @@ class Run:
         return dataclasses.replace(data, labels=hidden)
 
     def build(self, data: ItemSet, start: nets.Encoder | None = None) -> Method:
-        """The run's method for this data, its first weights drawn from the run's seed, its encoders like ``start``."""
+        """The run's method for this data, its first weights drawn from the run's seed, its encoders like ``start``, and
+        its classifier like the one that was learned on top of it, as far as `beginning.keep_head` can."""
         recipe, paper = self.recipe, self.paper
         paper.suits(data.kind, data.name, recipe.net)
         torch.manual_seed(seed_of(recipe.seed, "weights"))
@@ -248,6 +249,8 @@ class Run:
         spec = spec_of(data, recipe.size, senses, labels=paper.method.supervised)
         config = record(paper.config, self.settings["config"])
         method = paper.method(config, net_factory(recipe.net, recipe.size, start), spec)  # pyright: ignore[reportCallIssue]
+        if start is not None and (begins_as := self.settings.get("init_from")):
+            beginning.keep_head(method, begins_as)
         return method.to(device())
 
     def loop(self, seen: ItemSet, start: nets.Encoder | None = None, **how: Any) -> Loop:

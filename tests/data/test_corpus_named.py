@@ -138,8 +138,13 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None, str]]:
 
     class Translation(SimpleNamespace): ...
 
-    def load_dataset(name: str, config: str | None, *, split: str) -> FakeTable:
+    def load_dataset(name: str, config: str | None, *, split: str | None = None) -> Any:
+        if split is None:
+            return {split: load_dataset(name, config, split=split) for split in ("train", "test")}
         asked.append((name, config, split))
+        if name == "stars":
+            stars = {"text": ["fine", "poor"], "label": [10, 2] if split == "train" else [3, 2]}
+            return FakeTable({"text": 0, "label": SimpleNamespace(dtype="int64")}, stars)
         if name == "wmt":
             pairs = [{"de": "ein Hund", "en": "a dog"}, {"de": "eine Katze", "en": "a cat"}]
             return FakeTable({"translation": Translation(languages=["de", "en"])}, {"translation": pairs})
@@ -172,6 +177,13 @@ def test_the_hub(hub: list[tuple[str, str | None, str]]):
     assert open_corpus("hf:films", columns=["sentence", "label=split"]).classes == ("x", "y", "z")
     refused("hf:films#sentense", "hf:films/train has no column 'sentense'; did you mean sentence")
     refused("hf:films#idx", "'idx' is not a text, but 0")
+
+
+def test_numbers_of_the_hub_are_labels_of_the_same_classes_in_every_split(hub: list[Any]):
+    train, test = (open_corpus("hf:stars", split=split) for split in ("train", "test"))
+    assert train.classes == test.classes == ("2", "3", "10")
+    assert train.labels is not None and train.labels.tolist() == [2, 0]
+    assert test.labels is not None and test.labels.tolist() == [1, 0]
 
 
 def test_translations_of_the_hub(hub: list[tuple[str, str | None, str]]):

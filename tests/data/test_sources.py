@@ -270,3 +270,61 @@ def test_the_hub(monkeypatch: pytest.MonkeyPatch):
         open_data("hf:nowhere")
     with pytest.raises(ManyviewsError, match="hf:words has no column of images: it has text"):
         open_data("hf:words")
+
+
+class Rows:
+    """A table of a few images with one column beside them."""
+
+    def __init__(self, picture: Any, column: str, feature: Any, values: list[Any]):
+        self.features, self.column, self.values = {"img": picture, column: feature}, column, values
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, key: str) -> list[Any]:
+        return self.values
+
+
+@pytest.mark.parametrize(
+    ("column", "dtype", "splits", "classes", "labels"),
+    [
+        ("label", "int64", {"train": [10, 2, 2], "test": [3, 2]}, ("2", "3", "10"), {"train": [2, 0, 0], "test": [1, 0]}),
+        ("label", "int64", {"train": [1, 0], "test": [-1, -1]}, ("0", "1"), {"train": [1, 0], "test": None}),
+        ("label", "int8", {"train": [1, -1, 1]}, ("-1", "1"), {"train": [1, 0, 1]}),
+        ("Category", "string", {"train": ["owl", "ant"], "test": ["bee"]}, ("ant", "bee", "owl"),
+         {"train": [2, 0], "test": [1]}),
+        ("target", "bool", {"train": [True, False]}, ("false", "true"), {"train": [1, 0]}),
+        ("target", "float32", {"train": [0.5, 0.1]}, None, {"train": None}),
+        ("width", "int32", {"train": [64, 32]}, None, {"train": None}),
+    ],
+)  # fmt: skip
+def test_whole_numbers_and_words_are_labels_of_the_hub(
+    column: str, dtype: str, splits: dict, classes: Any, labels: dict, monkeypatch: pytest.MonkeyPatch
+):
+    class Picture: ...
+
+    def load_dataset(name: str, config: str | None, *, split: str | None = None) -> Any:
+        tables = {
+            key: Rows(Picture(), column, SimpleNamespace(dtype=dtype), rows) for key, rows in splits.items()
+        }
+        return tables if split is None else tables[split]
+
+    library = ModuleType("datasets")
+    vars(library).update(Image=Picture, ClassLabel=type("Label", (), {}), load_dataset=load_dataset)
+    monkeypatch.setitem(sys.modules, "datasets", library)
+    for split, expected in labels.items():
+        data = open_data("hf:things", split=split)
+        assert data.classes == (None if expected is None else classes)
+        assert (None if data.labels is None else data.labels.tolist()) == expected
+
+
+def test_a_label_that_is_missing_among_others_is_refused(monkeypatch: pytest.MonkeyPatch):
+    class Picture: ...
+
+    table = Rows(Picture(), "label", SimpleNamespace(dtype="string"), ["ant", None, "bee"])
+    library = ModuleType("datasets")
+    load = {"load_dataset": lambda *_, split=None: {"train": table} if split is None else table}
+    vars(library).update(Image=Picture, ClassLabel=type("Label", (), {}), **load)
+    monkeypatch.setitem(sys.modules, "datasets", library)
+    with pytest.raises(ManyviewsError, match="hf:things has items without a label in its split train"):
+        open_data("hf:things")

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from manyviews import nets
+from manyviews.data import steps_per_epoch
 from manyviews.errors import ManyviewsError
 from manyviews.method import Spec
 from manyviews.methods.supervised import RECIPES, Config, Supervised
@@ -52,6 +53,19 @@ def test_the_rate_of_cifar_falls_at_32k_and_48k_of_64k_steps() -> None:
     assert (recipe.batch, recipe.weight_decay, recipe.decay_all) == (128, 1e-4, True)
     (view,) = built(config, size=32).views().views
     assert (view.scale, view.pad, view.pca) == ((1.0, 1.0), 4, 0.0)
+
+
+def test_the_recipe_of_vit_is_its_papers() -> None:
+    config, recipe = RECIPES["vit"]
+    steps = Budget.parse(recipe.budget).steps(recipe.batch, steps_per_epoch(1_281_167, recipe.batch))
+    assert steps == 300 * 312 and recipe.warmup * steps == pytest.approx(10_000)
+    assert (recipe.optimiser, recipe.inertia, recipe.beta2, recipe.clip) == ("adamw", 0.9, 0.999, 1.0)
+    assert (recipe.batch, recipe.size, recipe.lr, recipe.weight_decay) == (4096, 224, 3e-3, 0.3)
+    assert rate(recipe, recipe.warmup) == 1.0
+    assert rate(recipe, 0.5 + recipe.warmup / 2) == pytest.approx(0.5)  # half of what is left of a cosine
+    assert nets.find(recipe.net).options == {"dropout": 0.1}
+    (view,) = built(config).views().views
+    assert view.crop == (0.05, 1.0) and view.flip == 0.5
 
 
 def test_every_recipes_net_exists() -> None:

@@ -235,6 +235,15 @@ def test_every_parameter_is_trained(variant: str):
     assert all(p.grad is not None and p.grad.any() for p in net.parameters())
 
 
+def test_dropout_is_of_training_alone():
+    net, x = build("small_vit/dropout10"), images(size=32)
+    assert not torch.equal(net(x), net(x))
+    with judging(net):
+        plain = build("small_vit")
+        plain.load_state_dict(net.state_dict())
+        assert torch.equal(net(x), plain.eval()(x))
+
+
 @pytest.mark.parametrize("positions", ["1d", "2d", "sincos2d", "relative", "none"])
 def test_only_without_positions_the_order_of_patches_does_not_matter(positions):
     net = stir(small(positions=positions))

@@ -20,7 +20,7 @@ class Run:
     workers: int = 2  # processes that decode images which do not fit into memory
     save_every: float = 30.0  # seconds between checkpoints
     epochs: int | None = None  # short for --budget
-    init_from: Path | None = None  # a run whose encoder this one's begins as; unless told, a random one
+    init_from: Path | None = None  # a run whose encoder, net and size this one begins with; unless told, none
     overwrite: bool = False  # replace a run that is there
     quiet: bool = False  # no progress bar
     json: bool = False  # print one JSON object
@@ -43,9 +43,19 @@ def pretrain_command(words: list[str]) -> None:
     wanted = _peek(words, "--recipe")
     data = _peek(words, "--data") or plan.default_data(paper, wanted)
     config, recipe = plan.base(paper, data, wanted)
-    ask = parse(_pretrain_flags(paper, config, recipe), words[1:], f"pretrain {paper.name}")
+    flags = ["recipe", *(field.name for one in (config, recipe, Run()) for field in fields(one))]
+    ask = parse(
+        _pretrain_flags(paper, config, recipe),
+        words[1:],
+        f"pretrain {paper.name}",
+        unknown=lambda name: plan.unknown_setting(paper, name.removeprefix("no_"), flags),
+    )
     changes = _changes(ask.config, config) | _changes(ask.recipe, recipe)
     changes.pop("data", None)
+    # What --init-from would bring along holds as it is said, even where it is the recipe's own.
+    for name in ("net", "size"):
+        if _peek(words, f"--{name}") is not None:
+            changes[name] = getattr(ask.recipe, name)
     asked = asdict(ask.run)
     as_json = asked.pop("json")
     if (epochs := asked.pop("epochs")) is not None:

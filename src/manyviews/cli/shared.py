@@ -3,16 +3,60 @@
 import json
 import shlex
 import sys
+from collections.abc import Callable
+from dataclasses import fields
 from typing import Annotated, Any
 
+from manyviews.errors import ManyviewsError, nearest
 
-def parse(kind: Any, words: list[str], command: str, default: Any = None) -> Any:
+
+def parse(
+    kind: Any,
+    words: list[str],
+    command: str,
+    default: Any = None,
+    unknown: Callable[[str], ManyviewsError] | None = None,
+) -> Any:
+    """What ``words`` ask of a command, as its dataclass ``kind``.
+
+    Args:
+        unknown: makes the error for an option that the command does not have, from its name (``weight_decay`` of
+            ``--weight-decay``); None: the nearest ones of ``kind`` are suggested.
+
+    Raises:
+        ManyviewsError: an option that there is not, or a word that nothing asks for.
+    """
     import tyro
 
     given = {} if default is None else {"default": default}
-    return tyro.cli(
-        kind, prog=f"manyviews {command}", args=words, config=(tyro.conf.ConsolidateSubcommandArgs,), **given
+    asked, left = tyro.cli(
+        kind,
+        prog=f"manyviews {command}",
+        args=words,
+        config=(tyro.conf.ConsolidateSubcommandArgs,),
+        return_unknown_args=True,
+        **given,
     )
+    if option := next((word for word in left if word.startswith("-")), None):
+        name = option.lstrip("-").partition("=")[0].replace("-", "_")
+        raise unknown(name) if unknown else _no_option(command, name, kind)
+    if left:
+        raise ManyviewsError(
+            f"'{left[0]}' is one word too many for manyviews {command}; see `manyviews {command} --help`."
+        )
+    return asked
+
+
+def _no_option(command: str, name: str, kind: Any) -> ManyviewsError:
+    import tyro
+
+    options = [
+        field.name
+        for field in fields(kind)
+        if tyro.conf.Positional not in getattr(field.type, "__metadata__", ())
+    ]
+    hint = nearest(name, options, f"see `manyviews {command} --help`.")
+    return ManyviewsError(f"manyviews {command} has no option '{name}'; {hint}")
 
 
 def print_json(value: Any) -> None:

@@ -1,45 +1,94 @@
 """Sets of images and of texts of the Hugging Face hub, by the ``[hub]`` extra: ``hf:uoft-cs/cifar100``, ``hf:name@config``."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from manyviews.data.arrays import Items
 from manyviews.data.corpus import Corpus
-from manyviews.data.corpus_tables import Columns, Table, choose, corpus_of
+from manyviews.data.corpus_tables import LABELS, Columns, Table, choose, corpus_of
+from manyviews.data.folder import numbered
 from manyviews.data.items import ItemSet
 from manyviews.errors import ManyviewsError, NoSplit
+
+PLAIN = r"u?int\d+|(large_)?string|bool"
+"""The library's names for what columns of whole numbers and of words hold."""
 
 
 def open_hub(name: str, split: str = "train") -> ItemSet:
     """The set ``name`` of the hub (``name@config`` chooses a configuration), downloaded by the ``datasets`` library.
 
-    The first image column is read; the column ``label``, or else the first column of class labels, gives the labels.
-    No code of the repository is run. Raises ``ManyviewsError`` where the extra is missing, the set or its split
-    cannot be had, or it has no images.
+    The first image column is read. The column ``label``, or else the first column of class labels, gives the labels;
+    without any, the first of ``label``, ``class``, ``category`` and ``target`` that holds whole numbers or words, whose
+    classes are then what it says in any split, in order. No code of the repository is run.
+
+    Raises ``ManyviewsError`` where the extra is missing, the set or its split cannot be had, it has no images, or some
+    of its items have a label and others none.
     """
     datasets, table = _table(name, split)
     images = [column for column, feature in table.features.items() if isinstance(feature, datasets.Image)]
     if not images:
         raise ManyviewsError(f"hf:{name} has no column of images: it has {', '.join(table.features)}.")
-    classes = [
-        column for column, feature in table.features.items() if isinstance(feature, datasets.ClassLabel)
-    ]
-    chosen = "label" if "label" in classes else classes[0] if classes else None
-    labels = None if chosen is None else torch.as_tensor(table[chosen][:], dtype=torch.long)
-    if labels is not None and (labels < 0).any():
-        if not (labels < 0).all():
-            raise ManyviewsError(
-                f"hf:{name} has items without a label in its split {split}, among others with one."
-            )
-        labels = chosen = None  # a test split whose labels are hidden
+    chosen = _label_column(datasets, table.features)
+    labels, classes = (None, None) if chosen is None else _labels(datasets, name, split, table, chosen)
     names = [f"hf:{name}/{split}/{i:06d}" for i in range(len(table))]
-    data = ItemSet(
-        f"hf:{name}/{split}", names, labels, None, None, Items(Column(table, images[0]), f"hf:{name}")
+    return ItemSet(
+        f"hf:{name}/{split}", names, labels, classes, None, Items(Column(table, images[0]), f"hf:{name}")
     )
-    return data if chosen is None else replace(data, classes=tuple(table.features[chosen].names))
+
+
+def _label_column(datasets: Any, features: Mapping[str, Any]) -> str | None:
+    named = [column for column, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
+    if named:
+        return "label" if "label" in named else named[0]
+    plain = {column.lower(): column for column, feature in features.items() if _is_plain(feature)}
+    return next((plain[name] for name in LABELS if name in plain), None)
+
+
+def _is_plain(feature: Any) -> bool:
+    """Whether a column holds whole numbers or words."""
+    return re.fullmatch(PLAIN, str(getattr(feature, "dtype", ""))) is not None
+
+
+def _labels(
+    datasets: Any, name: str, split: str, table: Any, column: str
+) -> tuple[Tensor | None, tuple[str, ...] | None]:
+    """Labels and classes of a column; both None in a split whose labels are hidden, as they are in some test splits."""
+    feature, values = table.features[column], table[column][:]
+    if isinstance(feature, datasets.ClassLabel):
+        classes = tuple(feature.names)
+        words = [None if value is None or value < 0 else classes[value] for value in values]
+    else:
+        classes, words = _classes(name, column), _words(values)
+    missing = words.count(None)
+    if missing == len(words):
+        return None, None
+    if missing:
+        raise ManyviewsError(
+            f"hf:{name} has items without a label in its split {split}, among others with one."
+        )
+    number = {word: i for i, word in enumerate(classes)}
+    return torch.tensor([number[word] for word in words if word], dtype=torch.long), classes
+
+
+def _classes(name: str, column: str) -> tuple[str, ...]:
+    """What a column of whole numbers or words says in any split, in order: by value where all are numbers from 0 on."""
+    splits = [table for table in _loaded(name)[1].values() if column in table.features]
+    said = {word for table in splits for word in _words(table[column][:]) if word is not None}
+    return numbered(sorted(said))[1]
+
+
+def _words(values: Sequence[Any]) -> list[str | None]:
+    """Labels as words, None where there is none: an empty one, or -1 wherever nothing else is said."""
+    words = ["" if value is None else str(value).strip() for value in values]
+    if any(isinstance(value, bool) for value in values):
+        words = [word.lower() for word in words]  # as JSON has them
+    hidden = ("", "-1") if set(words) <= {"", "-1"} else ("",)
+    return [None if word in hidden else word for word in words]
 
 
 def texts_of_hub(name: str, split: str = "train", columns: Sequence[str] | None = None) -> Corpus:
@@ -65,6 +114,8 @@ def texts_of_hub(name: str, split: str = "train", columns: Sequence[str] | None 
         if number == chosen.label and isinstance(features.get(column), datasets.ClassLabel):
             classes = list(features[column].names)
             values = [None if value is None or value < 0 else classes[value] for value in values]
+        elif number == chosen.label and _is_plain(features.get(column)):
+            classes, values = _classes(name, column), _words(values)
         read.append(values)
     texts = tuple(range(len(chosen.texts)))
     label = None if chosen.label is None else len(texts)
@@ -77,6 +128,11 @@ def texts_of_hub(name: str, split: str = "train", columns: Sequence[str] | None 
 
 def _table(name: str, split: str) -> tuple[Any, Any]:
     """The datasets library, and one split of the set."""
+    return _loaded(name, split=split)
+
+
+def _loaded(name: str, **how: str) -> tuple[Any, Any]:
+    """The datasets library, and what it loads by that name: all splits, unless told which."""
     try:
         import datasets  # pyright: ignore[reportMissingImports]
     except ImportError as error:
@@ -85,7 +141,7 @@ def _table(name: str, split: str) -> tuple[Any, Any]:
         ) from error
     repository, _, config = name.partition("@")
     try:
-        return datasets, datasets.load_dataset(repository, config or None, split=split)
+        return datasets, datasets.load_dataset(repository, config or None, **how)
     except Exception as error:  # the library and the network raise nearly anything
         kind = NoSplit if str(error).startswith("Unknown split") else ManyviewsError
         raise kind(f"hf:{name} cannot be had from the hub: {str(error).rstrip('.')}.") from error

@@ -1,7 +1,8 @@
 """ViT: an image is a sequence of patches, and a transformer reads it.
 
 Paper    Dosovitskiy et al., ICLR 2021 (arXiv:2010.11929). Eq. 1 to 4 section 3.1, sizes table 1, hybrids section 3.1
-         and appendix B.1, other resolutions section 3.2, class token or average appendix D.3, positions D.4.
+         and appendix B.1, other resolutions section 3.2, class token or average appendix D.3, positions D.4. Trained on
+         ImageNet alone (B.1, table 3; there with `/dropout10`) by `manyviews pretrain supervised --recipe vit`.
          Ti and S: Steiner et al. 2021 (arXiv:2106.10270), table 2. Sinusoids in two dimensions: MoCo v3 (arXiv:2104.02057).
 Differs  The head is a method's affair (the paper's has a tanh layer while it pre-trains). A hybrid's ResNet has 16
          channels in each group of its norms, where the authors' code has 32 groups. Initialised as that code does.
@@ -243,6 +244,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "none": {"positions": "none"},
     "layers": {"added": "layers"},
     "layers_shared": {"added": "layers_shared"},
+    "dropout10": {"dropout": 0.1},
 }
 # Table 1 gives a size one count, whatever its patches: B's is that of B/16, L's of L/32, H's of H/14.
 COUNTED = {"vit_b16": 86, "vit_l32": 307, "vit_h14": 632}
