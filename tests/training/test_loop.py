@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -179,6 +180,23 @@ def test_where_the_paper_says_that_it_collapses_the_monitor_says_so(
     said = verdicts(name, **ablation)
     assert len(said) == MARKS
     assert said[-1] == "collapsed"
+
+
+@pytest.mark.parametrize(("cost", "looks"), [(0.0, MARKS), (1.0, MARKS), (40.0, 2)])
+def test_looks_take_little_of_a_budget_in_seconds(
+    cost: float, looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, clock, steps, seen = loop_of("simclr", recipe(budget="120s"), noise()), 0.0, 0, 0
+
+    def tick(moment: Moment) -> None:
+        nonlocal clock, steps, seen
+        clock, steps, seen = clock + 1 + cost * moment.looked, steps + 1, seen + moment.looked
+
+    monkeypatch.setattr("manyviews.training.loop.time", SimpleNamespace(monotonic=lambda: clock))
+    loop.hooks = (Monitor(loop.method, loop.data), tick)
+    assert loop.run() == "finished"
+    assert seen == looks
+    assert steps >= 120 - max(MARKS, 0.1 * 120 + cost)
 
 
 @pytest.mark.parametrize("name", ["simclr", "moco", "mocov2", "simsiam", "byol"])

@@ -19,27 +19,33 @@ from manyviews.views import views_of
 QUERIES = 512  # images whose representation is looked at; where they have labels, a kNN among
 BANK = 2048  # others of the training set guesses theirs: a trend, not a result
 MARKS = 12  # looks a run
+SHARE = 0.1  # of a budget in seconds that has passed may have gone into looks when another one begins
 
 
 class Monitor:
     """Adds spread, RankMe, alignment, uniformity, a verdict and an online kNN to the log at ``MARKS`` even marks.
 
     Everything is read in eval mode and changes no state. The images looked at are the same at every mark. A run that goes
-    on has been looked at ``since`` its start up to this progress, which left ``history``.
+    on has been looked at ``since`` its start up to this progress, which left ``history``. Where the budget is a time and
+    the net is slow, marks pass without a look, so that most of it is spent on learning.
     """
 
     def __init__(
         self, method: Method, data: ItemSet, history: Sequence[LabelFree] = (), since: float = 0.0
     ) -> None:
         self.data, self.history, self.next = data, list(history), int(since * MARKS) + 1
+        self.before = since  # progress at the step before
+        self.pace: float | None = (
+            None  # progress of the step at which it looked last, until the next one tells the cost
+        )
+        self.spent = 0.0  # progress that went into looks: none where the budget is in steps
         self.view = views_of(method.views().views[0])
         order = torch.randperm(len(data), generator=generator("monitor", len(data)))
         count = min(QUERIES, max(2, len(data) // 4))
         self.queries, self.bank = order[:count], order[count : count + BANK]
 
     def __call__(self, moment: Moment) -> None:
-        due = moment.progress >= self.next / MARKS or moment.ends == "finished"
-        if not due:
+        if not self._due(moment):
             return
         self.next, moment.looked = int(moment.progress * MARKS) + 1, True
         method = moment.whole()  # all ranks ask, one looks
@@ -58,6 +64,16 @@ class Monitor:
             moment.log["knn"] = knn_accuracy(
                 bank.h_ND, bank.labels, query.h_ND, query.labels, classes=len(self.data.classes), k=20
             )
+
+    def _due(self, moment: Moment) -> bool:
+        """The same on every rank, for all have the same progress."""
+        gone, self.before = moment.progress - self.before, moment.progress
+        if self.pace is not None:
+            self.spent += max(0.0, gone - self.pace)
+        at_mark = moment.progress >= self.next / MARKS and self.spent <= SHARE * moment.progress
+        due = at_mark or moment.ends == "finished"
+        self.pace = gone if due else None
+        return due
 
     @cached_property
     def watched(self) -> ItemSet:
