@@ -419,7 +419,6 @@ def test_ctrl_c_saves_and_exits_130_and_resume_finishes(photos: Path, tmp_path: 
         (["pretrain", "simclr", "--data", "cifar01"], "cifar10"),
         (["pretrain", "simclr", "--data", "no/such/folder"], "no/such/folder"),
         (["pretrain", "simclr", "--recipe", "mnist"], "has no recipe 'mnist'"),
-        (["pretrain", "simclr", "--temprature", "1"], "--temperature"),
         (["pretrain", "simclr", "--budget", "20"], "length with a unit"),
         (["pretrain", "simclr", "--batch", "1"], "--batch is 1"),
         (["pretrain", "simclr", "--lr", "0"], "--lr is 0"),

@@ -7,14 +7,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from manyviews import nets
-from manyviews.claims import store
+from manyviews.claims import cost, store
+from manyviews.claims.cache import Cache, trainer
 from manyviews.claims.claim import everything, page, papers
-from manyviews.claims.papers import instdisc
+from manyviews.claims.papers import bert, deepcluster, instdisc
 from manyviews.claims.rejudge import rejudge, rejudged
 from manyviews.claims.trial import trials
 from manyviews.claims.verdict import judge
+from manyviews.data.world.asked import world_questions
+from manyviews.training import checkpoint
 
 ROOT = Path(__file__).parents[2]
 CLAIMS = everything()
@@ -35,6 +39,15 @@ def test_every_run_of_a_claim_can_be_planned(name: str, scale: str) -> None:
     assert claim.scales[scale].seeds >= 3
     for setting in claim.scales[scale].same:  # what every arm says itself is not the same for all
         assert not all(setting in arm.settings for arm in claim.arms.values())
+
+
+def test_what_has_no_verdict_yet_is_expected_to_take_a_laptop_a_quarter_of_an_hour_at_most(
+    tmp_path: Path,
+) -> None:
+    nothing = Cache(tmp_path, trainer())
+    for name, claim in CLAIMS.items():
+        if claim.laptop is not None and not store.stored(name, ROOT / "docs" / "claims"):
+            assert cost.due(claim, claim.laptop, nothing).seconds <= 15 * 60, name
 
 
 def test_the_example_of_contributing_can_be_run(write_paper: Callable[[str, str], None]) -> None:
@@ -116,6 +129,33 @@ def test_roughness_is_that_of_the_loss_without_what_the_term_weighs() -> None:
     jumps = [(step * 7 % 5) / 5 for step in range(40)]
     assert rough(steady, 30.0, jumps) < 0.01 < 0.4 < rough(restless, 0.0, jumps)
     assert rough(restless, 30.0, jumps) == pytest.approx(rough(restless, 0.0, jumps))
+
+
+def test_a_question_behind_its_passage_has_the_answer_that_it_had() -> None:
+    asked = world_questions(items=12)
+    turned = bert.passage_first(asked)
+    assert asked.marks is not None and turned.marks is not None and any(asked.marks)
+    for before, after, was, now in zip(asked.texts, turned.texts, asked.marks, turned.marks, strict=True):
+        assert after == before[::-1]
+        answers = [
+            [row[mark.text][mark.start : mark.end] for mark in marks]
+            for row, marks in ((before, was), (after, now))
+        ]
+        assert answers[0] == answers[1]
+
+
+def test_the_largest_clusters_hold_a_tenth_where_all_are_even_and_all_where_they_take_everything() -> None:
+    even, crowded = torch.arange(100) % 20, torch.arange(100) % 2
+    assert deepcluster.share_of_largest(even, 20) == pytest.approx(0.1)
+    assert deepcluster.share_of_largest(crowded, 20) == 1.0
+    assert deepcluster.share_of_largest(torch.tensor([0, 0, 0, 1]), 5) == 0.75  # the largest of few
+
+
+def test_how_crowded_clusters_are_is_read_from_the_last_clustering(tmp_path: Path) -> None:
+    state = {"method": {"label_N": torch.tensor([3, 3, 3, 1])}}
+    checkpoint.save(tmp_path / "checkpoints", 7, state)
+    run: Any = SimpleNamespace(path=tmp_path, settings={"config": {"clusters": 10}})
+    assert deepcluster.crowded(run) == 0.75
 
 
 def test_a_thin_vgg_has_a_quarter_of_the_channels_and_the_depth_of_the_whole_one() -> None:

@@ -4,6 +4,7 @@ from manyviews.claims import Arm, Claim, Collapse, Healthy, Order, Scale
 
 LAPTOP = Scale(data="world", net="small_resnet", size=24, batch=64, budget="2ep")
 GPU = Scale(data="cifar10", net="resnet18", size=32, batch=512, budget="50ep")
+TABLE = "ImageNet, ResNet-50, 300 epochs: 72.5% at 0.99, 18.8% at 1 (a random net as the target), 0.3% at 0."
 
 CLAIMS = {
     "byol-predictor": Claim(
@@ -26,18 +27,25 @@ CLAIMS = {
         paper="ImageNet, ResNet-50: 74.3% by a linear probe.",
     ),
     "byol-target": Claim(
-        sentence="A target that follows slowly teaches better than one that never moves, and than the online net itself.",
+        sentence="A target that follows slowly teaches better than one that never moves.",
         source="section 5, table 5a",
-        arms={
-            "slow": Arm("byol"),
-            "never": Arm("byol", momentum=1.0),
-            "online net": Arm("byol", momentum=0.0),
-        },
+        arms={"slow": Arm("byol"), "never": Arm("byol", momentum=1.0)},
         laptop=LAPTOP,
         gpu=GPU,
         measure="linear",
-        predicts=Order("slow", ("never", "online net")),
-        paper="ImageNet, ResNet-50, 300 epochs: 72.5% at 0.99, 18.8% at 1 (a random net as the target), 0.3% at 0.",
-        remark="SimSiam later learned without a twin, with its predictor alone: the last arm need not fail as it does in the table.",
+        predicts=Order("slow", "never"),
+        paper=TABLE,
+        remark="A random net is worth telling too, and is where a slow target begins: what comes after takes passes.",
+    ),
+    "byol-online": Claim(
+        sentence="A target that follows slowly teaches better than the online net itself.",
+        source="section 5, table 5a",
+        arms={"slow": Arm("byol"), "online net": Arm("byol", momentum=0.0)},
+        laptop=LAPTOP,
+        gpu=GPU,
+        measure="linear",
+        predicts=Order("slow", "online net"),
+        paper=TABLE,
+        remark="SimSiam later learned without a twin, with its predictor alone: the online net need not fail as it does in the table.",
     ),
 }

@@ -2,7 +2,7 @@
 
 from manyviews.claims import Arm, Claim, Equal, Order, Scale
 
-LAPTOP = Scale(data="world", net="small_resnet", size=24, batch=128, budget="2ep")
+LAPTOP = Scale(data="world", net="small_resnet", size=24, batch=128, budget="1ep")
 GPU = Scale(data="world", net="resnet18", size=32, batch=256, budget="50ep")  # which has depth and masks
 
 CLAIMS = {

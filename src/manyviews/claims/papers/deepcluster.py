@@ -1,9 +1,29 @@
 """DeepCluster (Caron et al. 2018, arXiv:1807.05520)."""
 
-from manyviews.claims import Arm, Claim, Order, Scale
+import torch
+from torch import Tensor
 
-LAPTOP = Scale(data="world", net="small_resnet", size=24, batch=32, budget="4ep")
+from manyviews.claims import Arm, Claim, Order, Scale
+from manyviews.runs import Run
+from manyviews.training import checkpoint
+
+LAPTOP = Scale(data="world", net="small_resnet", size=24, batch=32, budget="3ep")
 GPU = Scale(data="cifar10", net="resnet18", size=32, batch=256, budget="50ep")
+LARGEST = 0.1  # of the clusters
+
+
+def share_of_largest(label_N: Tensor, clusters: int) -> float:
+    """The share of the items that the largest tenth of the clusters hold."""
+    size_K = torch.bincount(label_N, minlength=clusters).sort(descending=True).values
+    return float(size_K[: max(1, round(LARGEST * clusters))].sum() / size_K.sum())
+
+
+def crowded(run: Run) -> float:
+    """That share in the run's last clustering, which is in its checkpoint."""
+    state, _ = checkpoint.newest(run.path / "checkpoints")
+    assert state is not None
+    return share_of_largest(state["method"]["label_N"], run.settings["config"]["clusters"])
+
 
 CLAIMS = {
     "deepcluster-clusters": Claim(
@@ -26,8 +46,10 @@ CLAIMS = {
         },
         laptop=LAPTOP,
         gpu=GPU,
-        measure="linear",
+        measure=crowded,
+        best="low",
         predicts=Order("the same weight", "as many as they have"),
+        unit="share of the images in the largest tenth of the clusters, a tenth where all are even",
         paper="No figure: where most images belong to few clusters, the net would tell the same of every image.",
     ),
 }

@@ -2,7 +2,7 @@
 
 from manyviews.claims import Arm, Claim, Gap, Order, Scale
 
-LAPTOP = Scale(data="world", net="small_resnet", size=32, batch=64, budget="2ep")
+LAPTOP = Scale(data="world", net="small_resnet", size=32, batch=64, budget="300steps")
 GPU = Scale(data="cifar10", net="resnet18", size=32, batch=512, budget="50ep")
 DENSE_GPU = Scale(
     data="world", net="resnet18", size=32, batch=256, budget="50ep"

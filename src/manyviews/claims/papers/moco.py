@@ -4,7 +4,7 @@ from manyviews.claims import Arm, Claim, Order, Rising, Scale
 from manyviews.runs import Run
 from manyviews.use import evaluate
 
-LAPTOP = Scale(data="world", net="small_resnet", size=24, batch=64, budget="2ep")
+LAPTOP = Scale(data="world", net="small_resnet", size=24, batch=64, budget="300steps")
 GPU = Scale(data="cifar10", net="resnet18", size=32, batch=512, budget="50ep")
 
 
@@ -30,15 +30,16 @@ def probed_at_01(run: Run) -> float:
 
 CLAIMS = {
     "moco-momentum": Claim(
-        sentence="Keys have to be consistent: a slow twin (momentum 0.99, 0.999) teaches better than a fast one (0.9), and no twin (0) fails.",
+        sentence="Keys have to be consistent: a slow twin (momentum 0.99) teaches better than a fast one (0.9), and than none (0).",
         source="section 4.1, ablation of the momentum",
-        arms={m: Arm("moco", momentum=float(m), queue=4096) for m in ("0", "0.9", "0.99", "0.999")},
+        arms={m: Arm("moco", momentum=float(m), queue=4096) for m in ("0", "0.9", "0.99")},
         laptop=LAPTOP,
         gpu=GPU,
         measure="linear",
-        predicts=Order(("0.99", "0.999"), "0.9", "0"),
+        predicts=Order("0.99", ("0.9", "0")),
         paper="ImageNet, ResNet-50, K = 4,096: momentum 0 fails, 0.9 gives 55.2%, 0.99 57.8%, 0.999 59.0%, 0.9999 58.9%.",
-        remark="With a momentum of 0 the keys are those of the net as the last step left it; in the paper its loss oscillates and does not converge.",
+        remark="With a momentum of 0 the keys are those of the net as the last step left it; in the paper its loss oscillates and does not "
+        "converge. In 300 steps a twin of 0.999 would hardly leave its start, so that 0.99 is the slow one here.",
     ),
     "moco-queue": Claim(
         sentence="A larger dictionary helps.",

@@ -7,7 +7,7 @@ V1 = Arm("moco", queue=4096, momentum=0.99, temperature=0.1)
 V2 = Arm("mocov2", queue=4096, momentum=0.99, temperature=0.1)
 HEAD = Arm("mocov2", queue=4096, momentum=0.99, temperature=0.1, aug_plus=False)
 VIEWS = Arm("mocov2", queue=4096, momentum=0.99, temperature=0.1, mlp=False)
-SHORT = "After two passes over a small set, where the paper's 200 epochs differ by a few points; the temperature is the same in all arms."
+SHORT = "After 300 steps on a small set, where the paper's 200 epochs differ by a few points; the temperature is the same in all arms."
 
 CLAIMS = {
     "mocov2-changes": Claim(

@@ -1,36 +1,26 @@
 """MoCo v3 (Chen, Xie & He 2021, arXiv:2104.02057)."""
 
-from manyviews.claims import Arm, Claim, GainsMore, Healthy, Order, Scale
+from manyviews.claims import Arm, Claim, Healthy, Order, Scale
 
-LAPTOP = Scale(data="world", recipe="world_vit", net="small_vit/sincos2d", size=16, batch=128, budget="2ep")
-RATES_GPU = Scale(
-    data="cifar10",
-    net="vit_ti4/sincos2d",
-    size=32,
-    batch=512,
-    budget="50ep",
-    optimiser="adamw",
-    weight_decay=0.1,
+LAPTOP = Scale(
+    data="world", recipe="world_vit", net="small_vit/sincos2d", size=16, batch=64, budget="160steps"
 )
-GPU = Scale(**RATES_GPU.same, lr=1e-3)
+CIFAR10 = {
+    "data": "cifar10", "net": "vit_ti4/sincos2d", "size": 32, "batch": 512, "budget": "50ep", "optimiser": "adamw",
+    "weight_decay": 0.1,
+}  # fmt: skip
+GPU = Scale(**CIFAR10, lr=1e-3)
+HIGH = 4e-3  # four times what suits both scales
 
 CLAIMS = {
     "mocov3-patches": Claim(
-        sentence="A patch projection that stays as it was drawn is better than a learned one, the more so at a high rate.",
+        sentence="At a high rate, a patch projection that stays as it was drawn is better than a learned one.",
         source="section 4.2, random against learned patch projection",
-        arms={
-            "frozen, high rate": Arm("mocov3", lr=4e-3),
-            "learned, high rate": Arm("mocov3", lr=4e-3, freeze_patch=False),
-            "frozen": Arm("mocov3", lr=1e-3),
-            "learned": Arm("mocov3", lr=1e-3, freeze_patch=False),
-        },
-        laptop=LAPTOP,
-        gpu=RATES_GPU,
+        arms={"frozen": Arm("mocov3"), "learned": Arm("mocov3", freeze_patch=False)},
+        laptop=Scale(**LAPTOP.same, lr=HIGH),
+        gpu=Scale(**CIFAR10, lr=HIGH),
         measure="linear",
-        predicts=(
-            Order("frozen, high rate", "learned, high rate"),
-            GainsMore(("frozen, high rate", "learned, high rate"), ("frozen", "learned")),
-        ),
+        predicts=Order("frozen", "learned"),
         paper="ImageNet, ViT-B/16, 100 epochs: 1.7 points more at the highest rate, 0.4 at the lowest; the dips of the curves go.",
         remark="The paper's instability is that of large nets and batches of 4,096; small ones need not show it.",
     ),

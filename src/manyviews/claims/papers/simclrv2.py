@@ -2,7 +2,7 @@
 
 from manyviews.claims import Arm, Claim, GainsMore, Scale
 
-LAPTOP = Scale(data="world", size=24, batch=256, budget="2ep")
+LAPTOP = Scale(data="world", size=16, batch=128, budget="3ep")
 GPU = Scale(data="cifar10", size=32, batch=512, budget="50ep")
 LARGE, SMALL = "cifar_resnet20", "cifar_resnet8"
 

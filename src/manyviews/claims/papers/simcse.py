@@ -2,9 +2,9 @@
 
 from manyviews.claims import Arm, Claim, Order, Scale
 
-LAPTOP = Scale(data="world-riddles", size=64, batch=32, budget="150steps")
+LAPTOP = Scale(data="world-riddles", size=64, batch=32, budget="180steps")
 GPU = Scale(data="world-riddles", size=64, batch=64, budget="10ep")
-START = Arm("bert", net="small_bert", data="world-riddles")
+START = Arm("bert", net="small_bert", next_sentence=False)
 
 CLAIMS = {
     "simcse-dropout": Claim(

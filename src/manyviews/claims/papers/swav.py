@@ -4,6 +4,7 @@ import torch
 from torch.nn.functional import normalize
 
 from manyviews.claims import Arm, Claim, Collapse, Equal, Found, Healthy, Order, Scale
+from manyviews.claims.papers.simclr import LAPTOP as SIMCLR_LAPTOP
 from manyviews.objectives import sinkhorn
 
 LAPTOP = Scale(data="world", net="small_resnet", size=24, batch=128, budget="2ep")
@@ -69,7 +70,7 @@ CLAIMS = {
             "two crops and four small ones": Arm("simclr", local_crops=4, local_area=(0.1, 0.3)),
             "two crops": Arm("simclr"),
         },
-        laptop=LAPTOP,
+        laptop=SIMCLR_LAPTOP,
         gpu=GPU,
         measure="linear",
         predicts=Order("two crops and four small ones", "two crops"),

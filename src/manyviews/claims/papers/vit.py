@@ -14,7 +14,7 @@ from manyviews.views import plain
 LAPTOP = Scale(data="world", size=16, batch=128, budget="2ep")
 GPU = Scale(data="cifar10", size=32, batch=256, budget="50ep", optimiser="adamw")
 # As many steps for every share of the labels.
-FEW = Scale(data="world", size=16, batch=128, budget="24k items")
+FEW = Scale(data="world", size=16, batch=128, budget="12k items")
 FEW_GPU = Scale(data="cifar10", size=32, batch=256, budget="2.5M items", optimiser="adamw")
 WATCHED = 256  # images that a distance is the mean over
 
@@ -45,6 +45,8 @@ def _vit(variant: str = "", lr: float = 1e-3, **settings: Any) -> Arm:
 def _cnn(**settings: Any) -> Arm:
     return Arm("supervised", net="small_resnet", lr=3e-3, **settings)
 
+
+LITTLE = {"CNN, a tenth": _cnn(labels=0.1), "ViT, a tenth": _vit(labels=0.1)}
 
 CLAIMS = {
     "vit-positions": Claim(
@@ -81,35 +83,34 @@ CLAIMS = {
     "vit-pooling-rate": Claim(
         sentence="At the class token's learning rate, averaging the patches seems worse than it is.",
         source="appendix D.3, figure 9",
-        arms={
-            "class token": _vit(),
-            "average, a lower rate": _vit("/average", lr=3e-4),
-            "average, the same rate": _vit("/average"),
-        },
+        arms={"a lower rate": _vit("/average", lr=3e-4), "the class token's rate": _vit("/average")},
         laptop=LAPTOP,
         gpu=GPU,
         measure="single",
-        predicts=Order(("class token", "average, a lower rate"), "average, the same rate"),
+        predicts=Order("a lower rate", "the class token's rate"),
         paper="ImageNet: at first the average had seemed far worse than the class token, which was due to the learning rate alone.",
         remark="The lower rate is three tenths of the class token's; neither was searched for.",
     ),
     "vit-little-data": Claim(
-        sentence="On little data a convolutional net is better, and with more data the gap closes.",
+        sentence="On little data a convolutional net is better.",
         source="section 4.3, figures 3 and 4",
-        arms={
-            "CNN, a tenth": _cnn(labels=0.1),
-            "ViT, a tenth": _vit(labels=0.1),
-            "CNN, all": _cnn(),
-            "ViT, all": _vit(),
-        },
+        arms=LITTLE,
         laptop=FEW,
         gpu=FEW_GPU,
         measure="single",
-        predicts=(
-            Order("CNN, a tenth", "ViT, a tenth"),
-            GainsMore(("CNN, a tenth", "ViT, a tenth"), ("CNN, all", "ViT, all")),
-        ),
+        predicts=Order("CNN, a tenth", "ViT, a tenth"),
         paper="Pre-trained on ImageNet, BiT is ahead of ViT; on JFT-300M ViT overtakes it.",
+    ),
+    "vit-more-data": Claim(
+        sentence="With more data the gap between a ViT and a convolutional net closes.",
+        source="section 4.3, figures 3 and 4",
+        arms=LITTLE | {"CNN, all": _cnn(), "ViT, all": _vit()},
+        laptop=FEW,
+        gpu=FEW_GPU,
+        measure="single",
+        predicts=GainsMore(("CNN, a tenth", "ViT, a tenth"), ("CNN, all", "ViT, all")),
+        paper="Pre-trained on ImageNet, BiT is ahead of ViT; on JFT-300M ViT overtakes it.",
+        remark="So short a training on all of the data is also one in which the net that learns faster is ahead.",
     ),
     "vit-distance": Claim(
         sentence="Layers look further away the deeper they lie.",
