@@ -328,3 +328,17 @@ def test_a_label_that_is_missing_among_others_is_refused(monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "datasets", library)
     with pytest.raises(ManyviewsError, match="hf:things has items without a label in its split train"):
         open_data("hf:things")
+
+
+def test_classes_of_the_hub_may_be_called_nothing_or_alike(monkeypatch: pytest.MonkeyPatch):
+    class Picture: ...
+
+    class Label(SimpleNamespace): ...
+
+    table = Rows(Picture(), "label", Label(names=["", "bee", "bee"]), [0, 2, 1, 0])
+    library = ModuleType("datasets")
+    vars(library).update(Image=Picture, ClassLabel=Label, load_dataset=lambda *_, split: table)
+    monkeypatch.setitem(sys.modules, "datasets", library)
+    data = open_data("hf:things")
+    assert data.classes == ("", "bee", "bee")
+    assert data.labels is not None and data.labels.tolist() == [0, 2, 1, 0]

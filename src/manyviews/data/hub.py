@@ -61,18 +61,19 @@ def _labels(
     feature, values = table.features[column], table[column][:]
     if isinstance(feature, datasets.ClassLabel):
         classes = tuple(feature.names)
-        words = [None if value is None or value < 0 else classes[value] for value in values]
+        labels = [None if value is None or value < 0 else value for value in values]
     else:
-        classes, words = _classes(name, column), _words(values)
-    missing = words.count(None)
-    if missing == len(words):
+        classes = _classes(name, column)
+        number = {word: i for i, word in enumerate(classes)}
+        labels = [None if word is None else number[word] for word in _words(values)]
+    known = [label for label in labels if label is not None]
+    if not known:
         return None, None
-    if missing:
+    if len(known) < len(labels):
         raise ManyviewsError(
             f"hf:{name} has items without a label in its split {split}, among others with one."
         )
-    number = {word: i for i, word in enumerate(classes)}
-    return torch.tensor([number[word] for word in words if word], dtype=torch.long), classes
+    return torch.tensor(known, dtype=torch.long), classes
 
 
 def _classes(name: str, column: str) -> tuple[str, ...]:

@@ -35,9 +35,7 @@ class Monitor:
     ) -> None:
         self.data, self.history, self.next = data, list(history), int(since * MARKS) + 1
         self.before = since  # progress at the step before
-        self.pace: float | None = (
-            None  # progress of the step at which it looked last, until the next one tells the cost
-        )
+        self.pace: float | None = None  # progress of the step of the last look; the next step tells its cost
         self.spent = 0.0  # progress that went into looks: none where the budget is in steps
         self.view = views_of(method.views().views[0])
         order = torch.randperm(len(data), generator=generator("monitor", len(data)))
