@@ -98,3 +98,13 @@ def test_batch_norms_that_cannot_be_split_are_refused():
         SplitBatchNorm(3, 0)
     group = build("small_resnet+group")
     assert split_batch_norm(group, 2) is group
+
+
+def test_splits_that_cannot_be_are_refused():
+    net = nn.Sequential(nn.BatchNorm2d(3))
+    for splits in (0, -2):
+        with pytest.raises(ManyviewsError, match=f"--splits is {splits}"):
+            split_batch_norm(net, splits)
+    with pytest.raises(ManyviewsError, match="4 splits of 7 images leave no more"):
+        split_batch_norm(net, 4)(torch.randn(7, 3, 1, 1))
+    assert split_batch_norm(net, 3)(torch.randn(7, 3, 1, 1)).isfinite().all()

@@ -191,19 +191,30 @@ def test_nets_that_others_do_not_have_say_where_they_can_go(name: str, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_onnx_gives_the_same_embeddings_for_any_batch(tmp_path):
+@pytest.mark.parametrize("name", ["small_resnet", "small_vit", "small_vit/relative", "small_igpt/2x32"])
+def test_onnx_gives_the_same_embeddings_for_any_batch(name, tmp_path):
     import onnxruntime
 
-    encoder = build("small_resnet", in_channels=1)
+    encoder = build(name, in_channels=1) if name == "small_resnet" else build(name)
     path, how = export(encoder, tmp_path / "encoder.onnx", "onnx")
     assert encoder.training and [file.name for file in tmp_path.iterdir()] == ["encoder.onnx"]
     world = {"onnxruntime": onnxruntime}
     exec(how, world)
     for batch in (1, 5):
-        x = torch.randn(batch, 1, 32, 32)
+        x = torch.randn(batch, encoder.in_channels, 32, 32)
         (h,) = world["session"].run(["embedding"], {"image": x.numpy()})
         torch.testing.assert_close(torch.from_numpy(h), features(encoder, x), rtol=1e-4, atol=1e-4)
     assert path.is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "says"),
+    [("small_waveform", 2048, "is of a net that sees images, which"), ("ode_net", 32, "torch cannot write")],
+)
+def test_what_no_graph_can_hold_is_one_sentence(name, size, says, tmp_path):
+    with pytest.raises(ManyviewsError, match=says):
+        export(build(name, size=size), tmp_path / "x.onnx", "onnx")
+    assert not list(tmp_path.iterdir())
 
 
 def test_onnx_needs_a_size_where_none_is_known(tmp_path):

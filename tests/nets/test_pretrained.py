@@ -1,5 +1,6 @@
 """Weights from files of other libraries: whichever of their models they were saved from, and from the command line."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from manyviews.cli import main
 from manyviews.errors import ManyviewsError
 from manyviews.nets import build, make, net_factory
 from manyviews.nets.bert import Pretraining
-from manyviews.nets.interop import export, known, load_from
+from manyviews.nets.interop import export, known, load_encoder, load_from, save_encoder
 from manyviews.nets.names import to_theirs
 from manyviews.nets.reader import Reader
 
@@ -111,6 +112,8 @@ def test_a_folder_of_a_net_that_computes_otherwise_is_refused(tmp_path: Path):
         load_from(make("bert_tiny", vocabulary=50, length=24), tmp_path / "heads", "transformers")
     with pytest.raises(ManyviewsError, match="hidden_act relu, not gelu"):
         make("bert_tiny", pretrained=f"transformers:{tmp_path / 'relu'}")
+    with pytest.raises(ManyviewsError, match="num_attention_heads 4, not 2"):  # the file beside its config
+        make("bert_tiny", pretrained=f"transformers:{tmp_path / 'heads' / 'model.safetensors'}")
     (tmp_path / "same" / "config.json").write_text("{")
     with pytest.raises(ManyviewsError, match=r"config\.json is damaged"):
         make("bert_tiny", pretrained=f"transformers:{tmp_path / 'same'}")
@@ -200,6 +203,40 @@ def test_a_vits_file_fits_images_of_any_size(library: str, tmp_path: Path):
             torch.testing.assert_close(ours(x), theirs(x), rtol=1e-4, atol=1e-5)
     unsized: Any = make("small_vit", pretrained=source, in_channels=3)
     assert unsized.cells == (8, 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("small_bert", "is_decoder", True),
+        ("small_gpt", "scale_attn_by_inverse_layer_idx", True),
+        ("small_gpt", "scale_attn_weights", False),
+        ("small_gpt", "tie_word_embeddings", False),
+    ],
+)
+def test_a_config_that_says_that_the_net_computes_otherwise_is_refused(
+    name: str, key: str, value: bool, tmp_path: Path
+):
+    folder = export(make(name, vocabulary=70, length=24), tmp_path / "it", "transformers").path
+    assert isinstance(make(name, pretrained=f"transformers:{folder}"), nn.Module)
+    told = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(told | {key: value}))
+    with pytest.raises(ManyviewsError, match=f"{key} {value}, not {not value}"):
+        make(name, pretrained=f"transformers:{folder}")
+
+
+def test_a_reader_takes_and_keeps_what_its_weights_are(tmp_path: Path):
+    theirs = stirred(make("small_bert", vocabulary=70, length=40))
+    folder = export(theirs, tmp_path / "bert", "transformers").path
+    ours = build("small_bert", in_channels=70, size=40)
+    load_from(ours, folder, "transformers")
+    pretrained = build("small_bert", in_channels=70, size=32, pretrained=f"transformers:{folder}")
+    save_encoder(tmp_path, pretrained, {})
+    again = load_encoder(tmp_path)[0]
+    for encoder in (ours, pretrained, again):
+        assert isinstance(encoder, Reader)
+        for key, tensor in theirs.state_dict().items():
+            assert torch.equal(tensor, encoder.net.state_dict()[key]), key
 
 
 def test_a_net_of_tokens_has_those_of_its_file_and_their_number(tmp_path: Path):

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from manyviews import nets
 from manyviews.errors import ManyviewsError
 from manyviews.nets import make
+from manyviews.nets.encoder import compile_encoders
 from manyviews.nets.interop import load_encoder, save_encoder
 from manyviews.nets.reader import Reader, documents, pooled
 
@@ -125,3 +126,26 @@ def test_a_reader_is_saved_and_loaded_again(name: str, tmp_path) -> None:
 def test_a_net_of_texts_needs_its_vocabulary() -> None:
     with pytest.raises(ManyviewsError, match="say how many tokens there are"):
         nets.build("small_gpt", size=T)
+
+
+def test_compiling_reaches_what_methods_ask_of_a_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def compiled(function):
+        def inner(*given, **named):
+            asked.append(function.__name__)
+            return function(*given, **named)
+
+        return inner
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    for name in ("small_gpt", "bert_tiny", "small_transformer"):
+        encoder = reader(name)
+        expected = encoder.states(window(text(5)[:2])[None])
+        compile_encoders(nn.ModuleList([encoder]))
+        asked.clear()
+        torch.testing.assert_close(encoder.states(window(text(5)[:2])[None]).shape, expected.shape)
+        assert asked == ["hidden"], name
+    source_BS, there_BS = text(5)[None].unbind(1)
+    encoder.net.answer(source_BS, encoder.net.hidden(source_BS, there_BS), there_BS > 0)
+    assert asked[-2:] == ["hidden", "answer"]

@@ -386,6 +386,12 @@ def test_relative_positions_know_one_grid_alone():
         net.resized(48)
 
 
+@pytest.mark.parametrize("variant", ["none/layers", "relative/layers_shared"])
+def test_positions_that_are_not_added_are_added_nowhere(variant: str):
+    with pytest.raises(ManyviewsError, match="are not added to tokens: leave out"):
+        build(f"small_vit/{variant}")
+
+
 def test_positions_are_chosen_once():
     with pytest.raises(ManyviewsError, match="says twice"):
         build("small_vit/2d/none")

@@ -108,6 +108,7 @@ def build(
         )
     elif kind == "texts":
         encoder = reader(name, in_channels, size, pretrained or None)
+        size = getattr(encoder.net, "length", size) if pretrained else size  # as long as its weights are
     else:
         encoder = make(name, pretrained=pretrained or None, in_channels=in_channels, size=size)
         assert isinstance(encoder, Encoder)

@@ -131,7 +131,7 @@ class Attention(nn.Module):
         self, q: Tensor, k: Tensor, padding_BS: Tensor | None, mask: Tensor | None, causal: bool
     ) -> Tensor | None:
         """All that is added to the logits, as one tensor that broadcasts to `[B, H, T, S]`; True and False where it is a mask alone."""
-        B, T, S = len(q), q.shape[2], k.shape[2]
+        B, T, S = q.shape[0], q.shape[2], k.shape[2]
         allowed: Tensor | None = None
         if causal and T > 1:
             allowed = torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)

@@ -212,6 +212,7 @@ def config(net: BERT | Pretraining) -> dict[str, Any]:
         "num_attention_heads": bert.heads,
         "intermediate_size": 4 * bert.width,
         "hidden_act": "gelu",
+        "is_decoder": False,
         "max_position_embeddings": bert.length,
         "type_vocab_size": bert.segments.num_embeddings,
         "hidden_dropout_prob": bert.dropout,

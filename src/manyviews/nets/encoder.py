@@ -89,14 +89,17 @@ class Resizable(Protocol):
 def compile_encoders(module: nn.Module) -> None:
     """Have torch compile every encoder inside, those of twins and those that an encoder is made of too, in place.
 
-    Whole, as feature maps and, of those that read patches, from some of them: a method may ask for any.
+    Whole, as feature maps and, of those that read patches, from some of them, of those that read texts, token by token and
+    as what answers: a method may ask for any.
     """
     for encoder in module.modules():
         if isinstance(encoder, Encoder):
             encoder.compile()
             encoder.grid = torch.compile(encoder.grid)
-            if (encode := getattr(encoder, "encode", None)) is not None:
-                setattr(encoder, "encode", torch.compile(encode))  # noqa: B010  not every encoder has it
+            inner = getattr(encoder, "net", None)
+            for part, name in ((encoder, "encode"), (inner, "hidden"), (inner, "answer")):
+                if callable(asked := getattr(part, name, None)):
+                    setattr(part, name, torch.compile(asked))
 
 
 def start_from(encoder: Encoder, other: Encoder) -> None:

@@ -22,7 +22,12 @@ from manyviews.nets.net import Net
 def config(net: GPT) -> dict[str, Any]:
     """transformers' `GPT2Config` of a net; "gelu_new" is the tanh approximation."""
     kind = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}
-    return sizes(net) | kind | {"activation_function": "gelu_new"}
+    plain = {
+        "scale_attn_weights": True,
+        "scale_attn_by_inverse_layer_idx": False,
+        "tie_word_embeddings": True,
+    }
+    return sizes(net) | kind | plain | {"activation_function": "gelu_new"}
 
 
 # Their `GPT2LMHeadModel` names its tensors as their GPT does, but for the embeddings and the last norm.

@@ -39,7 +39,7 @@ def mlp(
         DINO      mlp(D, 2048, 2048, 256, batch_norm=False, activation="gelu"), then `Prototypes(256, 65_536)`
     """
     if len(widths) < 2:
-        raise ValueError(f"mlp needs a width for its input and one for its output, not {widths}")
+        raise ManyviewsError(f"mlp needs a width for its input and one for its output, not {widths}")
     *hidden, last = pairwise(widths)
     layers: list[nn.Module] = []
     for d_in, d_out in hidden:

@@ -106,7 +106,7 @@ class ImageGPT(Encoder):
         if x.shape[2:] != side:
             x = F.interpolate(x, side, mode="bilinear", antialias=True)
         x_P3 = (2 * unit_rgb(x) - 1).movedim(1, 3).reshape(-1, 3)
-        return nearest(x_P3, palette_V3).view(len(x), -1)
+        return nearest(x_P3, palette_V3).view(x.shape[0], -1)
 
     def drawn(self, codes_BN: Tensor) -> Tensor:
         """Their colours, as uint8 `[B, 3, S, S]`."""
@@ -122,7 +122,7 @@ class ImageGPT(Encoder):
         if hidden_BT is not None:
             h_BTD = h_BTD * ~hidden_BT[:, :, None]
         if self.start is not None:
-            h_BTD = torch.cat([self.start.expand(len(h_BTD), 1, -1), h_BTD[:, :-1]], 1)
+            h_BTD = torch.cat([self.start.expand(h_BTD.shape[0], 1, -1), h_BTD[:, :-1]], 1)
         return h_BTD + self.positions(codes_BT.shape[1])
 
     def through(self, h_BTD: Tensor, cache: Cache | None = None) -> Iterator[Tensor]:

@@ -45,7 +45,8 @@ def linear(x: Tensor, weight_ND: Tensor, bias_N: Tensor | None = None) -> Tensor
 def _one_row(x: Tensor, weight_ND: Tensor, bias_N: Tensor | None) -> bool:
     """Whether there is one row, and nothing that wants the usual product: a gradient, a compiler, a conversion."""
     return (
-        x.numel() == x.shape[-1]
+        not torch.compiler.is_compiling()  # first: what follows would fix the batch of an exported net
+        and x.numel() == x.shape[-1]
         and x.is_cpu
         and weight_ND.numel() >= LARGE
         and not torch.is_grad_enabled()
@@ -53,5 +54,4 @@ def _one_row(x: Tensor, weight_ND: Tensor, bias_N: Tensor | None) -> bool:
         and weight_ND.is_contiguous()
         and (bias_N is None or bias_N.is_contiguous())
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
     )

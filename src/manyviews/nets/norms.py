@@ -70,7 +70,7 @@ class SplitBatchNorm(nn.BatchNorm2d):
         affine: bool = True,
     ):
         if splits < 1:
-            raise ValueError(f"splits must be 1 or more, not {splits}")
+            raise ManyviewsError(f"splits must be 1 or more, not {splits}")
         super().__init__(channels, eps=eps, momentum=momentum, affine=affine)
         self.splits = splits
 
@@ -82,6 +82,11 @@ class SplitBatchNorm(nn.BatchNorm2d):
         count = self.get_buffer("num_batches_tracked").add_(1)
         rate = 1 / float(count) if self.momentum is None else self.momentum
         slices = input.tensor_split(min(self.splits, len(input)))
+        if slices[-1][:, 0].numel() < 2:
+            raise ManyviewsError(
+                f"One cell of one image has no statistics, and {len(slices)} splits of {len(input)} images leave no more: take "
+                "fewer --splits, a larger --batch or larger images."
+            )
         mean_SC, var_SC = mean.repeat(len(slices), 1), var.repeat(len(slices), 1)
         out = [
             F.batch_norm(x, m, v, self.weight, self.bias, True, rate, self.eps)
@@ -106,7 +111,9 @@ def split_batch_norm(module: M, splits: int) -> M:
     change.
     """
     if isinstance(module, nn.BatchNorm2d):
-        raise ValueError("cannot replace a batch norm in place; pass the net around it")
+        raise ManyviewsError("cannot replace a batch norm in place; pass the net around it")
+    if splits < 1:
+        raise ManyviewsError(f"--splits is {splits}; a batch norm has at least 1.")
     if splits == 1:
         return module
     for name, child in module.named_children():
@@ -138,7 +145,7 @@ def layer_norm(module: M) -> M:
     `ManyviewsError` for batch norms of another kind, whose meaning a replacement would change.
     """
     if isinstance(module, nn.BatchNorm2d):
-        raise ValueError("cannot replace a batch norm in place; pass the net around it")
+        raise ManyviewsError("cannot replace a batch norm in place; pass the net around it")
     for name, child in module.named_children():
         if not isinstance(child, nn.BatchNorm2d):
             layer_norm(child)

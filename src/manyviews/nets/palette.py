@@ -12,8 +12,10 @@ DISTANCES = 2**24  # between pixels and colours that are held at a time
 def nearest(x_P3: Tensor, palette_V3: Tensor) -> Tensor:
     """Which colour is nearest to each pixel, `[P]`; no matrix product, which half precision would blur."""
     found = []
-    for some_P3 in x_P3.split(max(1, DISTANCES // len(palette_V3))):
-        away_PV = some_P3.new_zeros(len(some_P3), len(palette_V3))
+    # An exported graph is for any number of pixels, so it has them in one piece.
+    whole = torch.compiler.is_exporting()
+    for some_P3 in (x_P3,) if whole else x_P3.split(max(1, DISTANCES // len(palette_V3))):
+        away_PV = some_P3.new_zeros(some_P3.shape[0], len(palette_V3))
         for x_P, c_V in zip(some_P3.unbind(1), palette_V3.unbind(1), strict=True):
             away_PV += (x_P[:, None] - c_V).square()
         found.append(away_PV.argmin(1))

@@ -72,6 +72,8 @@ class ViT(Encoder):
         backbone: Callable[[int], Encoder] | None = None,
     ):
         super().__init__(width, in_channels)
+        if positions in ("relative", "none") and added != "stem":
+            raise ManyviewsError(f'Positions "{positions}" are not added to tokens: leave out "{added}".')
         self.patch_size, self.pool, self.added, self.dropout = patch, pool, added, dropout
         self.cells = self.cells_of(size, size)  # of the grid that the positions are made for
         self.first = 1 if pool == "class" else 0  # tokens before the patches
@@ -131,7 +133,7 @@ class ViT(Encoder):
                 f"Relative positions count all patches of a {self.cells[0]} x {self.cells[1]} grid in reading order; "
                 "build the net for this size, or take other positions."
             )
-        x_BTD, B = patches_BND, len(patches_BND)
+        x_BTD, B = patches_BND, patches_BND.shape[0]  # len() would fix it where the net is exported
         if self.pool == "class":
             x_BTD = torch.cat([self.class_token.expand(B, 1, -1), x_BTD], dim=1)
         places = [table(cells).expand(B, -1, -1) for table in self.positions]

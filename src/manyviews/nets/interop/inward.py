@@ -18,6 +18,7 @@ from manyviews.nets.interop import known
 from manyviews.nets.interop.own import read_weights
 from manyviews.nets.names import Names, matched, refuse
 from manyviews.nets.net import Made, find
+from manyviews.nets.reader import Reader
 
 
 def load_from(net: nn.Module, weights: Mapping[str, Tensor] | str | Path, library: str) -> None:
@@ -33,6 +34,7 @@ def load_from(net: nn.Module, weights: Mapping[str, Tensor] | str | Path, librar
     one; where the file is missing, damaged, a pickle or, as its folder says, of a net that computes otherwise; where
     anything is missing, surplus or misshapen, the error lists all of it, and nothing changes.
     """
+    net = net.net if isinstance(net, Reader) else net
     names = known.table(net, library)
     if names is None:
         raise known.no_such_net(net, library)
@@ -152,12 +154,16 @@ def pretrained(name: str, source: str, options: Mapping[str, Any]) -> nn.Module:
 
 
 # What transformers' configs say of a net that the shapes of its tensors do not.
-UNSEEN = ("model_type", "num_attention_heads", "n_head", "hidden_act", "activation_function", "afn")
+UNSEEN = (
+    *("model_type", "num_attention_heads", "n_head", "hidden_act", "activation_function", "afn"),
+    *("is_decoder", "scale_attn_weights", "scale_attn_by_inverse_layer_idx", "tie_word_embeddings"),
+)
 
 
 def _require_alike(net: nn.Module, names: Names, place: str) -> None:
     """Raises `ManyviewsError` where a folder that transformers saved says that its model computes otherwise, or is damaged."""
-    file = Path(place) / "config.json"
+    there = Path(place)
+    file = (there if there.is_dir() else there.parent) / "config.json"
     if names.config is None or not place or not file.is_file():
         return
     try:
@@ -166,7 +172,9 @@ def _require_alike(net: nn.Module, names: Names, place: str) -> None:
         raise ManyviewsError(f"{file} is damaged ({error}); take another copy.") from error
     own = names.config(net)
     other = [
-        f"{key} {told[key]}, not {own[key]}" for key in UNSEEN if told.get(key, own.get(key)) != own.get(key)
+        f"{key} {told[key]}, not {own[key]}"
+        for key in UNSEEN
+        if key in own and told.get(key, own[key]) != own[key]
     ]
     if other:
         raise ManyviewsError(f"{place} is of another net: {'; '.join(other)}.")

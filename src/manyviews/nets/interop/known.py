@@ -29,6 +29,12 @@ def made(net: nn.Module) -> Made | None:
     return next((by for by in found if isinstance(by, Made)), None)
 
 
+def sees_images(net: nn.Module) -> bool:
+    """Whether a net is given pixels; one that was made by no name is taken to be."""
+    by = made(net)
+    return not isinstance(net, Reader) and (by is None or find(by.name).net.sees == "images")
+
+
 def table(net: nn.Module, library: str) -> Names | None:
     """How `library` calls the tensors of a net; None where it has no such net."""
     by = made(net)
@@ -168,9 +174,7 @@ def no_such_net(net: nn.Module, library: str) -> ManyviewsError:
             f"This {type(net).__name__} was not made by a name, so nobody knows what {library} calls it; "
             "make it by manyviews.nets.make."
         )
-    files = (
-        "onnx or safetensors" if isinstance(net, Encoder) and not isinstance(net, Reader) else "safetensors"
-    )
+    files = "onnx or safetensors" if isinstance(net, Encoder) and sees_images(net) else "safetensors"
     formats = ", ".join([*(one for one in libraries(net) if one != library), files])
     name = built.name if built else net.architecture  # pyright: ignore[reportAttributeAccessIssue]
     return ManyviewsError(f'{library} has no net like "{name}"; export it to {formats} instead.')

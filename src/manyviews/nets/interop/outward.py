@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -152,6 +153,18 @@ def _write_folder(net: nn.Module, folder: Path) -> Exported:
     return Exported(folder, f"model = transformers.{config['architectures'][0]}.from_pretrained({arguments})")
 
 
+@contextmanager
+def _said_plainly(net: Encoder) -> Iterator[None]:
+    try:
+        yield
+    except ManyviewsError:
+        raise
+    except Exception as error:  # torch's exporter has no one kind of error
+        raise ManyviewsError(
+            f"torch cannot write {called(net)} as an ONNX graph ({type(error).__name__}); choose another target."
+        ) from error
+
+
 # --- ONNX -----------------------------------------------------------------------------------------
 
 
@@ -162,7 +175,7 @@ def to_onnx(net: nn.Module, path: str | Path, size: int | None = None) -> None:
     is "embedding" `[B, width]`. Raises `ManyviewsError` where onnxscript is missing, the size is not known, or the
     net does not see images.
     """
-    if not isinstance(net, Encoder) or isinstance(net, Reader):
+    if not isinstance(net, Encoder) or not known.sees_images(net):
         name = called(net) if isinstance(net, Encoder) else type(net).__name__
         raise ManyviewsError(
             f"An ONNX export is of a net that sees images, which {name} does not; choose another target."
@@ -175,7 +188,7 @@ def to_onnx(net: nn.Module, path: str | Path, size: int | None = None) -> None:
     except ImportError as error:
         raise ManyviewsError('Exporting to ONNX needs onnxscript: pip install "manyviews[onnx]"') from error
     image = torch.zeros(2, net.in_channels, side, side, device=next(net.parameters()).device)
-    with judging(net):
+    with judging(net), _said_plainly(net):
         program = torch.onnx.export(
             net,
             (image,),
@@ -186,5 +199,10 @@ def to_onnx(net: nn.Module, path: str | Path, size: int | None = None) -> None:
             dynamic_shapes=({0: torch.export.Dim("batch")},),
         )
     assert program is not None  # it is None only for the exporter before dynamo
+    embedding = program.model.graph.outputs[0]
+    for node in program.model.graph:
+        for value in node.outputs:
+            if value.name == embedding.name and value is not embedding:  # a layer of that name inside, as iGPT's
+                value.name = f"{value.name} inside"
     with replacing(path) as file:
         file.write(program.model_proto.SerializeToString())
