@@ -149,6 +149,16 @@ def test_what_stops_a_run(lost: int, items: int):
         skipped.check("photos", items)
 
 
+def test_a_sample_may_miss_what_the_whole_may(tmp_path: Path):
+    sample = numbered(1000).subset(range(100))
+    sample.skipped.files.update({str(i): "" for i in range(10)})
+    sample.skipped.check("sample", len(sample))
+    again = sample.subset(range(20))
+    again.skipped.files.update({str(i): "" for i in range(11)})
+    with pytest.raises(ManyviewsError, match="11 of the 20 images"):
+        again.skipped.check("sample", len(again))
+
+
 def test_fits():
     assert fits(numbered(10, side=8), 8, limit_bytes=10 * 3 * 64)
     assert not fits(numbered(10, side=8), 8, limit_bytes=10 * 3 * 64 - 1)

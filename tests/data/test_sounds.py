@@ -9,7 +9,7 @@ import torch
 from scipy.signal import resample_poly
 
 from manyviews.data import ItemSet, Unreadable, open_data, read_sound, split_of, summary
-from manyviews.data.sounds import at_rate, from_waves, resampled
+from manyviews.data.sounds import at_rate, common_rate, from_waves, resampled
 from manyviews.errors import ManyviewsError
 
 T = np.arange(800)
@@ -38,6 +38,25 @@ def test_samples_of_any_width_are_those_that_were_written(bits: int, tmp_path: P
     found = read_sound(write(tmp_path / "a.wav", TONE, bits=bits))
     assert found.dtype == torch.int16 and found.shape == (1, 800)
     assert np.abs(found[0].numpy() / 32768 - TONE).max() <= 0.5 / 2 ** (min(bits, 16) - 1) + 1e-9
+
+
+@pytest.mark.parametrize("bits", [16, 24, 32])
+def test_the_extensible_header_is_read_too(bits: int, tmp_path: Path) -> None:
+    plain = write(tmp_path / "plain.wav", TONE, bits=bits)
+    raw = plain.read_bytes()
+    guid = bytes.fromhex("0100000000001000800000aa00389b71")
+    fmt = b"\xfe\xff" + raw[22:36] + (22).to_bytes(2, "little") + raw[34:36] + bytes(4) + guid
+    body = raw[12:16] + len(fmt).to_bytes(4, "little") + fmt + raw[36:]
+    (tmp_path / "extensible.wav").write_bytes(
+        raw[:4] + (len(body) + 4).to_bytes(4, "little") + raw[8:12] + body
+    )
+    assert torch.equal(read_sound(tmp_path / "extensible.wav"), read_sound(plain))
+    assert common_rate([str(tmp_path / "extensible.wav")]) == 8000
+    other = bytearray((tmp_path / "extensible.wav").read_bytes())
+    other[44:46] = b"\x03\x00"  # floating point
+    (tmp_path / "float.wav").write_bytes(other)
+    with pytest.raises(Unreadable, match="not a WAV file of PCM"):
+        read_sound(tmp_path / "float.wav")
 
 
 def test_channels_become_their_mean(tmp_path: Path) -> None:

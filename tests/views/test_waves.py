@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from manyviews.evaluation import RawPixels
 from manyviews.rng import generator
 from manyviews.views import View, Wave, Waves, pictures, plain, spectrogram, view_pictures, views_of
 from manyviews.views.waves import HEARD, lengths, plain_sound, standardised
@@ -92,6 +93,13 @@ def test_a_sound_is_judged_by_its_middle_two_windows() -> None:
     assert heard.shape == (1, 1, HEARD * 40)
     assert torch.equal(heard, standardised(torch.arange(61, 141).short()[None, None]))
     assert plain_sound(sounds(200), 500).shape == (1, 1, 200)
+
+
+def test_the_zeros_after_a_short_sound_are_not_its_middle() -> None:
+    padded = torch.nn.functional.pad(sounds(200), (0, 4000))
+    assert torch.equal(plain_sound(padded, 40), plain_sound(sounds(200), 40))
+    pixels = RawPixels(40)
+    assert torch.equal(pixels.embed(padded), pixels.embed(sounds(200)))
 
 
 def test_a_spectrogram_shows_a_tone_where_it_sounds() -> None:

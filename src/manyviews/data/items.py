@@ -108,7 +108,7 @@ class ItemSet:
             values=values,
             read=Chosen(self.read, items) if values is None else Rows(values),
             read_near=None if self.read_near is None else Chosen(self.read_near, items),
-            skipped=Skipped(),
+            skipped=Skipped(whole=self.skipped.whole or len(self)),
             senses={name: sense[chosen.to(sense.device)] for name, sense in self.senses.items()},
         )
 
@@ -128,7 +128,7 @@ class ItemSet:
         ``workers`` processes read the images; unless told, one per core for large sets and none for small ones.
 
         Unreadable images are left out; ``skipped`` of the result names them. Raises ``ManyviewsError`` where they
-        are more than 1% of the set.
+        are more than 1% of the set, of a subset more than 1% of that which it was taken from.
         """
         if self.values is not None:
             height, width = self.values.shape[-2:]
@@ -141,7 +141,7 @@ class ItemSet:
             return replace(self, values=values, read=Rows(values), read_near=None, senses=senses)
         if len(self) == 0:
             raise ManyviewsError(f"{self.name} has no {self.kind} to read.")
-        skipped = Skipped(kind=self.kind)
+        skipped = Skipped(kind=self.kind, whole=self.skipped.whole)
         if workers is None:
             workers = min(_cores(), MOST_WORKERS) if len(self) >= MANY else 0
         found = read_all(self, size, skipped, workers)

@@ -21,6 +21,8 @@ class Skipped:
     """Name of an unreadable item -> the sentence that says why."""
     kind: str = "images"
     """What the items are."""
+    whole: int = 0
+    """Items of the set that this one is a part of: what may be unreadable is a share of that one."""
 
     def miss(self, name: str, why: str) -> None:
         """Note that item ``name`` cannot be read."""
@@ -29,7 +31,7 @@ class Skipped:
     def check(self, name: str, items: int) -> None:
         """Raise ``ManyviewsError`` where more than 1% of the ``items`` of set ``name``, or all, cannot be read."""
         lost = len(self.files)
-        if lost < items and (lost <= ALWAYS or lost <= SHARE * items):
+        if lost < items and (lost <= ALWAYS or lost <= SHARE * max(items, self.whole)):
             return
         raise self.error(name, items)
 
@@ -44,7 +46,9 @@ class Skipped:
 
     def __or__(self, other: "Skipped") -> "Skipped":
         """Both together: an item that neither could read counts once."""
-        return Skipped(self.seen + other.seen, self.files | other.files, self.kind)
+        return Skipped(
+            self.seen + other.seen, self.files | other.files, self.kind, max(self.whole, other.whole)
+        )
 
     def as_dict(self) -> dict[str, object]:
         """For JSON: the count, and the first 100 names with the reason."""

@@ -8,6 +8,7 @@ several rates in a set   all are brought to the one that most files have (the lo
 Shapes   N sounds, T samples.
 """
 
+import io
 import math
 import os
 import re
@@ -36,6 +37,7 @@ AT_ONCE = 4096  # samples that are interpolated at a time
 
 FSDD = "https://github.com/Jakobovski/free-spoken-digit-dataset"
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+PCM, EXTENSIBLE = b"\x01\x00", b"\xfe\xff"  # formats of samples, as the header of a WAV file says them
 HELD_OUT = 5  # recordings of each digit by each speaker, the first ones, are the test split
 
 
@@ -64,11 +66,23 @@ def common_rate(paths: Sequence[str]) -> int | None:
     found: Counter[int] = Counter()
     for path in paths:
         try:
-            with wave.open(path) as file:
+            with _opened(path) as file:
                 found[file.getframerate()] += 1
         except (wave.Error, EOFError, OSError):
             continue  # it is named when it is read
     return min(found, key=lambda rate: (-found[rate], rate)) if found else None
+
+
+def _opened(path: str) -> wave.Wave_read:
+    """A WAV file, of PCM under the extensible header too, which ``wave`` does not know before Python 3.12."""
+    with open(path, "rb") as file:
+        head = file.read(4096)
+    at = head.find(b"fmt ", 12)
+    if at < 0 or head[at + 8 : at + 10] != EXTENSIBLE or head[at + 32 : at + 34] != PCM:
+        return wave.open(path)
+    whole = bytearray(Path(path).read_bytes())
+    whole[at + 8 : at + 10] = PCM
+    return wave.open(io.BytesIO(whole))
 
 
 def at_rate(data: ItemSet, rate: int | None) -> ItemSet:
@@ -95,7 +109,7 @@ def read_sound(path: str | os.PathLike[str], rate: int | None = None) -> Tensor:
     """
     path = os.fspath(path)
     try:
-        with wave.open(path) as file:
+        with _opened(path) as file:
             channels, width, own, count = file.getparams()[:4]
             raw = file.readframes(count)
     except FileNotFoundError as error:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from manyviews.errors import ManyviewsError
 from manyviews.rng import generator
 from manyviews.views.view import Draws
 
@@ -27,11 +28,11 @@ class Text:
 
     def __post_init__(self) -> None:
         if self.size < 1:
-            raise ValueError(f"Text size is {self.size}; a view has at least 1 token.")
+            raise ManyviewsError(f"Text size is {self.size}; a view has at least 1 token.")
         if self.delete is not None and self.crop is not None:
-            raise ValueError("A text is shortened in one way: by delete or by crop.")
+            raise ManyviewsError("A text is shortened in one way: by delete or by crop.")
         if not 0 <= (self.share or 0) < 1:
-            raise ValueError(
+            raise ManyviewsError(
                 f"The share of a text that is taken away is {self.share}; it is at least 0 and below 1."
             )
 
@@ -63,7 +64,7 @@ class Texts:
 
     def __init__(self, *views: Text) -> None:
         if not views:
-            raise ValueError("Texts needs at least one Text.")
+            raise ManyviewsError("Texts needs at least one Text.")
         self.views = views
 
     def __len__(self) -> int:
@@ -99,7 +100,7 @@ class Texts:
 
     def cropped(self, sense: Tensor, draws: Draws) -> list[Tensor]:
         """Where the views look, on something else that is known of the same items: of texts nothing is."""
-        raise ValueError("Nothing is known of each token of a text that views could be cut from.")
+        raise ManyviewsError("Nothing is known of each token of a text that views could be cut from.")
 
 
 def shortened(text_BRT: Tensor, view: Text, uniforms_BU: Tensor) -> Tensor:
@@ -129,6 +130,6 @@ def shortened(text_BRT: Tensor, view: Text, uniforms_BU: Tensor) -> Tensor:
 def check_text(text: Tensor, dims: int) -> None:
     shape = "[B, R, T]" if dims == 3 else "[R, T]"
     if text.dtype != torch.int32 or text.ndim != dims or text.shape[-2] not in (2, 4, 6):
-        raise ValueError(
+        raise ManyviewsError(
             f"A text must be int32 {shape} of 2, 4 or 6 rows, not {text.dtype} {list(text.shape)}."
         )

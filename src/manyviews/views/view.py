@@ -12,6 +12,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from manyviews.errors import ManyviewsError
 from manyviews.views.contrastive_crop import Focus
 
 TRIES = 10  # torchvision's number of attempts at a crop that fits
@@ -59,7 +60,7 @@ class View:
     its own order of operations) for every sample.
 
     Raises:
-        ValueError: where a range or a probability makes no sense.
+        ManyviewsError: where a range or a probability makes no sense.
     """
 
     size: int  # side of the view, pixels
@@ -95,7 +96,7 @@ class View:
 
     def __post_init__(self) -> None:
         if self.size < 1:
-            raise ValueError(f"View size is {self.size}; it must be at least 1 pixel.")
+            raise ManyviewsError(f"View size is {self.size}; it must be at least 1 pixel.")
         for name in ("flip", "jitter_p", "grey", "blur", "solarise", "randaugment_p"):
             _check_range(f"probability {name}", (getattr(self, name),), 0, 1)
         if self.crop is not None:
@@ -103,36 +104,36 @@ class View:
         if self.scale is not None:
             _check_range("scale (short side in views)", self.scale, 1, float("inf"))
             if self.crop is not None:
-                raise ValueError(
+                raise ManyviewsError(
                     "A View has either a crop (share of the area) or a scale; set the other to None."
                 )
         if self.pad < 0 or (self.pad and self.scale is None):
-            raise ValueError(
+            raise ManyviewsError(
                 f"View pad is {self.pad}; it is 0 or, with a scale such as (1, 1), a number of pixels."
             )
         _check_range("ratio", self.ratio, 0, float("inf"), open_low=True)
         _check_range("sigma", self.sigma, 0, float("inf"), open_low=True)
         if self.jitter is not None:
             if len(self.jitter) != 4:
-                raise ValueError(
+                raise ManyviewsError(
                     "View jitter needs four strengths: brightness, contrast, saturation and hue."
                 )
             for strength in self.jitter[:3]:
                 _check_range("jitter strength", (strength,), 0, float("inf"))
             _check_range("jitter of the hue", self.jitter[3:], 0, 0.5)
         if self.kernel is not None and (self.kernel < 1 or self.kernel % 2 == 0):
-            raise ValueError(f"View kernel is {self.kernel}; a blur kernel must be odd and positive.")
+            raise ManyviewsError(f"View kernel is {self.kernel}; a blur kernel must be odd and positive.")
         if self.blur > 0 and self.blur_kernel // 2 >= self.size:
-            raise ValueError(
+            raise ManyviewsError(
                 f"View kernel {self.blur_kernel} is too wide for a view of {self.size} pixels; "
                 f"use at most {2 * self.size - 1}."
             )
 
         _check_range("pca (standard deviation)", (self.pca,), 0, float("inf"))
         if self.pca and (self.rgb is None or len(self.rgb) != 3 or any(len(row) != 3 for row in self.rgb)):
-            raise ValueError("View pca needs rgb, the 3 x 3 covariance of the training set's colours.")
+            raise ManyviewsError("View pca needs rgb, the 3 x 3 covariance of the training set's colours.")
         if self.randaugment[0] < 0 or self.randaugment[0] != int(self.randaugment[0]):
-            raise ValueError(
+            raise ManyviewsError(
                 f"View randaugment begins with {self.randaugment[0]}; it is a number of operations."
             )
         _check_range("magnitude of randaugment", self.randaugment[1:], 0, 30)
@@ -195,7 +196,7 @@ def _check_range(
     name: str, values: tuple[float, ...], low: float, high: float, open_low: bool = False
 ) -> None:
     if len(values) > 2 or list(values) != sorted(values):
-        raise ValueError(f"View {name} is {values}; give the smaller bound first, then the larger.")
+        raise ManyviewsError(f"View {name} is {values}; give the smaller bound first, then the larger.")
     if any(not (low < v if open_low else low <= v) or not v <= high for v in values):
         bracket = "(" if open_low else "["
-        raise ValueError(f"View {name} is {values}; it must lie in {bracket}{low}, {high}].")
+        raise ManyviewsError(f"View {name} is {values}; it must lie in {bracket}{low}, {high}].")

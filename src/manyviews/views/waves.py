@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from manyviews.errors import ManyviewsError
 from manyviews.rng import generator
 from manyviews.views.view import Draws
 
@@ -28,7 +29,7 @@ class Wave:
     """How one view of a sound is made: a window anywhere in it, set to standard deviation 1; then, where asked, more.
 
     Raises:
-        ValueError: where a number makes no sense.
+        ManyviewsError: where a number makes no sense.
     """
 
     size: int  # samples of the window
@@ -37,10 +38,10 @@ class Wave:
 
     def __post_init__(self) -> None:
         if self.size < 1:
-            raise ValueError(f"Wave size is {self.size}; a window has at least 1 sample.")
+            raise ManyviewsError(f"Wave size is {self.size}; a window has at least 1 sample.")
         for name in ("gain", "noise"):
             if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"Wave {name} is {getattr(self, name)}; it is finite and not negative.")
+                raise ManyviewsError(f"Wave {name} is {getattr(self, name)}; it is finite and not negative.")
 
     def describe(self) -> str:
         """The recipe in plain words, for a report or a page of documentation."""
@@ -57,7 +58,7 @@ class Waves:
 
     def __init__(self, *views: Wave) -> None:
         if not views:
-            raise ValueError("Waves needs at least one Wave.")
+            raise ManyviewsError("Waves needs at least one Wave.")
         self.views = views
 
     def __len__(self) -> int:
@@ -81,7 +82,7 @@ class Waves:
         """All views of int16 ``[B, 1, T]``: per view float32 ``[B, 1, S]``, on its device.
 
         Raises:
-            ValueError: where the sound is not int16 ``[B, 1, T]`` or the draws do not belong to it.
+            ManyviewsError: where the sound is not int16 ``[B, 1, T]`` or the draws do not belong to it.
         """
         _check_sound(sound, 3)
         self._check_draws(draws, len(sound))
@@ -104,7 +105,7 @@ class Waves:
     def finish(self, crops: list[Tensor], draws: Draws) -> list[Tensor]:
         """What comes after the cut: V of int16 ``[B, 1, S]`` to V of float32."""
         if len(crops) != len(self.views):
-            raise ValueError(
+            raise ManyviewsError(
                 f"Waves.finish got {len(crops)} windows for {len(self.views)} views; give one for each."
             )
         self._check_draws(draws, len(crops[0]))
@@ -112,7 +113,7 @@ class Waves:
         for crop, view, uniforms in zip(crops, self.views, draws.uniforms, strict=True):
             _check_sound(crop, 3)
             if crop.shape[2] != view.size:
-                raise ValueError(f"A window of {crop.shape[2]} samples came for a view of {view.size}.")
+                raise ManyviewsError(f"A window of {crop.shape[2]} samples came for a view of {view.size}.")
             x, u = standardised(crop), uniforms.to(crop.device)[:, None]
             if view.noise:
                 white = (2 * u[..., UNIFORMS:] - 1) * 3**0.5
@@ -124,13 +125,13 @@ class Waves:
 
     def cropped(self, sense: Tensor, draws: Draws) -> list[Tensor]:
         """Where the views look, on something else that is known of the same items: of sounds nothing is."""
-        raise ValueError("Nothing is known of each sample of a sound that views could be cut from.")
+        raise ManyviewsError("Nothing is known of each sample of a sound that views could be cut from.")
 
     def _check_draws(self, draws: Draws, batch: int | None) -> None:
         if len(draws.uniforms) != len(self.views):
-            raise ValueError(f"The draws are for {len(draws.uniforms)} views, not {len(self.views)}.")
+            raise ManyviewsError(f"The draws are for {len(draws.uniforms)} views, not {len(self.views)}.")
         if batch is not None and len(draws) != batch:
-            raise ValueError(
+            raise ManyviewsError(
                 f"The draws are for {len(draws)} sounds, not {batch}; slice them with Draws.rows."
             )
 
@@ -149,9 +150,11 @@ def standardised(sound: Tensor) -> Tensor:
 
 
 def centred(sound: Tensor, samples: int) -> Tensor:
-    """The middle of sounds ``[..., T]``, at most ``samples`` long."""
-    start = max(0, sound.shape[-1] - samples) // 2
-    return sound[..., start : start + samples]
+    """The middle of each sound ``[..., 1, T]``, at most ``samples`` long; the zeros after a sound are not of it."""
+    flat_N1T, kept = sound.reshape(-1, 1, sound.shape[-1]), min(samples, sound.shape[-1])
+    start_N = (lengths(flat_N1T) - kept).clamp(min=0) // 2
+    place_NK = start_N[:, None] + torch.arange(kept, device=sound.device)
+    return flat_N1T[:, 0].gather(1, place_NK).reshape(*sound.shape[:-1], kept)
 
 
 def plain_sound(sound: Tensor, size: int) -> Tensor:
@@ -197,6 +200,6 @@ def _windows(sound: Tensor, uniform_B: Tensor, size: int) -> Tensor:
 def _check_sound(sound: Tensor, dims: int) -> None:
     shape = "[B, 1, T]" if dims == 3 else "[1, T]"
     if sound.dtype != torch.int16 or sound.ndim != dims or sound.shape[-2] != 1:
-        raise ValueError(f"A sound must be int16 {shape}, not {sound.dtype} {list(sound.shape)}.")
+        raise ManyviewsError(f"A sound must be int16 {shape}, not {sound.dtype} {list(sound.shape)}.")
     if sound.shape[-1] == 0:
-        raise ValueError("A sound of 0 samples has nothing to hear.")
+        raise ManyviewsError("A sound of 0 samples has nothing to hear.")
