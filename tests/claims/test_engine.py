@@ -10,12 +10,23 @@ import pytest
 
 from manyviews.claims import claim as registry
 from manyviews.claims import cost, engine, every, store
-from manyviews.claims.cache import Cache, folder_of
+from manyviews.claims.cache import Cache, _mean_loss, folder_of
 from manyviews.claims.claim import Arm, Claim, Found, Scale
 from manyviews.claims.predictions import Collapse, Equal, Healthy, Order
 from manyviews.claims.stale import CODE, SETTINGS, stale
-from manyviews.claims.trial import YOUNGER, Trial, _imports, _tree, code_of, syntax_of
+from manyviews.claims.trial import (
+    YOUNGER,
+    Trial,
+    _file,
+    _imports,
+    _net_files,
+    _put_around,
+    _tree,
+    code_of,
+    syntax_of,
+)
 from manyviews.errors import Diverged, ManyviewsError
+from manyviews.nets import around
 from manyviews.runs import Run
 
 SAME = Scale(seeds=3, data="world", budget="2ep")
@@ -69,6 +80,7 @@ class Trainer:
             "seconds": 20.0,
             "items": 24_000,
             "loss": 2.0,
+            "loss_mean": 2.0,
             "rankme": 7.0,
             "verdict": "healthy",
         }
@@ -274,6 +286,20 @@ def test_the_code_of_a_paper_is_what_it_imports() -> None:
     )
 
 
+def test_the_code_of_a_paper_has_the_nets_that_it_puts_around_others() -> None:
+    assert _put_around("manyviews.methods.contrastive.simclrv2") == ["manyviews.nets.neck"]
+    assert not _put_around("manyviews.methods.contrastive.moco")
+    for word in around.wrappers():
+        assert all(_file(module) for module in _net_files(f"{word}(small_resnet)"))
+
+
+def test_a_loss_is_the_mean_over_the_steps_of_the_last_tenth() -> None:
+    rows = [{"step": 80, "progress": 0.8, "loss_mean": 9.0}, {"step": 90, "progress": 0.9, "loss_mean": 3.0},
+            {"step": 95, "progress": 0.95, "loss_mean": 2.0}, {"step": 100, "progress": 1.0, "loss_mean": 1.0}]  # fmt: skip
+    assert _mean_loss(rows) == pytest.approx((10 * 3.0 + 5 * 2.0 + 5 * 1.0) / 20)
+    assert _mean_loss([]) is None
+
+
 # -- exact claims, storing, costs ------------------------------------------------------------------------------------
 
 
@@ -329,7 +355,7 @@ def test_results_of_other_code_or_settings_are_known(kept: Cache, monkeypatch: p
     ):
         assert stale(Claim(**vars(MOMENTA) | change), result) == SETTINGS
     assert cost.of(MOMENTA, SAME, kept, result)["stale"] is None
-    monkeypatch.setattr("manyviews.claims.trial.GENERATION", 3)
+    monkeypatch.setattr("manyviews.claims.trial.GENERATION", 99)
     assert stale(MOMENTA, result) == CODE and cost.of(MOMENTA, SAME, kept, result)["stale"] == CODE
 
 

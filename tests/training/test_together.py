@@ -98,8 +98,17 @@ def test_what_is_logged_is_the_mean_over_the_ranks(folder: Path) -> None:
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     assert losses[0][0] == 1.0 and losses[1][0] == 3.0
     for row, *own in zip(rows, *losses, strict=True):
-        assert row["loss"] == pytest.approx(sum(own) / RANKS, rel=1e-6)
+        assert row["loss"] == row["loss_mean"] == pytest.approx(sum(own) / RANKS, rel=1e-6)
         assert row["here"] == 2.0
+
+
+def test_a_line_has_the_mean_of_all_losses_since_the_one_before(tmp_path: Path) -> None:
+    loop, seen = loop_of(Uneven()), list[float]()
+    loop.hooks = (Log(tmp_path, every=1e9), lambda moment: seen.append(float(moment.loss)))
+    loop.run()
+    first, last = (json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines())
+    assert (first["step"], last["step"]) == (1, STEPS) and first["loss_mean"] == first["loss"]
+    assert last["loss_mean"] == pytest.approx(sum(seen[1:]) / (STEPS - 1), rel=1e-6) != last["loss"]
 
 
 def test_all_have_the_clock_of_one(folder: Path) -> None:

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -142,7 +143,7 @@ class Cache:
             raise ManyviewsError(f"A run of {trial.method} has no figure '{measure}'; it has {there}.")
         from manyviews.use import evaluate
 
-        figures = evaluate(self._whole(trial), protocol=(protocol,))["figures"]
+        figures = evaluate(self._whole(trial), protocol=(protocol,), seed=trial.seed)["figures"]
         return float(figures[protocol][key or "top1"])
 
     def lean(self, trial: Trial) -> None:
@@ -181,9 +182,14 @@ def name_of(measure: Measure) -> str:
 
 
 def _mean_loss(rows: list[dict[str, Any]]) -> float | None:
-    """The mean over the last tenth of the run: that of the last step alone is mostly chance."""
-    losses = [row["loss"] for row in rows if "loss" in row and row.get("progress", 1.0) >= 0.9]
-    return sum(losses) / len(losses) if losses else None
+    """The mean over the steps of the last tenth of the run: that of the last step alone is mostly chance."""
+    due = [
+        (row["step"] - before["step"], row["loss_mean"])
+        for before, row in pairwise([{"step": 0}, *rows])
+        if "loss_mean" in row and row.get("progress", 1.0) >= 0.9
+    ]
+    steps = sum(count for count, _ in due)
+    return sum(count * loss for count, loss in due) / steps if steps else None
 
 
 @contextmanager

@@ -213,14 +213,19 @@ def find(name: str) -> Claim:
     return known[name]
 
 
+def check_scale(scale: str) -> None:
+    """Refuse a scale that there is not."""
+    if scale not in SCALES:
+        raise ManyviewsError(f"There is no scale '{scale}'; there are {', '.join(SCALES)}.")
+
+
 def scale_of(name: str, claim: Claim, scale: str) -> Scale:
     """What is held equal at a scale.
 
     Raises:
         ManyviewsError: the claim has no experiment at this scale.
     """
-    if scale not in SCALES:
-        raise ManyviewsError(f"There is no scale '{scale}'; there are {', '.join(SCALES)}.")
+    check_scale(scale)
     if claim.exact is not None and scale not in claim.scales:
         raise ManyviewsError(
             f"The claim '{name}' trains nothing, so it needs no --scale {scale}; leave it out."

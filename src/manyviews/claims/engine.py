@@ -116,7 +116,7 @@ def run(
         "paper": claim.paper,
         **found,
         "verdict": verdict.as_dict(),
-        "command": command or f"manyviews.claim({name!r}, {scale!r})",
+        "command": command or f"manyviews.claim({name!r}, {scale!r}{f', seeds={seeds}' if seeds else ''})",
     }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from manyviews.claims import cost, store
 from manyviews.claims.cache import Cache, folder_of, trainer
-from manyviews.claims.claim import Claim, everything, pages
+from manyviews.claims.claim import Claim, check_scale, everything, pages
 from manyviews.claims.engine import Say, check_numbers, run, without_gpu
 from manyviews.errors import ManyviewsError
 from manyviews.recipe import Budget
@@ -142,6 +142,8 @@ def claimed(
         ``seconds`` were measured or are expected, ``left`` are those still to be spent; ``stale`` is None, or says what the
         verdict is of where that is not the claim of today: "of older settings", "of older code".
     """
+    if scale is not None:
+        check_scale(scale)
     kept, folder = Cache(folder_of(cache), trainer()), store.folder_of(out)
     return {
         name: {

@@ -27,7 +27,7 @@ from manyviews.nets import around
 from manyviews.nets.net import find as find_net
 from manyviews.recipe import Budget
 
-GENERATION = 2  # of training, data and evaluation: raise it where a change there changes what runs end as
+GENERATION = 3  # of training, data and evaluation: raise it where a change there changes what runs end as
 ROOT = Path(__file__).parents[1]
 DECIDES = (
     "methods",
@@ -40,6 +40,7 @@ DECIDES = (
 TOLD_ELSEWHERE = (
     "RECIPES",
     "ANATOMY",
+    "SERVES",
     "LAPTOP",
     "GPU",
     "CLAIMS",
@@ -145,13 +146,14 @@ def code_of(module: str, net: str) -> str:
         if (name := due.pop()) not in found:
             found.add(name)
             due += [each for each in _imports(name) if each.split(".")[1] in DECIDES]
+            due += _put_around(name)
     return _digest("\n".join(f"{name} {syntax_of(name)}" for name in sorted(found)))
 
 
 def _net_files(net: str) -> list[str]:
     if (composed := around.parsed(net)) is not None:
         maker, inner, _ = composed
-        return [getattr(maker, "__module__", around.__name__), *_net_files(inner)]
+        return [_made_in(maker), *_net_files(inner)]
     if net.partition("/")[0] in ("timm", "torchvision"):
         return ["manyviews.nets.hub"]
     found = find_net(net)
@@ -160,6 +162,21 @@ def _net_files(net: str) -> list[str]:
         if found.net.sees == "tokens"
         else [found.file.__name__]
     )
+
+
+def _put_around(module: str) -> list[str]:
+    """Where the nets are made that a module puts around others by name: ``net(within="neck({}, 2)")``."""
+    constants = [node.value for node in ast.walk(_tree(module)) if isinstance(node, ast.Constant)]
+    texts = [value for value in constants if isinstance(value, str)]
+    return [
+        _made_in(maker)
+        for word, maker in around.wrappers().items()
+        if any(f"{word}(" in text for text in texts)
+    ]
+
+
+def _made_in(maker: Any) -> str:
+    return getattr(maker, "func", maker).__module__
 
 
 def _file(module: str) -> Path | None:

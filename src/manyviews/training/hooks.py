@@ -57,14 +57,16 @@ class Saver:
 class Log:
     """One JSON line and one set of TensorBoard scalars every ``every`` seconds, at each monitor's word and at the end.
 
-    The loss and what the method logs are means over the ranks, which all take part in a line; rank 0 writes it. A run that
-    resumes at step k first drops the lines past k, so the log is that of one unbroken run.
+    ``loss`` is the step's, ``loss_mean`` that of all steps since the line before. They and what the method logs are means over
+    the ranks, which all take part in a line; rank 0 writes it. A run that resumes at step k first drops the lines past k, so
+    the log is that of one unbroken run.
     """
 
     def __init__(self, folder: Path, step: int = 0, every: float = 2.0) -> None:
         self.path, self.board_folder, self.every = folder / "metrics.jsonl", folder / "tensorboard", every
         self.last, self.board = -math.inf, None
         self.seen: tuple[int, float] | None = None
+        self.losses: list[Tensor] = []  # since the last line
         self.memory = PeakMemory()
         self.step = step
         if distributed.is_main():
@@ -74,9 +76,11 @@ class Log:
     def __call__(self, moment: Moment) -> None:
         if self.seen is None:
             self.seen = (moment.items, moment.seconds)
+        self.losses.append(moment.loss.detach())
         if not (moment.seconds - self.last >= self.every or moment.looked or moment.ends):
             return
-        self.last, means = moment.seconds, _means(moment)
+        self.last, means = moment.seconds, _means(moment, torch.stack(self.losses).mean())
+        self.losses.clear()
         if not distributed.is_main():
             return
         (items, seconds), self.seen = self.seen, (moment.items, moment.seconds)
@@ -112,9 +116,10 @@ class Log:
                 self.board.add_scalar(name, value, row["step"])
 
 
-def _means(moment: Moment) -> dict[str, float]:
-    """The loss and what the method logs, over all ranks, in one collective."""
-    scalars = {"loss": moment.loss} | {name: x for name, x in moment.log.items() if isinstance(x, Tensor)}
+def _means(moment: Moment, loss_mean: Tensor) -> dict[str, float]:
+    """The losses and what the method logs, over all ranks, in one collective."""
+    losses = {"loss": moment.loss, "loss_mean": loss_mean}
+    scalars = losses | {name: x for name, x in moment.log.items() if isinstance(x, Tensor)}
     stacked = torch.stack([x.to(moment.loss.device, torch.float64) for x in scalars.values()])
     return dict(zip(scalars, distributed.all_reduce_mean(stacked).tolist(), strict=True))
 

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from manyviews import distributed
 from manyviews.data import ItemSet
 from manyviews.files import replacing, write_text
 from manyviews.method import Method
@@ -28,6 +29,8 @@ def show(method: Method, data: ItemSet, folder: Path, seed: int) -> None:
         torch.manual_seed(seed_of(seed, "show"))
         shown = method.pictures(some(data, method.spec.size).to(device)) if data.kind == "images" else {}
         written = method.writes()
+    if not distributed.is_main():  # all ranks draw, for what is drawn together; one writes
+        return
     for title, sheet in shown.items():
         name = re.sub(r"[^\w %.,()=-]", "-", title)
         with replacing(folder / "pictures" / f"{name}.png") as file:

@@ -14,7 +14,8 @@ HOW = {"finetune-10%": {"embedding": "last", "epochs": 5, "batch": 32}}
 
 def tuned(run: Run) -> float:
     """The accuracy after fine-tuning on a tenth of the labels."""
-    return float(evaluate(run, protocol=("finetune-10%",), options=HOW)["figures"]["finetune-10%"]["top1"])
+    told = evaluate(run, protocol=("finetune-10%",), options=HOW, seed=run.recipe.seed)
+    return float(told["figures"]["finetune-10%"]["top1"])
 
 
 def told(run: Run) -> float:

@@ -39,7 +39,8 @@ def after_the_head(run: Run) -> float:
     )
     method = run.build(train)
     method.load_state_dict((state or {})["method"])
-    return evaluate(_Head(run.embedder, method), train, test, protocols=("linear",))["linear"]["top1"]
+    head, seed = _Head(run.embedder, method), run.recipe.seed
+    return evaluate(head, train, test, protocols=("linear",), seed=seed)["linear"]["top1"]
 
 
 def _views(*names: str) -> Arm:
