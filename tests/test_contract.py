@@ -13,7 +13,7 @@ from manyviews import nets, plan
 from manyviews.cli.learning import Run as RunFlags
 from manyviews.data import ItemSet
 from manyviews.errors import ManyviewsError
-from manyviews.evaluation import EncoderEmbedder
+from manyviews.evaluation import EncoderEmbedder, LabelFree
 from manyviews.method import Batch, Method, Out, Spec, find, names
 from manyviews.recipe import Budget, Recipe, record
 from manyviews.runs import net_factory
@@ -63,11 +63,46 @@ def build(name: str, **changes: object) -> tuple[Method, Recipe]:
      ("simclr", {"clip": 0.0}, "--clip is 0.0"), ("simclr", {"trust": 0.0}, "--trust is 0.0"),
      ("simclr", {"layer_decay": 0.0}, "--layer-decay is 0.0"), ("simclr", {"layer_decay": 1.1}, "--layer-decay is 1.1"),
      ("simclr", {"weight_decay": -1.0}, "--weight-decay is -1.0"), ("simclr", {"milestones": (0.5, 1.0)}, "--milestones are"),
-     ("simclr", {"weight_decay": 0.0, "weight_decay_end": 0.1}, "--weight-decay-end changes a weight decay that is there")],
+     ("simclr", {"weight_decay": 0.0, "weight_decay_end": 0.1}, "--weight-decay-end changes a weight decay that is there"),
+     ("simclr", {"temperature": 0.0}, "--temperature is 0.0; it divides"), ("swav", {"epsilon": -1.0}, "--epsilon is -1.0"),
+     ("simclr", {"milestones": (0.5,)}, "--milestones is read only with --schedule step, and here it is --schedule cosine"),
+     ("simclr", {"beta2": 0.9, "optimiser": "sgd"}, "--beta2 is read only with --optimiser adam or --optimiser adamw or"),
+     ("simclr", {"crop_first": 0.1}, "--crop-first is read only with --crops contrastive"),
+     ("instdisc", {"noise": 512}, "--noise is read only with --no-softmax, and here it is --softmax; leave it out"),
+     ("cmc", {"bank_momentum": 0.9}, "--bank-momentum is read only with --contrast nce or --contrast softmax"),
+     ("simclrv2", {"momentum": 0.9}, "--momentum is read only with --queue above 0, and here it is --queue 0")],
 )  # fmt: skip
 def test_what_a_setting_cannot_be_is_refused_in_python_too(name: str, change: dict, says: str) -> None:
     with pytest.raises(ManyviewsError, match=says):
         plan.changed(find(name), *plan.base(find(name), "world"), change)
+
+
+@EVERY
+def test_what_is_read_only_beside_another_setting_names_settings(name: str) -> None:
+    paper = find(name)
+    fields = {field.name for kind in (paper.config, Recipe) for field in dataclasses.fields(kind)}
+    assert paper.serves.keys() | {other for other, _ in paper.serves.values()} <= fields
+
+
+def test_a_setting_beside_the_one_that_reads_it_is_taken() -> None:
+    for name, change in (
+        ("simclrv2", {"momentum": 0.9, "queue": 64}),
+        ("instdisc", {"noise": 9, "softmax": False}),
+    ):
+        config, _ = plan.changed(find(name), *plan.base(find(name), "world"), change)
+        assert dataclasses.asdict(config).items() >= change.items()
+
+
+@pytest.mark.parametrize("items", [0, 1])
+def test_one_item_is_no_batch(items: int) -> None:
+    with pytest.raises(ManyviewsError, match="a batch has at least 2: give more data"):
+        plan.check_data(Recipe(batch=2), items)
+
+
+@pytest.mark.parametrize("text", ["1.000.000steps", "1..5h", "_5ep", "."])
+def test_a_length_of_two_dots_is_none(text: str) -> None:
+    with pytest.raises(ManyviewsError, match="is not a length with a unit"):
+        Budget.parse(text)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +152,10 @@ def test_gradients_reach_all_that_is_trained_and_nothing_that_is_frozen(name: st
     method, recipe = build(name)
     loop = Loop(method, images(name), recipe)
     drawn = next(loop._drawn())
-    method.loss(loop._seen(drawn), 0.0).loss.backward()
+    out = method.loss(loop._seen(drawn), 0.0)
+    watched = {field.name for field in dataclasses.fields(LabelFree)}
+    assert not out.log.keys() & watched, "the monitor logs figures of that name"
+    out.loss.backward()
     for parameter, tensor in method.named_parameters():
         if tensor.requires_grad:
             assert tensor.grad is not None and torch.isfinite(tensor.grad).all(), parameter

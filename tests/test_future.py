@@ -50,6 +50,14 @@ def test_it_is_the_papers_formula_in_tiles_of_any_size(
     torch.testing.assert_close(got, want)
 
 
+@pytest.mark.parametrize("negatives", ["batch", "own"])
+def test_half_precision_is_scored_in_float32(negatives: Any) -> None:
+    p_BPD, z_BTD, at_P = case(scale=9.0, dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss_BP, _ = future(p_BPD, z_BTD, at_P, negatives)
+    torch.testing.assert_close(loss_BP, future(p_BPD, z_BTD, at_P, negatives)[0])
+
+
 def test_scores_of_any_size_are_finite_and_right() -> None:
     p_BPD, z_BTD, at_P = case(scale=1e3, dtype=torch.float32)
     loss_BP, _ = future(p_BPD, z_BTD, at_P)

@@ -83,6 +83,8 @@ def group() -> Iterator[None]:
 
 def require_shares(devices: int, data: Any, recipe: Recipe) -> None:
     """Raises ``ManyviewsError`` for what cannot be shared among so many, or those of torchrun, before anything is written."""
+    if devices < 1:
+        raise ManyviewsError(f"--devices is {devices}; a run needs at least one.")
     ranks = int(os.environ["WORLD_SIZE"]) if launched() else devices
     if ranks < 2:
         return

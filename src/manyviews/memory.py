@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from manyviews import distributed
+from manyviews.errors import ManyviewsError
 from manyviews.rng import generator
 
 
@@ -54,12 +55,12 @@ class Twin(nn.Module):
     def follow(self, online: nn.Module, momentum: float) -> None:
         """Set every parameter to ``momentum * own + (1 - momentum) * online's``; ``momentum`` in [0, 1].
 
-        Raises ``ValueError`` where ``online`` has other parameters than the network that the twin was copied from.
+        Raises ``ManyviewsError`` where ``online`` has other parameters than the network that the twin was copied from.
         """
         own: list[Tensor] = list(self.module.parameters())
         others: list[Tensor] = list(online.parameters())
         if [p.shape for p in own] != [p.shape for p in others]:
-            raise ValueError(
+            raise ManyviewsError(
                 "A twin can only follow the network that it was copied from: their parameters differ."
             )
         torch._foreach_lerp_(own, others, 1.0 - momentum)  # pyright: ignore[reportPrivateImportUsage]
@@ -78,7 +79,7 @@ class Queue(nn.Module):
     def __init__(self, size: int, dim: int) -> None:
         super().__init__()
         if size < 1 or dim < 1:
-            raise ValueError(
+            raise ManyviewsError(
                 f"A queue needs room for at least one key of one dimension, not size={size}, dim={dim}."
             )
         keys = torch.randn(size, dim, generator=generator("queue", size, dim))
@@ -117,7 +118,7 @@ class Bank(nn.Module):
     def __init__(self, items: int, dim: int, name: str = "bank") -> None:
         super().__init__()
         if items < 1 or dim < 1:
-            raise ValueError(
+            raise ManyviewsError(
                 f"A bank needs at least one item of one dimension, not items={items}, dim={dim}."
             )
         unit_ND = torch.rand(items, dim, generator=generator(name, items, dim))

@@ -2,7 +2,8 @@
 
 A paper that proposes how to learn is one file under ``methods/``; the file's name is the method's name
 on the command line. It holds a module docstring (the paper), ``Config`` (its hyper-parameters),
-``ANATOMY`` (what tells it from its neighbours), one ``Method`` class and ``RECIPES``.
+``ANATOMY`` (what tells it from its neighbours), one ``Method`` class and ``RECIPES``; and ``SERVES``, where a
+hyper-parameter is read only beside some value of another one.
 """
 
 import importlib
@@ -99,6 +100,7 @@ class Method(nn.Module):
     sees: ClassVar[Kind] = "images"  # what it learns from, and its net reads
     supervised: ClassVar[bool] = False  # True: `batch.label` is filled; False: no label ever reaches `loss`
     unlabelled: ClassVar[bool] = False  # True: also learns from items whose label is hidden, which then is -1
+    learned_views: int | None = None  # the first so many; a twin alone looks at the others. None: all
 
     def __init__(self, config: Any, spec: Spec) -> None:
         super().__init__()
@@ -197,6 +199,11 @@ class Paper:
     @property
     def anatomy(self) -> Anatomy:
         return self.module.ANATOMY
+
+    @property
+    def serves(self) -> dict[str, tuple[str, tuple[Any, ...]]]:
+        """Hyper-parameters that are read only beside some values of another one: its name, and these; () is any but 0."""
+        return getattr(self.module, "SERVES", {})
 
     @property
     def recipes(self) -> dict[str, Any]:

@@ -16,6 +16,13 @@ USUAL = {
 }  # the recipe for data that has none of its own
 RUNS = ("teacher", "tokeniser")  # settings that name the folder of another run
 ELSEWHERE = {"momentum": "inertia", "learning_rate": "lr"}  # a setting's name in other libraries -> ours
+DIVISORS = ("temperature", "kd_temperature", "epsilon")  # hyper-parameters that a loss divides by
+SERVES: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "milestones": ("schedule", ("step",)),
+    "trust": ("optimiser", ("lars",)),
+    "beta2": ("optimiser", ("adam", "adamw", "lamb")),
+    **{f"crop_{name}": ("crops", ("contrastive",)) for name in ("alpha", "threshold", "first", "every")},
+}  # settings that are read only beside some values of another one; () means any but 0
 PHOTO_SIZE = 64  # side of a view where a folder of photos is given and no size: small enough for a CPU
 
 
@@ -89,6 +96,8 @@ def changed(paper: Paper, config: Any, recipe: Recipe, changes: dict[str, Any]) 
     check_words(config)
     check_words(recipe)
     check(recipe)
+    check_divisors(config)
+    check_served(paper, config, recipe, changes)
     if recipe.labels < 1 and not paper.method.supervised:
         raise ManyviewsError(
             f"{paper.name} learns without labels, so --labels says nothing to it; leave it out"
@@ -174,8 +183,43 @@ def check(recipe: Recipe) -> None:
         )
 
 
+def check_divisors(config: Any) -> None:
+    """Refuse what a loss would divide by, where it is not above 0."""
+    for name in DIVISORS:
+        value = getattr(config, name, None)
+        if isinstance(value, int | float) and not value > 0:
+            raise ManyviewsError(f"--{name.replace('_', '-')} is {value}; it divides, and is above 0")
+
+
+def check_served(paper: Paper, config: Any, recipe: Recipe, changes: Iterable[str]) -> None:
+    """Refuse a setting that was asked for and that nothing would read."""
+    serves, settings = SERVES | paper.serves, vars(recipe) | vars(config)
+    for name in serves.keys() & set(changes):
+        other, words = serves[name]
+        chosen = settings[other]
+        if chosen in words or (not words and chosen):
+            continue
+        only = " or ".join(_said(other, word) for word in words) or _said(other, "above 0")
+        raise ManyviewsError(
+            f"{_said(name)} is read only with {only}, and here it is {_said(other, chosen)}; leave it out, or say that too"
+        )
+
+
+def _said(name: str, value: Any = True) -> str:
+    """A setting as the command line has it."""
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{flag}" if value else f"--no-{flag}"
+    return f"--{flag} {value}"
+
+
 def check_data(recipe: Recipe, items: int) -> None:
     """Refuse a batch that the data cannot fill."""
+    if items < 2:
+        raise ManyviewsError(
+            f"There {'is 1 item' if items else 'are 0 items'} to learn from, and a batch has at least 2: give more data, or of "
+            "texts a smaller --size."
+        )
     if recipe.batch > items:
         raise ManyviewsError(
             f"A batch of {recipe.batch} is larger than the data: {items} items; choose --batch {items} or less."

@@ -76,7 +76,9 @@ class Budget:
         Raises:
             ManyviewsError: no unit, an unknown one, or an amount that is not positive.
         """
-        match = re.fullmatch(r"\s*([\d._]+(?:e\d+)?)\s*(?:([kKMG])(?=\s*[a-z]{2}))?\s*([a-z]+)\s*", text)
+        match = re.fullmatch(
+            r"\s*(\d[\d_]*(?:\.\d+)?(?:e\d+)?)\s*(?:([kKMG])(?=\s*[a-z]{2}))?\s*([a-z]+)\s*", text
+        )
         unit = UNITS.get(match[3]) if match else None
         if match is None or unit is None:
             raise ManyviewsError(

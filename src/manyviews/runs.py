@@ -24,11 +24,11 @@ import torch
 from torch import Tensor
 
 from manyviews import beginning, distributed, nets
-from manyviews.data import ItemSet, Reading, split_of
+from manyviews.data import ItemSet, Reading
 from manyviews.data.reading import laid_out
 from manyviews.data.tokeniser import Tokeniser, require_size
 from manyviews.errors import Diverged, ManyviewsError
-from manyviews.evaluation import EncoderEmbedder, LabelFree, Verdict, verdict
+from manyviews.evaluation import EncoderEmbedder, LabelFree, Verdict, held_apart, verdict
 from manyviews.evaluation.labels import label_subset
 from manyviews.files import set_aside, write_json
 from manyviews.method import Method, Paper, find
@@ -228,8 +228,7 @@ class Run:
     def seen(self, data: ItemSet) -> ItemSet:
         """The set as the method may see it: items held out to judge by, or without a label, are hidden or carry -1."""
         share, method = self.recipe.labels, self.paper.method
-        if held_out := self.settings.get("held_out"):
-            data, _ = split_of(data, held_out, self.recipe.seed)
+        data = held_apart(data)[0] if self.settings.get("held_out") else data
         if share == 1.0 or data.labels is None:
             return data
         known = label_subset(data.labels, share, self.recipe.seed)
@@ -284,8 +283,9 @@ class Run:
             print(f"manyviews: {skipped}", file=sys.stderr)
             self.add_results(skipped=skipped.as_dict())
         learned = loop.whole() if ends == "finished" else None
-        if learned is not None and distributed.is_main():
-            self.save_encoder(learned)
+        if learned is not None:
+            if distributed.is_main():
+                self.save_encoder(learned)
             show(learned, data, self.path, self.recipe.seed)
         return ends
 

@@ -169,7 +169,6 @@ def test_senses_are_seen_where_the_image_is_and_all_is_trained():
 def test_a_run_on_senses_is_saved_opened_and_judged_like_any_other(tmp_path):
     settings: dict[str, Any] = {
         "modalities": ("image", "depth"),
-        "noise": 8,
         "net": "cifar_resnet8",
         "size": SIZE,
     }

@@ -45,18 +45,34 @@ def contrast(q: Tensor, k: Tensor, queue: Tensor, temperature: float) -> Tensor:
     return F.cross_entropy(logits, torch.zeros(len(q), dtype=torch.int64))
 
 
+@pytest.mark.parametrize("size", [8, 9, 10])
+def test_the_smallest_images_have_a_jigsaw(size: int) -> None:
+    method = build(size=size, jigsaw=0.3)
+    assert torch.isfinite(method.loss(seen(method), 0.0).loss)
+
+
+def test_what_only_the_twin_looks_at_is_not_learned_from() -> None:
+    for settings in ({"jigsaw": 0.3}, {"jigsaw": 0.0}):
+        method = build(**settings)
+        batch = seen(method)
+        views = [view.requires_grad_() for view in batch.views]
+        method.loss(batch, 0.0).loss.backward()
+        assert [view.grad is not None for view in views].count(True) == method.learned_views
+        assert all(view.grad is not None for view in views[: method.learned_views])
+
+
 # -- the loss ------------------------------------------------------------------------------------------------------
 
 
 def test_the_loss_is_the_authors_with_the_jigsaw_by_hand() -> None:
     method = build(jigsaw=0.3).eval()
     batch = seen(method)
-    q, k = method.query(batch.views[0])[0], method.key(batch.views[1])[0]
+    q, k = method.query(batch.views[0])[0], method.key(batch.views[-1])[0]
     torch.manual_seed(5)
     torch.randperm(6)  # keys are shuffled before
     u = distributed.rand(6, 9, 3)
     rows = []
-    for image, numbers in zip(batch.views[2], u, strict=True):
+    for image, numbers in zip(batch.views[1], u, strict=True):
         h = []
         for cell, (down, across, _) in enumerate(numbers.tolist()):
             top = cell // 3 * 12 + int(down * 5)  # 12 - 8 + 1 places
@@ -136,7 +152,7 @@ def test_the_information_never_passes_the_logarithm_of_the_candidates() -> None:
 
 
 def test_the_views_are_the_authors_augmentation_d_and_its_jigsaw() -> None:
-    one, two, whole = (
+    one, whole, two = (
         InfoMin(Config(), net_factory("cifar_resnet8", 224), Spec(items=4, size=224)).views().views
     )
     assert one == two

@@ -43,7 +43,7 @@ def test_the_loss_is_the_papers_sum(tau: float) -> None:
         f, f_hat = F.normalize(method.f(torch.cat(views)), dim=1).double().chunk(2)
     invariant, spread = plain(f, f_hat, tau)
     assert float(out.loss.detach()) == pytest.approx(invariant + spread, rel=1e-5)
-    assert float(out.log["spread"].detach()) == pytest.approx(spread, rel=1e-5)
+    assert float(out.log["spreading"].detach()) == pytest.approx(spread, rel=1e-5)
 
 
 @pytest.mark.parametrize("tau", [0.01, 0.1])
@@ -68,7 +68,7 @@ def test_spreading_drives_images_apart_by_both_of_their_gradients() -> None:
 def test_without_spreading_the_first_sum_is_left() -> None:
     views = list(torch.randn(2, 6, 3, SIZE, SIZE, generator=generator("views")))
     both, one = (built(spreading=s).loss(Batch(views, torch.arange(6)), 0.0) for s in (True, False))
-    torch.testing.assert_close(both.loss - both.log["spread"], one.loss)
+    torch.testing.assert_close(both.loss - both.log["spreading"], one.loss)
 
 
 def test_without_augmentation_the_twin_is_the_image() -> None:

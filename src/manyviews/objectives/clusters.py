@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from manyviews import distributed
+from manyviews.errors import ManyviewsError
 
 
 @torch.no_grad()
@@ -21,7 +22,7 @@ def sinkhorn(score_BK: Tensor, epsilon: float, iterations: int = 3) -> Tensor:
     Sums run in float64: exp(1 / epsilon) spans more than half precision has, and ranks add up in another order.
     """
     if epsilon <= 0 or iterations < 1:
-        raise ValueError(
+        raise ManyviewsError(
             f"Sinkhorn needs an epsilon above zero and at least one iteration, not {epsilon} and {iterations}."
         )
     log_BK = score_BK.double() / epsilon

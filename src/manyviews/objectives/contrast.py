@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from manyviews import distributed
+from manyviews.errors import ManyviewsError
 from manyviews.objectives.tiles import LogSumExp, SymmetricLogSumExp
 
 
@@ -50,7 +51,7 @@ def info_nce(q_BD: Tensor, k_BD: Tensor, queue_KD: Tensor, temperature: float) -
     """
     check(temperature, q_BD, k_BD)
     if queue_KD.shape[0] == 0:
-        raise ValueError("InfoNCE needs negatives, but its queue has no rows; give it at least one.")
+        raise ManyviewsError("InfoNCE needs negatives, but its queue has no rows; give it at least one.")
     q_BD, k_BD, queue_KD = (precise(x) for x in (q_BD, k_BD.detach(), queue_KD.detach()))
     positive_B = (q_BD * k_BD).sum(1) / temperature
     negative_B = cast(Tensor, LogSumExp.apply(q_BD, queue_KD, 1 / temperature, ()))
@@ -112,9 +113,11 @@ def _contrast(positive_B: Tensor, negative_B: Tensor) -> Tensor:
 
 def check(temperature: float, x_BD: Tensor, y_BD: Tensor) -> None:
     if not temperature > 0:
-        raise ValueError(f"A temperature divides the cosine and must be above zero, but it is {temperature}.")
+        raise ManyviewsError(
+            f"A temperature divides the cosine and must be above zero, but it is {temperature}."
+        )
     if x_BD.shape != y_BD.shape or x_BD.dim() != 2 or x_BD.shape[0] == 0:
-        raise ValueError(
+        raise ManyviewsError(
             f"Two views of a batch must be equal [rows, dimensions] with at least one row, but they are "
             f"{list(x_BD.shape)} and {list(y_BD.shape)}."
         )

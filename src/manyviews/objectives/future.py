@@ -44,7 +44,8 @@ def future(p_BPD: Tensor, z_BTD: Tensor, at_P: Tensor, negatives: Negatives = "b
     items, positions, _ = z_BTD.shape
     positive_BP = (p_BPD * z_BTD[:, at_P]).sum(2)
     if negatives == "own":
-        s_BPT = p_BPD @ z_BTD.transpose(1, 2)
+        with torch.autocast(p_BPD.device.type, enabled=False):  # scores are exponents
+            s_BPT = p_BPD @ z_BTD.transpose(1, 2)
         s_BPT = s_BPT.scatter(2, at_P[None, :, None].expand(items, -1, 1), float("-inf"))
         largest_BP, negative_BP = s_BPT.detach().amax(2), torch.logsumexp(s_BPT, 2)
     else:

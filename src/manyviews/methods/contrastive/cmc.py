@@ -41,6 +41,8 @@ class Config:
     min_area: float = 0.08  # smallest crop, as a share of the image's area (the authors' code)
 
 
+SERVES = dict.fromkeys(("noise", "bank_momentum"), ("contrast", ("nce", "softmax")))
+
 ANATOMY = Anatomy(
     pretext="instance discrimination across senses",
     positives="another sense of the same crop",

@@ -54,6 +54,10 @@ ANATOMY = Anatomy(
 class CPC(Method):
     def __init__(self, config: Config, net: NetFactory, spec: Spec) -> None:
         super().__init__(config, spec)
+        if not 0 <= config.margin < config.patch:
+            raise ManyviewsError(
+                f"--margin is {config.margin}; a crop of a patch of {config.patch} is 0 to {config.patch - 1} pixels smaller."
+            )
         inner = "{}" if config.batch_norm else "layer_norm({})"
         encoder = net(within=f"patches({inner}, {config.patch}, {config.stride})")  # g_enc
         patches = cast(Patchwise, encoder)

@@ -77,8 +77,9 @@ class InfoMin(Method):
         split_batch_norm(self.query, config.splits)
         self.key = Twin(self.query)
         self.queues = nn.ModuleList(Queue(config.queue, config.dim) for _ in self.query.heads)
-        self.cell = round(CELL * spec.size / 224)
+        self.learned_views = 2 if config.jigsaw else 1  # v_2 is for the twin
         self.patch = max(4, PATCH * spec.size // 224 // 4 * 4)  # strides and patches of nets divide it
+        self.cell = max(self.patch, round(CELL * spec.size / 224))
         if config.jigsaw:
             self.jigsaw = JigsawHead(self.encoder.width, config.hidden, config.dim, GRID**2)
             self.seen = side_it_takes(self.encoder, self.patch, spec.size)
@@ -95,7 +96,7 @@ class InfoMin(Method):
         if c.space or c.frequency is not None:
             return Views(t)  # v_1 and v_2 are two parts of one image
         whole = View(size=GRID * self.cell, crop=(0.6, 1.0))  # no change of colours (authors' code)
-        return Views(t, t, whole) if c.jigsaw else Views(t, t)
+        return Views(t, whole, t) if c.jigsaw else Views(t, t)
 
     def loss(self, batch: Batch, progress: float) -> Out:
         c = self.config
@@ -110,7 +111,7 @@ class InfoMin(Method):
         information = math.log(c.queue + 1) - loss.detach() / len(losses)
         log = {"mutual_information": information}
         if c.jigsaw:
-            piecemeal_BD = self.piecemeal(batch.views[2])
+            piecemeal_BD = self.piecemeal(batch.views[1])
             jigsaw = info_nce(piecemeal_BD, k_M[0], queue_M[0], c.temperature)
             loss = (1 - c.jigsaw) * loss + c.jigsaw * jigsaw
             log["jigsaw_loss"] = jigsaw.detach()
@@ -127,7 +128,7 @@ class InfoMin(Method):
         if c.frequency is not None:
             low = low_pass(x, c.frequency)
             return low, x - low
-        return x, x if c.space else batch.views[1]
+        return x, x if c.space else batch.views[-1]
 
     def piecemeal(self, x: Tensor) -> Tensor:
         """The image from nine patches that were seen one by one, in a drawn order: unit rows ``[B, D]``."""

@@ -31,6 +31,8 @@ class Config:
     bank_momentum: float = 0.5  # share of the stored embedding that is kept (authors' code; 0 in section 3.1)
 
 
+SERVES = {"noise": ("softmax", (False,))}
+
 ANATOMY = Anatomy(
     pretext="instance discrimination",
     positives="the image as the bank remembers it",

@@ -58,8 +58,8 @@ class InvaSpread(Method):
         invariant = in_batch(f_hat_BD, f_BD, self.config.temperature)  # -log P(i | x'_i) (section 3)
         if not self.config.spreading:
             return Out(invariant, z=f_BD)
-        spread = spreading(f_BD, self.config.temperature)
-        return Out(invariant + spread, log={"spread": spread}, z=f_BD)
+        apart = spreading(f_BD, self.config.temperature)
+        return Out(invariant + apart, log={"spreading": apart}, z=f_BD)
 
 
 def spreading(f_BD: Tensor, temperature: float) -> Tensor:

@@ -38,6 +38,8 @@ ANATOMY = Anatomy(
 
 
 class MoCo(Method):
+    learned_views = 1  # the keys are the twin's
+
     def __init__(self, config: Config, net: NetFactory, spec: Spec) -> None:
         super().__init__(config, spec)
         self.encoder = net()

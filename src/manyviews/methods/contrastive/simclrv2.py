@@ -35,6 +35,8 @@ class Config(simclr.Config):
     momentum: float = 0.999  # share of the old memory network kept at each step, where there is a memory
 
 
+SERVES = {"momentum": ("queue", ())}
+
 ANATOMY = Anatomy(
     pretext="instance discrimination",
     positives="another view of the image",
