@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 import manyviews
+from commands import answer, refused
 from manyviews import nets, plan
 from manyviews.cli import main
 from manyviews.data import open_data
@@ -54,20 +55,6 @@ def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def answer(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
-    capsys.readouterr()
-    main([*words, "--json"])
-    return json.loads(capsys.readouterr().out)
-
-
-def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stop:
-        main(list(words))
-    assert stop.value.code == 2
-    return capsys.readouterr().err
-
-
 # -- the classifier --------------------------------------------------------------------------------------------------
 
 
@@ -106,6 +93,11 @@ def test_what_it_learned_from_is_no_test(photos: Path, tmp_path: Path, capsys: A
     for same in ([], ["--data", flat]):  # a fifth of it was held out
         found = answer(capsys, "evaluate", str(out), "--protocol", "ten-crop", *same)["figures"]["ten-crop"]
         assert 0 < found["n"] <= 0.25 * items
+    run, data = manyviews.load(out), open_data(flat, size=32)
+    again = Run(out, run.settings | {"recipe": run.settings["recipe"] | {"seed": 7}})
+    assert (
+        run.seen(data).names == again.seen(data).names
+    )  # what begins as this run is judged by the same fifth
     settings = json.loads((out / "run.json").read_text())
     del settings["held_out"]  # a run of before that was so
     (out / "run.json").write_text(json.dumps(settings))

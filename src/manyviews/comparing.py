@@ -174,10 +174,17 @@ def _own_net(paper: Paper, data: Any, wanted: str | None, same: dict[str, Any]) 
     config, recipe = plan.base(paper, data, wanted)
     with torch.random.fork_rng(devices=[]):
         try:
-            paper.method(config, net_factory(same["net"], same["size"]), Spec(items=MANY, size=same["size"]))  # pyright: ignore[reportCallIssue]
+            paper.method(config, net_factory(same["net"], same["size"]), _any_data(same["size"]))  # pyright: ignore[reportCallIssue]
         except ManyviewsError:
             return {"net": recipe.net}
     return {}
+
+
+def _any_data(size: int) -> Spec:
+    """What any method may ask of images before it is built: no refusal is for want of labels or of colours."""
+    levels = torch.arange(0, 256, 32, dtype=torch.uint8)
+    colours = torch.cartesian_prod(levels, levels, levels)
+    return Spec(items=MANY, size=size, classes=2, labels=torch.arange(MANY) % 2, colours=lambda: colours)
 
 
 def _texts(paper: Paper, data: Any) -> int:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from manyviews import plan
-from manyviews.data import ItemSet, Reading, open_data, split_of
+from manyviews.data import ItemSet, Reading, open_data
 from manyviews.errors import NoSplit
-from manyviews.evaluation import EncoderEmbedder, evaluate
+from manyviews.evaluation import EncoderEmbedder, evaluate, held_apart, tells_apart
 from manyviews.evaluation.baselines import raw
 from manyviews.evaluation.sets import HELD_OUT
 from manyviews.method import Paper, find
@@ -26,7 +26,7 @@ def judge(run: Run, images: ItemSet, data: Any, quiet: bool = False) -> None:
     """Enter what a finished run is worth, beside its baselines, and write ``report.html``."""
     sets = _sets(run, images, data)
     by_layer = ("layers",) if sets.labelled and isinstance(run.encoder, Midway) else ()
-    beside = _baselines(run, sets.rest, data, quiet)
+    beside = _baselines(run, sets, data, quiet)
     figures = {"this encoder": sets.worth(run.embedder, by_layer)} | _each(sets, beside)
     said = run.verdict()
     if said and not sets.labelled:
@@ -38,7 +38,7 @@ def judge(run: Run, images: ItemSet, data: Any, quiet: bool = False) -> None:
 def judge_baselines(run: Run, images: ItemSet, data: Any, quiet: bool = False) -> None:
     """Enter what the baselines of a run that diverged are worth: they do not depend on what it learned."""
     sets = _sets(run, images, data)
-    run.add_results(figures=_each(sets, _baselines(run, sets.rest, data, quiet)))
+    run.add_results(figures=_each(sets, _baselines(run, sets, data, quiet)))
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class _Sets:
 
     @property
     def labelled(self) -> bool:
-        return self.images.labels is not None
+        return tells_apart(self.images)
 
     def worth(self, embedder: Any, more: Sequence[str] = ()) -> dict[str, Any]:
         """Its figures by protocol, those asked for beside the usual ones among them."""
@@ -66,11 +66,11 @@ def _sets(run: Run, images: ItemSet, data: Any) -> _Sets:
     root = run.settings["data"]["root"]
     if run.apart is not None:
         images = open_data(data, root=root, size=run.size, reading=run.apart)
-    labelled = images.labels is not None
+    labelled = tells_apart(images)
     test = held_out(data, run.size, root, run.rate, run.apart, labelled=labelled)
     # What nothing that is judged has learned the labels of; a run that learns from labels has left it out.
     hold = labelled and test is None
-    rest, judged = split_of(images, HELD_OUT, run.recipe.seed) if hold else (images, test)
+    rest, judged = held_apart(images) if hold else (images, test)
     return _Sets(images, test, rest, judged, run.recipe.seed)
 
 
@@ -78,14 +78,14 @@ def _each(sets: _Sets, embedders: dict[str, Any]) -> dict[str, Any]:
     return {name: sets.worth(embedder) for name, embedder in embedders.items()}
 
 
-def _baselines(run: Run, images: ItemSet, data: Any, quiet: bool) -> dict[str, Any]:
-    made: dict[str, Any] = {}
+def _baselines(run: Run, sets: _Sets, data: Any, quiet: bool) -> dict[str, Any]:
+    images, made = sets.rest, dict[str, Any]()
     for name in run.settings["baselines"]:
         if name == "pixels":
             made |= raw(images, run.size)
         elif name == "random":
-            made["random encoder"] = EncoderEmbedder(run.build(images).encoder, run.size)
-        elif images.labels is not None:
+            made["random encoder"] = EncoderEmbedder(run.build(run.seen(sets.images)).encoder, run.size)
+        elif tells_apart(images):
             made["supervised"] = _supervised(run, images, data, quiet).embedder
     return made
 
@@ -96,7 +96,8 @@ def _supervised(run: Run, images: ItemSet, data: Any, quiet: bool) -> Run:
     if (path / "run.json").exists() and Run.open(path).finished:
         return Run.open(path)
     paper = find("supervised")
-    same = {"net": run.recipe.net, "size": run.size, "batch": run.recipe.batch, "seed": run.recipe.seed}
+    same = {"net": run.recipe.net, "size": run.size, "seed": run.recipe.seed}
+    same["batch"] = min(run.recipe.batch, len(images))  # a part may be held out of what the run learned from
     config, recipe = plan.changed(paper, *plan.base(paper, data), same)
     settings = run.settings | {
         "method": paper.name,
@@ -149,7 +150,7 @@ def share_held_out(paper: Paper, images: ItemSet, data: Any, size: int, root: st
     """The share of the items that a method which learns from labels does not see, because nothing else is there to judge by."""
     if (
         not paper.method.supervised
-        or images.labels is None
+        or not tells_apart(images)
         or held_out(data, size, root, images.rate, labelled=True) is not None
     ):
         return 0.0

@@ -12,6 +12,7 @@ from manyviews import beginning, distributed, launching, plan
 from manyviews.data import ItemSet, Reading, open_data, summary
 from manyviews.data.tokeniser import Tokeniser, require_size
 from manyviews.errors import ManyviewsError
+from manyviews.evaluation import tells_apart
 from manyviews.judging import CANVAS, judge, judge_baselines, share_held_out
 from manyviews.machine import about_machine
 from manyviews.method import find
@@ -102,9 +103,10 @@ def pretrain(
         raise ManyviewsError(
             f"The supervised baseline learns from {due}; {images.name} holds {images.kind}: leave it out of --baselines."
         )
-    if "supervised" in baselines and images.labels is None:
+    if "supervised" in baselines and not tells_apart(images):
+        has = "none" if images.labels is None else "only one class"
         raise ManyviewsError(
-            f"The supervised baseline learns from labels, and {images.name} has none: leave it out of --baselines."
+            f"The supervised baseline learns from labels, and {images.name} has {has}: leave it out of --baselines."
         )
     _rehearse(run, seen)
     if overwrite:

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from manyviews import judging, vectors
-from manyviews.data import ItemSet, open_data, read, read_sound, split_of, summary
+from manyviews.data import ItemSet, open_data, read, read_sound, summary
 from manyviews.data.reading import laid_out
 from manyviews.data.tokeniser import Tokeniser
 from manyviews.errors import ManyviewsError
-from manyviews.evaluation import PROTOCOLS, Features, embed_all, neighbours
+from manyviews.evaluation import PROTOCOLS, Features, embed_all, held_apart, neighbours, tells_apart
 from manyviews.evaluation import evaluate as judge
 from manyviews.files import replacing
 from manyviews.nets.interop import Exported
@@ -45,6 +45,7 @@ def evaluate(
     protocol: Sequence[str] = ("knn",),
     data_root: str | Path | None = None,
     seeds: int = 1,
+    seed: int = 0,
     options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """What a run's encoder is worth, by any of ``evaluation.PROTOCOLS``; also entered in ``results.json``.
@@ -59,6 +60,7 @@ def evaluate(
             where the run learned a classifier, single, ten-crop, dense, multi-scale.
         data_root: where named sets are; None: where they were when the run began.
         seeds: how often each protocol is repeated with another seed; several give mean and deviation of top-1, mean IoU, F1 ...
+        seed: the first of them.
         options: by protocol, e.g. ``{"finetune": {"lr": 1e-4, "layer_decay": 0.65}}``.
 
     Raises:
@@ -80,14 +82,12 @@ def evaluate(
     run.paper.suits(train.kind, train.name)
     labelled = train.labels is not None and not dense
     test = judging.held_out(source, run.size, root, labelled=labelled, **given)
-    if train.labels is None and data is None:
-        protocol = [name for name in protocol if name in PROTOCOLS and not PROTOCOLS[name].labels] or [
-            "labelfree"
-        ]
+    if data is None and not tells_apart(train) and all(name in PROTOCOLS for name in protocol):
+        protocol = [name for name in protocol if not PROTOCOLS[name].labels] or ["labelfree"]
     own = data is None or summary(train)["digest"] == run.settings["data"]["digest"]
     seen = own and test is None
-    if seen and (held_out := run.settings.get("held_out")):
-        train, test = split_of(train, held_out, run.recipe.seed)
+    if seen and run.settings.get("held_out"):
+        train, test = held_apart(train)
     elif asked := [name for name in protocol if seen and _knows_labels(run, name)]:
         raise ManyviewsError(
             f'{train.name} has no test split, and what "{asked[0]}" judges has learned from the labels of all of it; '
@@ -99,8 +99,8 @@ def evaluate(
     settings = {"protocols": protocol, "options": options, "classifier": run.classifier}
     judged = test if train.labels is not None or dense else None
     all_seeds = [
-        judge(run.embedder, train, judged, seed=seed, show=None if seed else _shown(run), **settings)
-        for seed in range(seeds)
+        judge(run.embedder, train, judged, seed=seed + more, show=None if more else _shown(run), **settings)
+        for more in range(seeds)
     ]
     figures = all_seeds[0]
     if own and "labelfree" in figures and (said := run.verdict()):
@@ -140,8 +140,8 @@ def _shown(run: Run) -> Callable[[str, Tensor], None]:
 
 def _cost(run: Run, data: ItemSet) -> dict[str, Any]:
     """What the run has cost: seconds, and images of its size that it learned from, every view by its pixels."""
-    last = run.metrics()[-1]
-    pixels = sum(view.size**2 for view in run.build(data).views().views)
+    last, method = run.metrics()[-1], run.build(data)
+    pixels = sum(view.size**2 for view in method.views().views[: method.learned_views])
     items = round(last["items"] * pixels / run.size**2)
     return {"pretraining_items": items, "pretraining_seconds": last["seconds"]}
 
@@ -173,7 +173,8 @@ def embed(
 def every_item(run: Run, data: Any, root: str | Path | None) -> ItemSet:
     """Every image, sound or text of a source: of a folder with splits all of them, of a named set its training split."""
     is_path = isinstance(data, (str, Path)) and Path(data).expanduser().exists()
-    split, size = "all" if is_path else "train", run.size if run.apart else None
+    drawn = isinstance(data, str) and data == "world"
+    split, size = "all" if is_path else "train", run.size if run.apart or drawn else None
     return open_data(data, split=split, root=root, rate=run.rate, size=size, reading=run.apart)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation.finetune import finetune
+from manyviews.evaluation.linear import probe_lbfgs
 from manyviews.evaluation.options import check_options
 
 
@@ -29,8 +30,15 @@ def test_options_of_the_right_kind_pass(chosen: dict[str, Any]) -> None:
         ({"watch": 1}, "true or false"),
         ({"optimiser": "adam"}, "one of adamw, sgd"),
         ({"view": "large"}, "nothing that text can say"),
+        ({"schedule": 1}, "one of"),
     ],
 )
 def test_others_are_refused(chosen: dict[str, Any], says: str) -> None:
     with pytest.raises(ManyviewsError, match=says):
         check_options("finetune", finetune, chosen)
+
+
+def test_text_is_what_some_options_are() -> None:
+    check_options("linear", probe_lbfgs, {"device": "cpu"})
+    with pytest.raises(ManyviewsError, match="is 3; it is text"):
+        check_options("linear", probe_lbfgs, {"device": 3})

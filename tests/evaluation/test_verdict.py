@@ -45,6 +45,12 @@ def test_a_line_bent_by_a_relu_has_collapsed():
     assert of((gauss(300, 1) @ gauss(1, 64, 1)).relu()).state == "collapsed"
 
 
+@pytest.mark.parametrize("n", [2, 3])
+def test_so_few_points_lie_in_a_plane_anyway(n):
+    assert of(gauss(n, 64)).state == "healthy"
+    assert of(gauss(1, 64).expand(n, 64)).state == "collapsed"
+
+
 def test_a_gaussian_is_healthy():
     found = of(gauss(500, 128))
     assert found.state == "healthy" and "Spread 1.00" in found.sentence

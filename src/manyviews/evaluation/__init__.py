@@ -14,6 +14,7 @@ from manyviews.evaluation.linear import LinearProbe, SgdProbe, probe_lbfgs, prob
 from manyviews.evaluation.scores import MeanStd, Scores, mean_std, scores
 from manyviews.evaluation.scratch import FromScratch, scratch
 from manyviews.evaluation.segmentation import Segmented, segment
+from manyviews.evaluation.sets import held_apart, tells_apart
 from manyviews.evaluation.verdict import Verdict, verdict
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "evaluate",
     "finetune",
     "frozen",
+    "held_apart",
     "knn",
     "label_subset",
     "labelfree",
@@ -51,6 +53,7 @@ __all__ = [
     "scratch",
     "segment",
     "single",
+    "tells_apart",
     "ten_crop",
     "verdict",
 ]

@@ -98,5 +98,5 @@ def augmented(
 def labelled_part(data: ItemSet, fraction: float, seed: int) -> ItemSet:
     """The labelled images that a classifier may learn from: all of them, or a class-balanced share."""
     if data.labels is None:
-        raise ValueError(f"A classifier learns from labels; {data.name} has none.")
+        raise ManyviewsError(f"A classifier learns from labels; {data.name} has none.")
     return data if fraction == 1 else data.subset(label_subset(data.labels, fraction, seed).tolist())

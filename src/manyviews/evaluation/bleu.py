@@ -23,6 +23,14 @@ class Bleu:
     signature: str  # to be stated with the score
 
 
+def require_sacrebleu() -> None:
+    """Raises `ManyviewsError` where it is missing: said before there is anything to score."""
+    try:
+        import sacrebleu  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    except ImportError as error:
+        raise ManyviewsError('BLEU needs sacrebleu: pip install "manyviews[text]"') from error
+
+
 def bleu(
     translations: Sequence[str],
     references: Sequence[str] | Sequence[Sequence[str]],
@@ -40,10 +48,9 @@ def bleu(
     Raises `ManyviewsError` where sacrebleu is missing, there is nothing to score, the numbers of sentences differ, or
     there is no such tokenisation.
     """
-    try:
-        from sacrebleu.metrics.bleu import BLEU
-    except ImportError as error:
-        raise ManyviewsError('BLEU needs sacrebleu: pip install "manyviews[text]"') from error
+    require_sacrebleu()
+    from sacrebleu.metrics.bleu import BLEU
+
     one_each = all(isinstance(text, str) for text in references)
     several = cast(Sequence[Sequence[str]], [references] if one_each else references)
     if not translations:

@@ -71,7 +71,7 @@ def evaluate(
         protocols: of ``PROTOCOLS``.
         classes: how many there are; None: as many as the sets name.
         size: side of the square that a bare encoder sees; None: the side of the images, if they are in memory.
-        seed: of whatever is drawn.
+        seed: of whatever is drawn, but for the fifth that is held out.
         classifier: what was learned on top of the encoder, for the protocols that judge it as it is; fine-tuning
             begins with it where its classes are those of the sets.
         show: takes what protocols have to show: a title, and pictures uint8 [R, C, 3, S, S].
@@ -91,11 +91,11 @@ def evaluate(
     embedder = _embedder(model, size, data)
     with_labels = [name for name in protocols if PROTOCOLS[name].labels]
     if with_labels:
-        train, test = labelled_sets(train, test, with_labels, seed)
+        train, test = labelled_sets(train, test, with_labels)
         classes = number_of_classes(train, test, classes)
     for senses, sets_with in ((DENSE, dense_sets), (MARKED, marked_sets)):
         if asked := [name for name in protocols if PROTOCOLS[name].senses == senses]:
-            train, test = sets_with(train, test, asked, seed)
+            train, test = sets_with(train, test, asked)
     if classifier is not None and train is not None and not knows(classifier, train, classes):
         odd, classifier = classifier, None
         if judged := [name for name in protocols if PROTOCOLS[name].classifier]:

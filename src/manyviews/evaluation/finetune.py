@@ -101,7 +101,7 @@ def finetune(
         ManyviewsError: a rate that cannot be, a joint loss that the encoder does not have, or a loss that is not finite.
     """
     if test.labels is None:
-        raise ValueError("Fine-tuning is judged on labels; the test set has none.")
+        raise ManyviewsError("Fine-tuning is judged on labels; the test set has none.")
     if joint < 0 or (joint and not isinstance(encoder, Generative | Reader)):
         raise ManyviewsError(
             f"joint is {joint}: it weighs, by 0 or more, a loss of the encoder's own, which only one that generates has "
@@ -127,7 +127,7 @@ def finetune(
         outputs = 1 if embedding == "choice" else classes  # a score for each answer by itself
         own = linear_head(width, outputs, seed) if head is None else copy.deepcopy(head).requires_grad_()
         if (own.in_features, own.out_features) != (width, outputs):
-            raise ValueError(
+            raise ManyviewsError(
                 f"The head maps {own.in_features} to {own.out_features}, not {width} to {outputs}."
             )
         classifier = nn.Sequential(network, own, nn.Flatten(1)).to(device).train()

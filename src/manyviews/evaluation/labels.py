@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from manyviews import rng
+from manyviews.errors import ManyviewsError
 
 
 def label_subset(labels_N: Tensor, fraction: float, seed: int) -> Tensor:
@@ -14,10 +15,10 @@ def label_subset(labels_N: Tensor, fraction: float, seed: int) -> Tensor:
     ones, so that 1% and 10% differ by what was added, not by what was drawn.
 
     Raises:
-        ValueError: the fraction is not in (0, 1].
+        ManyviewsError: the fraction is not in (0, 1].
     """
     if not 0 < fraction <= 1:
-        raise ValueError(f"The fraction of labels must lie in (0, 1], not {fraction}.")
+        raise ManyviewsError(f"The fraction of labels must lie in (0, 1], not {fraction}.")
     turn_N, size_N = turns(labels_N, seed)
     return (turn_N < (fraction * size_N).round().clamp(min=1)).nonzero().squeeze(1)
 

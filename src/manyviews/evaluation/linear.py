@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from manyviews import rng
 from manyviews.data import ItemSet
+from manyviews.errors import ManyviewsError
 from manyviews.evaluation.batches import Plan, augmented, labelled_part, usual_view
 from manyviews.evaluation.features import EncoderEmbedder, Features, device_of, embed_all, same_randomness
 from manyviews.evaluation.frozen import frozen
@@ -137,6 +138,8 @@ def _choose(
 
     Goes from strong to weak, and no further once two in a row were worse than the best: weaker ones are the slowest.
     """
+    if not weight_decays:
+        raise ManyviewsError("A linear probe needs a weight decay to try: weight_decays is empty.")
     if len(weight_decays) == 1:
         return weight_decays[0], None, None
     if labels_N.bincount().max() < 2:

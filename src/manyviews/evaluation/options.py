@@ -40,4 +40,6 @@ def _problem(hint: Any, default: Any, value: Any) -> str | None:
             return None if number else "a number"
         case tuple():
             return None if isinstance(value, list | tuple) else "a list of numbers"
+        case str():
+            return None if isinstance(value, str) else "text"
     return "nothing that text can say" if isinstance(value, str) else None

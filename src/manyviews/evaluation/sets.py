@@ -14,8 +14,21 @@ MARKED = (MARKS, WORDS)  # what is told of every token
 HELD_OUT = 0.2  # share of the labelled images that is held out where there is no test set
 
 
+def held_apart(data: ItemSet) -> tuple[ItemSet, ItemSet]:
+    """What to learn from and what to judge by, where a source has no test set: the same items whatever the seed.
+
+    For what begins as another run, or learns from it, is then judged by nothing that this one knew the labels of.
+    """
+    return split_of(data, HELD_OUT)
+
+
+def tells_apart(data: ItemSet) -> bool:
+    """Whether it has labels, of two classes or more: those of one tell nothing."""
+    return data.labels is not None and len(data.labels.unique()) > 1
+
+
 def labelled_sets(
-    train: ItemSet | None, test: ItemSet | None, asked: Sequence[str], seed: int
+    train: ItemSet | None, test: ItemSet | None, asked: Sequence[str]
 ) -> tuple[ItemSet, ItemSet]:
     """Sets to learn from and to judge by, both with labels of the same classes."""
     names = ", ".join(f'"{name}"' for name in asked)
@@ -29,7 +42,7 @@ def labelled_sets(
             f'{names} needs labelled images to learn from, not only a test set; or take "labelfree".'
         )
     if test is None:
-        train, test = split_of(train, HELD_OUT, seed)
+        train, test = held_apart(train)
     if train.classes is not None and test.classes is not None and train.classes != test.classes:
         odd = sorted(set(train.classes) ^ set(test.classes))
         what = (
@@ -44,9 +57,7 @@ def labelled_sets(
     return train, test
 
 
-def dense_sets(
-    train: ItemSet | None, test: ItemSet | None, asked: Sequence[str], seed: int
-) -> tuple[ItemSet, ItemSet]:
+def dense_sets(train: ItemSet | None, test: ItemSet | None, asked: Sequence[str]) -> tuple[ItemSet, ItemSet]:
     """Sets to learn from and to judge by, both with a class of every pixel, of the same classes."""
     names = ", ".join(f'"{name}"' for name in asked)
     for data in (train, test):
@@ -58,14 +69,12 @@ def dense_sets(
     if train is None:
         raise ManyviewsError(f"{names} needs images to learn from, not only a test set.")
     if test is None:
-        train, test = split_of(train, HELD_OUT, seed)
+        train, test = held_apart(train)
     pixel_classes(train, test)
     return train, test
 
 
-def marked_sets(
-    train: ItemSet | None, test: ItemSet | None, asked: Sequence[str], seed: int
-) -> tuple[ItemSet, ItemSet]:
+def marked_sets(train: ItemSet | None, test: ItemSet | None, asked: Sequence[str]) -> tuple[ItemSet, ItemSet]:
     """Sets to learn from and to judge by, both of texts with marks of the same names; for spans of one name."""
     names = ", ".join(f'"{name}"' for name in asked)
     for data in (train, test):
@@ -77,7 +86,7 @@ def marked_sets(
     if train is None:
         raise ManyviewsError(f"{names} needs texts to learn from, not only a test set.")
     if test is None:
-        train, test = split_of(train, HELD_OUT, seed)
+        train, test = held_apart(train)
     kinds = train.pixel_classes or ()
     if kinds != test.pixel_classes:
         raise ManyviewsError(

@@ -100,7 +100,7 @@ def _collapsed(now: LabelFree) -> Verdict | None:
             f"The method's own output is nearly the same for most images (median cosine {now.likeness:.3f} between two of "
             f"them), so its loss has nothing left to teach; the encoder's spread is still {now.spread:.2f}.",
         )
-    if now.dim > 2 and now.top2 > LINE:
+    if min(now.dim, now.n - 1) > 2 and now.top2 > LINE:  # n points span n - 1 directions at most
         return Verdict(
             "collapsed",
             f"Images differ in only one or two directions of {now.dim}: these hold {now.top2:.1%} of the variance "
