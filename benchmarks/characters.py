@@ -15,7 +15,8 @@ from pathlib import Path
 
 import torch
 
-from manyviews.learn import held_out, pretrain
+from manyviews.judging import held_out
+from manyviews.learn import pretrain
 from manyviews.machine import about_machine
 from manyviews.method import Batch
 from manyviews.nets.encoder import judging

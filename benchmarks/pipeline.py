@@ -1,7 +1,8 @@
 """The whole SimCLR pipeline, images in memory to updated weights, against lightly's example on the same net.
 
 Both sides take turns of a few steps on this machine; medians of items a second, their ratio, and the share of the
-machine's matrix-product rate that our steps reach. Pictures are random: only the work counts.
+machine's matrix-product rate that our steps reach. Pictures are random: only the work counts. Each side is as it comes: ours lies
+channels last and steps by a fused SGD, lightly's example does neither (`steps.py --channels-last` tells what that is worth).
 
 In one more turn of each side, which counts for no rate, the device is waited for before and after every batch of views: the
 share of that turn that goes by until they are there is what a step waits for its input.

@@ -38,6 +38,8 @@ def first_step() -> float:
         try:
             while process.poll() is None and not (out / "metrics.jsonl").exists():
                 time.sleep(0.01)
+            if not (out / "metrics.jsonl").exists():
+                raise SystemExit("pretrain ended before its first step: run it by hand to see why.")
             return time.perf_counter() - start
         finally:
             process.kill()

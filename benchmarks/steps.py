@@ -190,7 +190,7 @@ ROWS = {  # lightly's heads have the paper's layers, and no splits of the batch
     "densecl": Row("densecl", DenseCL, {"splits": 1}),
     "byol": Row("byol", BYOL, {}),
     "simsiam": Row("simsiam", SimSiam, {"layers": 3}),
-    "swav": Row("swav", SwAV, {}),
+    "swav": Row("swav", SwAV, {"queue": 0}),
     "swav-crops": Row("swav", SwAV, {"local_crops": 6, "queue": 0}),
     "dino": Row("dino", DINO, {"layers": 3}),
     "dino-crops": Row("dino", DINO, {"layers": 3, "local_crops": 8}),

@@ -1,6 +1,7 @@
 """Whole commands, end to end, on a folder of pictures; and every way to ask for what cannot be."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,7 @@ import manyviews
 from commands import answer, refused
 from manyviews.cli import main
 from manyviews.data.world import SPECIES, world
-from manyviews.errors import Diverged
+from manyviews.errors import Diverged, ManyviewsError
 from manyviews.runs import Run
 
 SMALL = ["--net", "cifar_resnet8", "--size", "16", "--batch", "16", "--budget", "4steps"]
@@ -164,6 +165,12 @@ def test_embed(
         assert rows[0][:3] == ["path", "label", "v0"]
         paths, vectors = [row[0] for row in rows[1:]], np.array([row[2:] for row in rows[1:]], float)
     assert len(paths) == 60 and all(Path(path).is_file() for path in paths)
+    odd = photos.parent / os.fsdecode(b"odd \xff.png")  # a name that is not UTF-8
+    shutil.copy(next(photos.rglob("*.png")), odd)
+    try:
+        assert answer(capsys, "embed", str(run), str(odd), "--out", str(out))["items"] == 1
+    finally:
+        odd.unlink()
     np.testing.assert_allclose(vectors, expected.numpy(), rtol=1e-5, atol=1e-6)
 
 
@@ -309,6 +316,40 @@ def test_an_array_is_given_again_to_go_on(tmp_path: Path) -> None:
     assert manyviews.resume(run.path, pixels, quiet=True).metrics()[-1]["step"] == 4
 
 
+def test_labels_of_one_class_are_as_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 3, 16, 16), dtype=np.uint8)
+    data, how = (
+        (pixels, np.zeros(40, np.int64)),
+        {"net": "cifar_resnet8", "size": 16, "batch": 16, "quiet": True},
+    )
+    out = tmp_path / "run"
+    with pytest.raises(ManyviewsError, match="has only one class: leave it out of --baselines"):
+        manyviews.pretrain("simclr", data, out=out, budget="2steps", baselines=("supervised",), **how)
+    run = manyviews.pretrain("simclr", data, out=out, budget="2steps", baselines=("pixels",), **how)
+    assert list(run.results()["figures"]["this encoder"]) == ["labelfree"]
+    assert (out / "report.html").is_file()
+
+
+def test_the_supervised_baseline_makes_do_with_what_is_not_held_out(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 3, 16, 16), dtype=np.uint8)
+    run = manyviews.pretrain(
+        "simclr", (pixels, np.arange(20) % 2), out=tmp_path / "run", net="cifar_resnet8", size=16, batch=20,
+        budget="1steps", baselines=("supervised",), quiet=True, recipe="world",
+    )  # fmt: skip
+    assert run.results()["figures"]["supervised"]["knn"]["n"] == 4
+    assert Run.open(run.path / "supervised").recipe.batch == 16
+
+
+def test_every_method_that_can_use_the_net_of_a_comparison_does() -> None:
+    from manyviews.comparing import _own_net  # pyright: ignore[reportPrivateUsage]
+    from manyviews.method import find
+
+    same = {"net": "cifar_resnet8", "size": 32}
+    assert _own_net(find("supervised"), "cifar10", "world", same) == {}
+    assert _own_net(find("igpt"), "cifar10", "world", {"net": "small_igpt/2x32", "size": 16}) == {}
+    assert _own_net(find("igpt"), "cifar10", "world", same) == {"net": "small_igpt/6x64"}
+
+
 def test_compare_takes_all_or_some(capsys: pytest.CaptureFixture[str]) -> None:
     assert "either all methods or simclr, moco" in refused(capsys, "compare", "--all", "simclr", "moco")
 
@@ -351,8 +392,30 @@ def test_the_world_is_the_default(
 ) -> None:
     monkeypatch.setattr("manyviews.data.world.ITEMS", {"train": 64, "test": 32})
     made = answer(capsys, "pretrain", "simclr", "--net", "cifar_resnet8", "--batch", "16", "--budget", "2steps",
-                  "--baselines", "supervised", "--out", str(tmp_path / "w"))  # fmt: skip
+                  "--size", "16", "--baselines", "supervised", "--out", str(tmp_path / "w"))  # fmt: skip
     assert made["figures"].keys() == {"this encoder", "supervised"}
+    from manyviews.use import every_item
+
+    again = every_item(manyviews.load(tmp_path / "w"), "world", None)  # as large as the run sees it
+    assert again.values is not None and again.values.shape[-1] == 16
+
+
+def test_two_processes_draw_what_a_method_shows(photos: Path, tmp_path: Path) -> None:
+    words = [
+        "--data",
+        str(photos),
+        "--size",
+        "16",
+        "--batch",
+        "16",
+        "--budget",
+        "2steps",
+        "--baselines",
+        "--quiet",
+    ]
+    main(["pretrain", "mae", "--recipe", "world", *words, "--devices", "2", "--out", str(tmp_path / "run")])
+    run = manyviews.load(tmp_path / "run")
+    assert "this encoder" in run.results()["figures"] and list((run.path / "pictures").glob("*.png"))
 
 
 @pytest.mark.parametrize("way", ["--devices", "--devices --shard", "torchrun"])
@@ -457,7 +520,12 @@ def test_requests_that_the_data_cannot_serve(photos: Path, run: Path, tmp_path: 
     assert f"learns from labels, and {flat} has none" in refused(capsys, *words, "--baselines", "supervised")
     assert not (tmp_path / "y").exists()
     assert "knn" in refused(capsys, "evaluate", str(run), "--protocol", "kn")
+    fraction = ["--option", "linear.label_fraction=10"]
+    assert "must lie in (0, 1]" in refused(capsys, "evaluate", str(run), "--protocol", "linear", *fraction)
+    assert "name a file to write" in refused(capsys, "export", str(run), "--to", "onnx", "--out", str(flat))
     assert "'.txt'" in refused(capsys, "embed", str(run), str(photos), "--out", "v.txt")
+    under = str(flat / "note.txt" / "run")
+    assert "name another place" in refused(capsys, *pretrain[:-1], under, "--batch", "16")
     assert "not an image" in refused(
         capsys, "search", str(run), str(photos), "--query", str(flat / "note.txt")
     )
@@ -476,12 +544,27 @@ HELP = "see `manyviews pretrain simclr --help`"
         ("pretrain simclr world", [f"'world' is one word too many for manyviews pretrain simclr; {HELP}"]),
         ("evaluate run --protcol knn", ["manyviews evaluate has no option 'protcol'; did you mean protocol?"]),
         ("compare simclr --hidden 9", ["compare has no option 'hidden'; see `manyviews compare --help`"]),
+        ("pretrain simclr --batch ten", ["--batch", "'ten'", HELP]),
+        ("pretrain simclr --schedule foo", ["invalid choice 'foo' for argument '--schedule'", HELP]),
+        ("search runs/a photos", ["Missing", "--query", "`manyviews search --help`"]),
+        ("evaluate", ["Missing", "the run's folder", "`manyviews evaluate --help`"]),
+        ("pretrain byol --min-area 0", ["View crop is (0.0, 1.0)"]),
+        ("pretrain moco --queue 0", ["A queue needs room for at least one key"]),
+        ("pretrain simsiam --layers 0", ["mlp needs a width for its input and one for its output"]),
+        ("pretrain cpc --margin 8", ["--margin is 8; a crop of a patch of 8 is 0 to 7 pixels smaller"]),
+        ("pretrain simclr --devices 0", ["--devices is 0"]),
+        ("pretrain simclr --budget 1.000steps.5", ["is not a length with a unit"]),
+        ("claims --scale gup", ["There is no scale 'gup'; there are laptop, gpu"]),
     ],
 )  # fmt: skip
-def test_an_option_that_there_is_not_is_one_sentence(words: str, says: list[str], capsys: Any) -> None:
+def test_an_option_that_there_is_not_is_one_sentence(
+    words: str, says: list[str], capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("manyviews.data.world.ITEMS", {"train": 512, "test": 32})
     said = refused(capsys, *words.split())
     assert all(part in said for part in says), said
-    assert said.count("\n") == 1
+    assert said.count("\n") == 1 and not list(tmp_path.iterdir())
 
 
 def test_a_run_is_never_overwritten_without_being_asked(

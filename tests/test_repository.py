@@ -1,5 +1,6 @@
 """What the repository says about itself is true: commands, versions, pages, links."""
 
+import ast
 import contextlib
 import importlib
 import io
@@ -91,6 +92,15 @@ def test_every_command_shown_exists(words: tuple[str, ...]):
     options = manyviews_says(command, *method, "--help")
     unknown = [word for word in rest if word.startswith("--") and not re.search(rf"{word}(?![\w-])", options)]
     assert not unknown
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.name)
+def test_what_a_benchmark_imports_of_ours_is_there(path: Path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "manyviews":
+            module = importlib.import_module(node.module or "")
+            for alias in node.names:
+                assert hasattr(module, alias.name) or importlib.import_module(f"{node.module}.{alias.name}")
 
 
 @pytest.mark.parametrize("words", [words for words in SHOWN if words[0] == "make"], ids=shlex.join)

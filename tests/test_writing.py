@@ -5,6 +5,7 @@ import json
 import random
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -342,7 +343,9 @@ def test_translations_that_cannot_be(
         translate(run, ["a cat"], batch=0)
 
 
-def test_a_run_that_learned_from_lists_says_what_it_needs(tmp_path: Path) -> None:
+def test_a_run_that_learned_from_lists_says_what_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pairs = [("a cat", "eine katze"), ("a dog", "ein hund"), ("dogs", "hunde"), ("cats", "katzen")]
     settings = {
         "net": "small_transformer/nodrop",
@@ -356,6 +359,13 @@ def test_a_run_that_learned_from_lists_says_what_it_needs(tmp_path: Path) -> Non
     )
     with pytest.raises(ManyviewsError, match="say with data="):
         bleu_of(run)
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "sacrebleu", None)
+        without.setattr(
+            "manyviews.writing.translate", lambda *_, **__: pytest.fail("it was translated first")
+        )
+        with pytest.raises(ManyviewsError, match="needs sacrebleu"):
+            bleu_of(run, pairs)
     assert bleu_of(run, pairs).reference == [pair[1] for pair in pairs]
 
 

@@ -1,5 +1,6 @@
 """Files, and folders, that are whole or absent: written under a temporary name, flushed to the disk, then renamed."""
 
+import errno
 import json
 import os
 import shutil
@@ -13,6 +14,8 @@ from typing import Any, BinaryIO
 def replacing(path: Path | str) -> Iterator[BinaryIO]:
     """Open a new version of ``path``; it takes the old one's place only when the block ends without an error."""
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -59,4 +62,10 @@ def write_text(path: Path | str, text: str) -> None:
 
 def write_json(path: Path | str, value: Any) -> None:
     """Write JSON atomically, indented, keys in the order given."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # A file name that is not UTF-8 arrives as lone surrogates; escaped, they are read back as they were.
+        text = json.dumps(value, indent=2) + "\n"
+    write_text(path, text)

@@ -94,7 +94,7 @@ def prompt(
     given: dict[str, Any] = {"scoring": scoring, "instruction": instruction, "between": between, "seed": seed}
     how = given | {"unconditional": answer, "batch": batch}
     how["length"] = net.length if isinstance(net, GPT) else ANY_LENGTH
-    settings |= given | {"items": sum(len(test) for _, test in tasks)}
+    settings |= given | {"answer": answer, "split": split, "items": sum(len(test) for _, test in tasks)}
     by_shots = {}
     with judging(net):
         device = next(net.parameters()).device

@@ -27,7 +27,8 @@ def writer(out: Path) -> Writer:
 
 def _columns(images: ItemSet, features: Features) -> tuple[list[str], list[str] | None]:
     rows = range(len(images)) if features.index is None else features.index.tolist()
-    names = [str(images.names[row]) for row in rows]
+    # A file name that is not UTF-8 arrives as lone surrogates, which no table can hold.
+    names = [str(images.names[row]).encode(errors="backslashreplace").decode() for row in rows]
     if features.labels is None or images.classes is None:
         return names, None
     return names, [images.classes[label] for label in features.labels.tolist()]

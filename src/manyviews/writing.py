@@ -12,7 +12,7 @@ from manyviews.data.corpus import open_corpus
 from manyviews.data.packing import rows
 from manyviews.data.tokeniser import Tokeniser
 from manyviews.errors import ManyviewsError
-from manyviews.evaluation.bleu import Bleu, bleu
+from manyviews.evaluation.bleu import Bleu, bleu, require_sacrebleu
 from manyviews.files import write_text
 from manyviews.nets.beam import translate as beam_search
 from manyviews.nets.reader import Reader
@@ -145,6 +145,7 @@ def bleu_of(
     run = run if isinstance(run, Run) else Run.open(run)
     root = data_root if data_root is not None else run.settings["data"]["root"]
     _translator(run)
+    require_sacrebleu()
     if data is None and not run.recipe.data:
         raise ManyviewsError(f"{run.path} learned from texts of Python's; say with data= what to translate.")
     corpus = open_corpus(data if data is not None else run.recipe.data, split=split, root=root)
@@ -156,7 +157,8 @@ def bleu_of(
     told = translate(run, source, beam=beam, alpha=alpha, attention=attention)
     score = bleu(told, reference)
     entered = run.results().get("bleu", {})
-    run.add_results(bleu=entered | {corpus.name: asdict(score) | {"beam": beam, "alpha": alpha}})
+    of = corpus.name if split == "test" else f"{corpus.name}, {split}"
+    run.add_results(bleu=entered | {of: asdict(score) | {"beam": beam, "alpha": alpha}})
     return Translated(source, reference, told, score)
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from manyviews.report import contact_sheet, flat, grid, views_sheet
+from manyviews.report import contact_sheet, flat, grid, sheet, views_sheet
+from manyviews.report.drawing import font_for
 from manyviews.report.images import inline, picture, sprite
 
 
@@ -48,6 +49,13 @@ def test_a_contact_sheet_fits_images_of_any_size() -> None:
     assert np.asarray(made)[16 + 64 : 16 + 64 + 24, 178:190].min() > 200, (
         "the caption runs into the next cell"
     )
+
+
+def test_captions_have_the_letters_of_their_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(sheet, "font_for", lambda words, size: asked.append(words) or font_for(words, size))
+    contact_sheet(flat_images(RED)[0], list(flat_images(RED)), ["käfer.jpg\n0.1"], query_caption="犬.jpg")
+    assert asked == ["犬.jpg", "käfer.jpg", "0.1"]
 
 
 def test_a_contact_sheet_of_nothing_still_shows_the_query() -> None:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 
 from manyviews.cli.shared import said
@@ -15,6 +16,10 @@ CURES = {
     errno.EDQUOT: "free some of what you may store",
     errno.EROFS: "let this disk be written to",
     errno.EACCES: "let this user read and write there",
+    errno.EISDIR: "name a file to write",
+    **dict.fromkeys(
+        (errno.ENOTDIR, errno.EEXIST), "a folder is needed here, and a file is there: name another place"
+    ),
 }  # what helps where a disk does not do what it is asked
 USAGE = "manyviews COMMAND [...]; manyviews COMMAND --help tells more"
 
@@ -35,6 +40,8 @@ class Command:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit: 0 done, 2 bad input (one sentence on stderr), 130 interrupted and saved."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, TextIOWrapper):  # a file name may hold what no encoding can write
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         _run(words)
     except ManyviewsError as error:

@@ -4,7 +4,10 @@ import json
 import shlex
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from dataclasses import fields
+from io import StringIO
+from itertools import takewhile
 from typing import Annotated, Any
 
 from manyviews.errors import ManyviewsError, nearest
@@ -24,19 +27,25 @@ def parse(
             ``--weight-decay``); None: the nearest ones of ``kind`` are suggested.
 
     Raises:
-        ManyviewsError: an option that there is not, or a word that nothing asks for.
+        ManyviewsError: an option that there is not, a value of another kind, a word that is missing or that nothing asks for.
     """
     import tyro
 
     given = {} if default is None else {"default": default}
-    asked, left = tyro.cli(
-        kind,
-        prog=f"manyviews {command}",
-        args=words,
-        config=(tyro.conf.ConsolidateSubcommandArgs,),
-        return_unknown_args=True,
-        **given,
-    )
+    try:
+        with redirect_stderr(StringIO()) as box:
+            asked, left = tyro.cli(
+                kind,
+                prog=f"manyviews {command}",
+                args=words,
+                config=(tyro.conf.ConsolidateSubcommandArgs,),
+                return_unknown_args=True,
+                **given,
+            )
+    except SystemExit as stop:
+        if not stop.code:  # it was asked for help
+            raise
+        raise ManyviewsError(f"{_unboxed(box.getvalue())}; see `manyviews {command} --help`.") from None
     if option := next((word for word in left if word.startswith("-")), None):
         name = option.lstrip("-").partition("=")[0].replace("-", "_")
         raise unknown(name) if unknown else _no_option(command, name, kind)
@@ -45,6 +54,13 @@ def parse(
             f"'{left[0]}' is one word too many for manyviews {command}; see `manyviews {command} --help`."
         )
     return asked
+
+
+def _unboxed(box: str) -> str:
+    """What a frame of lines says above its first rule, as one line."""
+    lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
+    told = takewhile(lambda line: not line.startswith("──"), lines)
+    return " ".join(" ".join(told).split()).rstrip(".")
 
 
 def _no_option(command: str, name: str, kind: Any) -> ManyviewsError:
@@ -87,6 +103,7 @@ def typed(command: str, words: list[str]) -> str:
 
 def figures_table(figures: dict[str, Any]) -> Any:
     """A row an encoder, a column a figure."""
+    from rich.markup import escape
     from rich.table import Table
 
     shown = {
@@ -118,5 +135,5 @@ def figures_table(figures: dict[str, Any]) -> Any:
     columns = list(dict.fromkeys(key for row in rows.values() for key in row))
     table = Table("", *columns)
     for name, row in rows.items():
-        table.add_row(name, *(row.get(column, "") for column in columns))
+        table.add_row(escape(name), *(row.get(column, "") for column in columns))
     return table

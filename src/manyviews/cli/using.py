@@ -21,13 +21,14 @@ def evaluate_command(words: list[str]) -> None:
         )  # knn, linear, linear-sgd, finetune, linear-1%, finetune-10%, scratch, segment, labelfree, ten-crop ...
         option: tuple[str, ...] = ()  # of protocols, such as finetune.lr=1e-4 finetune.layer_decay=0.65
         seeds: int = 1  # how often, with another seed each; several give mean and deviation
+        seed: int = 0  # the first of them
         data_root: Path | None = None  # where named sets are
         json: bool = False  # print one JSON object
 
     ask = parse(Evaluate, words, "evaluate")
     from manyviews.use import evaluate
 
-    asked = {"protocol": ask.protocol, "options": _options(ask.option), "seeds": ask.seeds}
+    asked = {"protocol": ask.protocol, "options": _options(ask.option), "seeds": ask.seeds, "seed": ask.seed}
     result = evaluate(ask.run, ask.data, data_root=ask.data_root, **asked)
     if ask.json:
         print_json(result)

@@ -233,7 +233,7 @@ def _paint(brush: ImageDraw.ImageDraw, mark: Mark, fine: int) -> None:
             for x, y in mark.points:
                 brush.circle((x * fine, y * fine), mark.radius * fine, fill=light)
         case Words():
-            font = _font(mark.words, mark.size * fine)
+            font = font_for(mark.words, mark.size * fine)
             anchor = {"start": "ls", "middle": "ms", "end": "rs"}[mark.anchor]
             x, y = mark.at[0] * fine, mark.at[1] * fine
             bold = mark.size * fine / 45 if mark.bold else 0
@@ -256,7 +256,7 @@ def _shape(font: Any, letter: str) -> bytes:
     return bytes(font.getmask(letter))
 
 
-def _font(words: str, size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def font_for(words: str, size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Pillow's own letters, which are the same everywhere; where they lack one, such as ä, those of the machine."""
     own = ImageFont.load_default(size)
     missing = _shape(own, "\uffff")  # the box that stands for what is not there

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from manyviews.report.drawing import font_for
 from manyviews.report.images import picture
 from manyviews.report.story import need_images
 
@@ -118,8 +119,8 @@ def _place(
     )
     left, top = corner
     sheet.paste(shown, (left + (side - shown.width) // 2, top + (side - shown.height) // 2))
-    font = ImageFont.load_default(13)
     for index, words in enumerate(caption.split("\n")):
+        font = font_for(words, 13)
         pen.text((left, top + side + 6 + index * 18), _fit(words, font, side), fill=ink, font=font)
 
 

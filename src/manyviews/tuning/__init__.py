@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 SUFFIXES = (".png", ".svg", ".html")
+STEPS = 60  # on the surface
 LEVELS = (
     14.0,
     10.0,
@@ -55,7 +56,7 @@ def optimisers(
     out: str | Path | None = "optimisers.png",
     *,
     seed: int = 0,
-    steps: int = 60,
+    steps: int = STEPS,
     task: Task | None = None,
     rates: Sequence[float] = RATES,
     command: str | None = None,
@@ -98,7 +99,10 @@ def optimisers(
             "surface": {**asdict(valley), "steps": steps, "noise of SGD": NOISE},
             "grid": {"rates": tuple(rates)},
         }
-        _draw(path, race, command or f"manyviews.optimisers({str(out)!r}, seed={seed})", settings)
+        asked = {"steps": (steps, STEPS), "task": (task, Task()), "rates": (tuple(rates), tuple(RATES))}
+        more = [f"{name}={value!r}" for name, (value, usual) in asked.items() if value != usual]
+        typed = f"manyviews.optimisers({', '.join([repr(str(out)), f'seed={seed}', *more])})"
+        _draw(path, race, command or typed, settings)
     return {
         "rates": list(rates),
         "surface": {name: {"rate": walk.rate, "loss": walk.settled} for name, walk in surface.items()},
