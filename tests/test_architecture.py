@@ -31,7 +31,7 @@ MAY_USE = {
     "methods": f"{LEAVES} objectives memory kmeans nets views data method",
     "evaluation": f"{LEAVES} nets views data",
     "training": f"{LEAVES} machine nets views data method evaluation",
-    "plan": f"{LEAVES} method",
+    "plan": f"{LEAVES} data method",
     "beginning": "nets method",
     "runs": f"{LEAVES} nets views data method evaluation training beginning",
     "report": f"{LEAVES} nets views data evaluation runs",

@@ -70,7 +70,10 @@ def build(name: str, **changes: object) -> tuple[Method, Recipe]:
      ("simclr", {"crop_first": 0.1}, "--crop-first is read only with --crops contrastive"),
      ("instdisc", {"noise": 512}, "--noise is read only with --no-softmax, and here it is --softmax; leave it out"),
      ("cmc", {"bank_momentum": 0.9}, "--bank-momentum is read only with --contrast nce or --contrast softmax"),
-     ("simclrv2", {"momentum": 0.9}, "--momentum is read only with --queue above 0, and here it is --queue 0")],
+     ("simclrv2", {"momentum": 0.9}, "--momentum is read only with --queue above 0, and here it is --queue 0"),
+     ("bert", {"copies": 5}, "--copies is read only with --masking static"),
+     ("simcse", {"share": 0.3, "positive": "dropout"}, "--share is read only with --positive delete or --positive crop"),
+     ("gpt", {"tokens": "tokenizer.json", "vocabulary": 9}, "--vocabulary is read only with --tokens chars or")],
 )  # fmt: skip
 def test_what_a_setting_cannot_be_is_refused_in_python_too(name: str, change: dict, says: str) -> None:
     with pytest.raises(ManyviewsError, match=says):
@@ -82,6 +85,9 @@ def test_what_is_read_only_beside_another_setting_names_settings(name: str) -> N
     paper = find(name)
     fields = {field.name for kind in (paper.config, Recipe) for field in dataclasses.fields(kind)}
     assert paper.serves.keys() | {other for other, _ in paper.serves.values()} <= fields
+    for other, words in paper.serves.values():
+        kind = next(kind for kind in (paper.config, Recipe) if hasattr(kind, other))
+        plan.check_words(dataclasses.replace(kind(), **{other: words[0]}) if words else kind())
 
 
 def test_a_setting_beside_the_one_that_reads_it_is_taken() -> None:

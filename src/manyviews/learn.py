@@ -8,6 +8,8 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from manyviews import beginning, distributed, launching, plan
 from manyviews.data import ItemSet, Reading, open_data, summary
 from manyviews.data.tokeniser import Tokeniser, require_size
@@ -173,6 +175,7 @@ def _train(
     """Make the folder (one process does), train on all devices, judge (one process does)."""
     if devices > 1 and not launching.launched():
         create()
+        torch.cuda.empty_cache()  # of what was rehearsed, where a process of the run is to learn
         again = ["resume", str(run.path), "--data", str(data), "--workers", str(how["workers"])]
         again += ["--save-every", str(how["save_every"]), *(["--quiet"] if how["quiet"] else [])]
         launching.launch(devices, ["-m", "manyviews", *again])

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from manyviews.data.reading import TRAINED
 from manyviews.errors import ManyviewsError, nearest
 from manyviews.method import Paper, find, names
 from manyviews.recipe import Budget, Recipe
@@ -21,6 +22,7 @@ SERVES: dict[str, tuple[str, tuple[Any, ...]]] = {
     "milestones": ("schedule", ("step",)),
     "trust": ("optimiser", ("lars",)),
     "beta2": ("optimiser", ("adam", "adamw", "lamb")),
+    "vocabulary": ("tokens", TRAINED),
     **{f"crop_{name}": ("crops", ("contrastive",)) for name in ("alpha", "threshold", "first", "every")},
 }  # settings that are read only beside some values of another one; () means any but 0
 PHOTO_SIZE = 64  # side of a view where a folder of photos is given and no size: small enough for a CPU

@@ -172,7 +172,8 @@ def embed(
 
 def every_item(run: Run, data: Any, root: str | Path | None) -> ItemSet:
     """Every image, sound or text of a source: of a folder with splits all of them, of a named set its training split."""
-    is_path = isinstance(data, (str, Path)) and Path(data).expanduser().exists()
+    places = str(data), str(data).rpartition("#")[0]  # a table, or some of its columns
+    is_path = isinstance(data, (str, Path)) and any(Path(p).expanduser().exists() for p in places if p)
     drawn = isinstance(data, str) and data == "world"
     split, size = "all" if is_path else "train", run.size if run.apart or drawn else None
     return open_data(data, split=split, root=root, rate=run.rate, size=size, reading=run.apart)

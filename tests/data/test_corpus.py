@@ -337,6 +337,13 @@ def test_labels_of_no_row_are_none(tmp_path: Path):
     assert first(corpus) == ["a", "b"] and corpus.labels is None and corpus.classes is None
 
 
+def test_labels_are_asked_of_the_split_that_is_opened(tmp_path: Path):
+    path = put(tmp_path / "a.csv", "text,label,split\na,x,train\nb,y,train\nc,,test\n")
+    train, test = open_corpus(path), open_corpus(path, split="test")
+    assert labels(train) == [0, 1] and train.classes == ("x", "y")
+    assert first(test) == ["c"] and test.labels is None
+
+
 def test_a_column_of_splits(tmp_path: Path):
     path = put(tmp_path / "a.csv", "text,label,split\na,x,train\nb,y,Test\nc,z,train\n")
     train, test = open_corpus(path), open_corpus(path, split="val")

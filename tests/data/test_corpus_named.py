@@ -11,7 +11,7 @@ import pytest
 from manyviews.data import corpus_named
 from manyviews.data.corpus import open_corpus
 from manyviews.data.fetch import Remote
-from manyviews.errors import ManyviewsError
+from manyviews.errors import ManyviewsError, NoSplit
 
 
 def put(path: Path, text: str) -> None:
@@ -142,6 +142,8 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None, str]]:
         if split is None:
             return {split: load_dataset(name, config, split=split) for split in ("train", "test")}
         asked.append((name, config, split))
+        if name == "glue" and split not in ("train", "validation"):
+            raise ValueError(f'Unknown split "{split}". Should be one of ["train", "validation"].')
         if name == "stars":
             stars = {"text": ["fine", "poor"], "label": [10, 2] if split == "train" else [3, 2]}
             return FakeTable({"text": 0, "label": SimpleNamespace(dtype="int64")}, stars)
@@ -174,6 +176,14 @@ def test_the_hub(hub: list[tuple[str, str | None, str]]):
     assert list(corpus.skipped.files) == ["hf:someone/films@small/train:1"]
     assert open_corpus("hf:films", split="test").labels is None  # hidden ones are -1
     assert open_corpus("hf:films#sentence,label=").labels is None
+    for split in ("val", "test"):
+        assert open_corpus("hf:glue", split=split).texts == corpus.texts and hub[-1] == (
+            "glue",
+            None,
+            "validation",
+        )
+    with pytest.raises(NoSplit, match='Unknown split "other"'):
+        open_corpus("hf:glue", split="other")
     assert open_corpus("hf:films", columns=["sentence", "label=split"]).classes == ("x", "y", "z")
     refused("hf:films#sentense", "hf:films/train has no column 'sentense'; did you mean sentence")
     refused("hf:films#idx", "'idx' is not a text, but 0")

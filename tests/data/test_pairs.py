@@ -73,7 +73,15 @@ def test_rows_are_cls_a_sep_b_sep_and_the_same_twice() -> None:
 
 def test_sentences_end_with_their_line_or_a_full_stop() -> None:
     text = 'It is blue. "Is it?" It is!\n\n  A title\nNo. 3.5 is left'
-    assert sentences(text) == ["It is blue.", '"Is it?"', "It is!", "A title", "No.", "3.5 is left"]
+    assert sentences(text) == [
+        "It is blue.",
+        ' "Is it?"',
+        " It is!",
+        "\n\n  A title",
+        "\nNo.",
+        " 3.5 is left",
+    ]
+    assert "".join(sentences(text)) == text
     assert sentences(" \n ") == []
 
 

@@ -57,7 +57,13 @@ def test_a_text_that_is_too_long_is_cut_and_that_is_said(capsys: pytest.CaptureF
 
 def test_a_single_document_becomes_windows_however_it_is_read() -> None:
     data = open_data(["abcdefgh" * 3], size=9, reading=CHARS)
-    assert len(data) == 3 and parts(data).sum() == 24 + 2
+    assert data.tokeniser is not None and data.values is not None
+    inner = 9 - 1 - (data.tokeniser.start is not None)
+    assert len(data) == -(-24 // inner)
+    assert parts(data).sum() == 24 + len(data) * (
+        9 - inner
+    )  # each window is a text, with what begins and ends one
+    assert "".join(data.tokeniser.decode(row) for row in data.values[:, 0]) == "abcdefgh" * 3
 
 
 def test_pairs_are_four_rows() -> None:

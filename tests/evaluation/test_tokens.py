@@ -1,8 +1,10 @@
 """Tags and answers are learned from a reader's tokens; spans and entities against plain counting."""
 
 import itertools
+import json
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from manyviews import nets
-from manyviews.data import ItemSet
+from manyviews.data import ItemSet, open_data
 from manyviews.data.corpus import Corpus, from_texts
 from manyviews.data.marked import ANSWER, BEYOND, MARKS, Mark, marked
 from manyviews.data.reading import Reading, as_set
@@ -19,6 +21,7 @@ from manyviews.data.world.asked import world_tags
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import evaluate, finetune
 from manyviews.evaluation.finetune import layers
+from manyviews.evaluation.sets import marked_sets
 from manyviews.evaluation.spans import best_span, entities, judged, overlap, where
 from manyviews.evaluation.tokens import span, tag
 from manyviews.nets.bert import BERT
@@ -262,3 +265,26 @@ def test_what_cannot_be_is_refused_in_a_sentence(tags: tuple[ItemSet, ItemSet]) 
             size=T,
             embedding="pooled",
         )
+
+
+def test_no_passage_is_both_learned_from_and_judged_by(tmp_path: Path) -> None:
+    passages = [f"It stood in room {number} of the house." for number in range(20)]
+    asked = [
+        {"id": f"{number}-{k}", "question": f"{word}?", "answers": [{"text": "room", "answer_start": 12}]}
+        for number in range(20)
+        for k, word in enumerate(("Where", "What", "Which"))
+    ]
+    paragraphs = [
+        {"context": context, "qas": asked[3 * number : 3 * number + 3]}
+        for number, context in enumerate(passages)
+    ]
+    (tmp_path / "squad.json").write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
+    reading = Reading("wordpiece", 200, joined=True)
+    data = open_data(tmp_path / "squad.json", size=32, reading=reading)
+    train, test = marked_sets(data, None, ["span"])
+    assert data.tokeniser is not None and len(train) + len(test) == 60 and len(test) == 12
+    rooms = [
+        {data.tokeniser.decode(row).split("room ")[1].split(" ")[0] for row in part.values[:, 0]}
+        for part in (train, test)
+    ]
+    assert len(rooms[0]) == 16 and len(rooms[1]) == 4 and not rooms[0] & rooms[1]

@@ -362,3 +362,15 @@ def test_a_run_starts_from_a_file(
     assert 'other.safetensors does not fit "small_vit" as it is asked for' in said
     assert "72 surplus: blocks." in said and "misshapen: class_token [192], not [128]" in said
     assert not (tmp_path / "wrong").exists()
+
+
+def test_gpt_2s_own_tokeniser_has_no_padding_and_gets_a_row(tmp_path: Path):
+    theirs = stirred(make("small_gpt", vocabulary=70, length=24))
+    folder = export(theirs, tmp_path / "gpt", "transformers").path
+    ours: Any = build("small_gpt", in_channels=71, size=24, pretrained=f"transformers:{folder}")
+    rows_VD = theirs.tokens.weight
+    assert torch.equal(ours.net.tokens.weight[:70], rows_VD)
+    torch.testing.assert_close(ours.net.tokens.weight[70], rows_VD.mean(0))
+    assert ours.net.tokens.weight.requires_grad
+    start = net_factory("small_gpt", 24, ours)(in_channels=71)
+    assert torch.equal(start.net.tokens.weight, ours.net.tokens.weight)

@@ -274,3 +274,12 @@ def test_samples_carry_on_what_was_learnt():
 def test_a_negative_temperature_is_refused():
     with pytest.raises(ManyviewsError, match="temperature"):
         make("char_rnn", vocabulary=5, width=4).sample(torch.zeros(1, 1, dtype=torch.long), 1, temperature=-1)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_half_precision_around_a_recurrent_net_is_full_within(name: str) -> None:
+    net, x_BTD = KINDS[name](5, 6), torch.randn(2, 4, 5)
+    expected, _ = net(x_BTD)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, _ = net(x_BTD)
+    assert found.dtype == torch.float32 and torch.equal(found, expected)

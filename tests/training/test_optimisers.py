@@ -13,7 +13,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from torch import nn
+from torch import Tensor, nn
 
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation.finetune import layers
@@ -23,7 +23,7 @@ from manyviews.nets.split import Split
 from manyviews.recipe import Optimiser, Recipe
 from manyviews.training import checkpoint
 from manyviews.training.layerwise import LAMB, LARS
-from manyviews.training.optimisers import groups, optimiser, over, rate, set_rate
+from manyviews.training.optimisers import groups, laid_out_as_weights, optimiser, over, rate, set_rate
 
 NAMES: tuple[str, ...] = get_args(Optimiser)
 Array = np.ndarray
@@ -541,3 +541,24 @@ def test_eps_is_that_of_the_recipe(name: str):
         over([nn.Parameter(torch.ones(1))], recipe(name, eps=0.0))
     with pytest.raises(ManyviewsError, match="sgd has an eps of its own or none"):
         over([nn.Parameter(torch.ones(1))], recipe("sgd", eps=1e-9))
+
+
+def test_what_is_kept_of_a_weight_lies_as_the_weight_does() -> None:
+    """A sharded run's checkpoint lies row by row; a fused step goes through both flat."""
+
+    def taken(scrambled: bool) -> Tensor:
+        torch.manual_seed(0)
+        layer = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+        adam = torch.optim.AdamW(layer.parameters(), 0.1, fused=True)
+        for _ in range(2):
+            adam.zero_grad()
+            layer(torch.randn(2, 3, 8, 8)).square().mean().backward()
+            adam.step()
+            state = adam.state_dict()
+            for kept in state["state"].values():
+                kept |= {name: x.contiguous() if scrambled else x for name, x in kept.items()}
+            adam.load_state_dict(state)
+            laid_out_as_weights(adam)
+        return layer.weight.detach()
+
+    torch.testing.assert_close(taken(True), taken(False))

@@ -32,8 +32,9 @@ def parse(
     import tyro
 
     given = {} if default is None else {"default": default}
+    box = StringIO()
     try:
-        with redirect_stderr(StringIO()) as box:
+        with redirect_stderr(box):
             asked, left = tyro.cli(
                 kind,
                 prog=f"manyviews {command}",

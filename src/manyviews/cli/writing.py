@@ -89,7 +89,7 @@ def translate_command(words: list[str]) -> None:
         run: positional(Path, "the run's folder")  # pyright: ignore[reportInvalidTypeForm]
         texts: positional(tuple[str, ...], "texts; none: the corpus") = ()  # pyright: ignore[reportInvalidTypeForm]
         data: str | None = None  # a corpus of pairs; unless told, what the run learned from
-        split: str = "test"  # of the corpus
+        split: str | None = None  # of the corpus; unless told, test
         beam: int = 4  # hypotheses that go on at each step; 1 is greedy
         alpha: float = 0.6  # of the length penalty: larger favours longer translations
         out: Path | None = None  # where the translations go, a line each
@@ -101,8 +101,10 @@ def translate_command(words: list[str]) -> None:
     from manyviews.files import write_text
     from manyviews.writing import bleu_of, translate
 
-    if ask.texts and ask.data is not None:
-        raise ManyviewsError("Translate either texts or a corpus: leave out the texts or --data.")
+    if ask.texts and (ask.data is not None or ask.split is not None):
+        raise ManyviewsError(
+            "Translate either texts or a corpus: leave out the texts, or --data and --split."
+        )
     how = {"beam": ask.beam, "alpha": ask.alpha}
     if ask.texts:
         told = translate(ask.run, list(ask.texts), attention=ask.attention, **how)
@@ -111,7 +113,7 @@ def translate_command(words: list[str]) -> None:
         print_json({"translations": told}) if ask.json else print("\n".join(told))
         return
     found = bleu_of(
-        ask.run, ask.data, split=ask.split, data_root=ask.data_root, attention=ask.attention, **how
+        ask.run, ask.data, split=ask.split or "test", data_root=ask.data_root, attention=ask.attention, **how
     )
     if ask.out is not None:
         write_text(ask.out, "\n".join(found.translation) + "\n")

@@ -84,7 +84,7 @@ def corpus_of(
     if columns.split is not None:
         splits = splits_of([str(row[columns.split]) for row in table.rows], table.path)
     chosen = rows_of_split(splits, split, name)
-    labels, known = _labels(table, columns.label)
+    labels, known = _labels(table, columns.label, chosen)
     if labels is not None and known is not None and classes is not None:
         labels = torch.tensor([list(classes).index(name) for name in known])[labels]
         known = tuple(classes)
@@ -158,21 +158,27 @@ def _text(table: Table, row: int, column: int) -> str:
     return value
 
 
-def _labels(table: Table, column: int | None) -> tuple[Tensor | None, tuple[str, ...] | None]:
-    """Labels of all rows; none where no row has one, as in the test sets of some."""
+def _labels(
+    table: Table, column: int | None, chosen: Sequence[int]
+) -> tuple[Tensor | None, tuple[str, ...] | None]:
+    """Labels of all rows, -1 where there is none; none at all where no chosen row has one, as in the test sets of some."""
     if column is None:
         return None, None
     values = [_label(table, i, column) for i in range(len(table.rows))]
-    missing = [i for i, value in enumerate(values) if not value]
-    if len(missing) == len(values):
+    missing = [i for i in chosen if not values[i]]
+    if len(missing) == len(chosen):
         return None, None
     if missing:
         name = table.header[column]
         raise ManyviewsError(
             f"{table.path}, line {table.lines[missing[0]]}: the label is missing ({name!r}, in {len(missing)} of "
-            f"{len(values)} rows). Fill it in, or leave labels out by naming the columns and label=, as in #text,label="
+            f"{len(chosen)} rows). Fill it in, or leave labels out by naming the columns and label=, as in #text,label="
         )
-    return numbered(values)
+    there = [i for i, value in enumerate(values) if value]
+    found, known = numbered([values[i] for i in there])
+    labels = torch.full((len(values),), -1)
+    labels[there] = found
+    return labels, known
 
 
 def _label(table: Table, row: int, column: int) -> str:

@@ -15,6 +15,9 @@ from manyviews.data.folder import numbered
 from manyviews.data.items import ItemSet
 from manyviews.errors import ManyviewsError, NoSplit
 
+ALSO = {"val": ("val", "validation", "valid", "dev"), "test": ("test", "validation", "val")}
+"""What a split may be called there; as elsewhere, validation judges where there is no test."""
+
 PLAIN = r"u?int\d+|(large_)?string|bool"
 """The library's names for what columns of whole numbers and of words hold."""
 
@@ -128,8 +131,15 @@ def texts_of_hub(name: str, split: str = "train", columns: Sequence[str] | None 
 
 
 def _table(name: str, split: str) -> tuple[Any, Any]:
-    """The datasets library, and one split of the set."""
-    return _loaded(name, split=split)
+    """The datasets library, and one split of the set, by whichever of its names it is there."""
+    first: NoSplit | None = None
+    for called in ALSO.get(split, (split,)):
+        try:
+            return _loaded(name, split=called)
+        except NoSplit as error:
+            first = first or error
+    assert first is not None
+    raise first
 
 
 def _loaded(name: str, **how: str) -> tuple[Any, Any]:

@@ -3,7 +3,8 @@
 Paper    Devlin et al. 2019 (arXiv:1810.04805), section 3.1 and appendix A.2, as in the authors' create_pretraining_data.
 Differs  Both a span that follows and one from elsewhere are laid out, and the method draws which one it reads, so that
          half of them follow without being the same half each time. What is too long loses its end alone. A sentence that
-         is left over takes the one before it along instead of being followed by nothing.
+         is left over takes the one before it along instead of being followed by nothing. A document of one sentence is
+         read as what does not follow, and begins no pair.
 Shapes   N items, T tokens.
 """
 
@@ -31,12 +32,16 @@ END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+(?=\S)|\n")  # of a sentence
 
 
 def sentences(document: str) -> list[str]:
-    """The sentences of a text: what ends with its line, or with a full stop and the like. Blank ones are left out."""
-    ends = [match.end() for match in END.finditer(document)]
-    parts = (
-        document[start:end].strip() for start, end in zip([0, *ends], [*ends, len(document)], strict=True)
-    )
-    return [part for part in parts if part]
+    """The sentences of a text: what ends with its line, or with a full stop and the like. Each begins with the white space
+    before it, so that they are the text together, but for white space at its end."""
+    ends = [match.start() + len(match[0].rstrip()) for match in END.finditer(document)]
+    found, blank = list[str](), ""
+    for start, end in zip([0, *ends], [*ends, len(document)], strict=True):
+        part = blank + document[start:end]
+        if part.strip():
+            found.append(part)
+        blank = "" if part.strip() else part
+    return found
 
 
 def pairs(documents: Sequence[Sequence[Ids]], length: int, tokeniser: Tokeniser) -> Tensor:

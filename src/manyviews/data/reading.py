@@ -59,9 +59,10 @@ def as_set(corpus: Corpus, reading: Reading, length: int) -> ItemSet:
     tokeniser = tokeniser_of(corpus, reading)
     if reading.pairs and not reading.joined:
         return following(corpus, tokeniser, length)
-    whole = len(corpus) == count == 1  # a single document is used window by window too
-    if reading.packed or whole:
+    if reading.packed:
         return packed(corpus, tokeniser, length)
+    if len(corpus) == count == 1:  # a single document is used window by window too
+        return in_pieces(corpus, tokeniser, length)
     data = joined(corpus, tokeniser, length, reading.pairs) if both else apart(corpus, tokeniser, length)
     return data if corpus.marks is None or not reading.joined else with_marks(data, corpus)
 
@@ -76,15 +77,25 @@ def tokeniser_of(corpus: Corpus, reading: Reading) -> Tokeniser:
 
 
 def packed(corpus: Corpus, tokeniser: Tokeniser, length: int) -> ItemSet:
-    """Windows of ``length`` tokens; labels are of documents, so windows have none."""
+    """Windows of ``length`` tokens."""
     from manyviews.data.packing import windows
 
     ids = tokeniser.encode([text for (text,) in corpus.texts])
     x_N2T = windows(ids, length, tokeniser, start=tokeniser.start is not None)
-    names = [f"{corpus.name}/window {number:,}" for number in range(len(x_N2T))]
-    return ItemSet(
-        corpus.name, names, None, None, x_N2T, Rows(x_N2T), kind="texts", tokeniser=tokeniser, skipped=corpus.skipped,
-    )  # fmt: skip
+    return _set(corpus, x_N2T, tokeniser, parts="window")
+
+
+def in_pieces(corpus: Corpus, tokeniser: Tokeniser, length: int) -> ItemSet:
+    """A single document as items of ``length`` tokens, each with the tokens that begin and end a text."""
+    from manyviews.data.packing import rows
+
+    ((text,),) = corpus.texts
+    (ids,) = tokeniser.encode([text])
+    starts = tokeniser.start is not None
+    room = max(1, length - 1 - starts)
+    items = [(ids[at : at + room],) for at in range(0, len(ids), room)]
+    x_N2T = with_parts(rows(items, length, tokeniser, starts=starts), tokeniser.padding)
+    return _set(corpus, x_N2T, tokeniser, parts="window")
 
 
 def apart(corpus: Corpus, tokeniser: Tokeniser, length: int) -> ItemSet:
@@ -97,9 +108,7 @@ def apart(corpus: Corpus, tokeniser: Tokeniser, length: int) -> ItemSet:
     x_NRT = rows(items, length, tokeniser, starts=starts)
     _say_cut(corpus, sum(too_long(items, length, starts=starts)), length)
     x_NRT = with_parts(x_NRT, tokeniser.padding)
-    return ItemSet(
-        corpus.name, corpus.names, corpus.labels, corpus.classes, x_NRT, Rows(x_NRT), kind="texts", tokeniser=tokeniser, skipped=corpus.skipped,
-    )  # fmt: skip
+    return _set(corpus, x_NRT, tokeniser)
 
 
 def laid_out(texts: list[str], tokeniser: Tokeniser, length: int) -> Tensor:
@@ -127,40 +136,42 @@ def joined(corpus: Corpus, tokeniser: Tokeniser, length: int, segments: bool) ->
     if not segments:
         x_N2T[:, 1].clamp_(max=1)
     _say_cut(corpus, sum(sum(map(len, item)) + 1 + len(item) > length for item in items), length)
-    return ItemSet(
-        corpus.name, corpus.names, corpus.labels, corpus.classes, x_N2T, Rows(x_N2T), kind="texts", tokeniser=tokeniser,
-        skipped=corpus.skipped,
-    )  # fmt: skip
+    return _set(corpus, x_N2T, tokeniser)
 
 
 def following(corpus: Corpus, tokeniser: Tokeniser, length: int) -> ItemSet:
-    """Spans that follow each other, and spans that do not; labels are of documents, so they have none."""
+    """Spans that follow each other, and spans that do not."""
     from manyviews.data.pairs import pairs, sentences
 
     by_document = [sentences(text) for (text,) in corpus.texts]
+    if alone := sum(len(document) == 1 for document in by_document):
+        print(
+            f"manyviews: {alone:,} of the {len(by_document):,} documents of {corpus.name} have one sentence, which begins no "
+            "pair; --no-next-sentence reads them like the others.",
+            file=sys.stderr,
+        )
     ids = iter(tokeniser.encode([sentence for document in by_document for sentence in document]))
     x_N4T = pairs([[next(ids) for _ in document] for document in by_document], length, tokeniser)
-    names = [f"{corpus.name}/pair {number:,}" for number in range(len(x_N4T))]
-    return ItemSet(
-        corpus.name,
-        names,
-        None,
-        None,
-        x_N4T,
-        Rows(x_N4T),
-        skipped=corpus.skipped,
-        kind="texts",
-        tokeniser=tokeniser,
-    )
+    return _set(corpus, x_N4T, tokeniser, parts="pair")
 
 
 def by_sentence(corpus: Corpus) -> Corpus:
     """A corpus whose items are sentences; labels are of documents, so they have none."""
     from manyviews.data.pairs import sentences
 
-    texts = [(sentence,) for (document,) in corpus.texts for sentence in sentences(document)]
+    texts = [(sentence.strip(),) for (document,) in corpus.texts for sentence in sentences(document)]
     names = [f"{corpus.name}/sentence {number:,}" for number in range(len(texts))]
     return replace(corpus, names=names, texts=texts, labels=None, classes=None)
+
+
+def _set(corpus: Corpus, x_NRT: Tensor, tokeniser: Tokeniser, parts: str | None = None) -> ItemSet:
+    """The items of a corpus; or such ``parts`` of its documents, which have no labels, for those are of documents."""
+    names, labels, classes = corpus.names, corpus.labels, corpus.classes
+    if parts is not None:
+        names, labels, classes = [f"{corpus.name}/{parts} {i:,}" for i in range(len(x_NRT))], None, None
+    return ItemSet(
+        corpus.name, names, labels, classes, x_NRT, Rows(x_NRT), kind="texts", tokeniser=tokeniser, skipped=corpus.skipped,
+    )  # fmt: skip
 
 
 def with_parts(x_NRT: Tensor, padding: int) -> Tensor:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 
 from manyviews.data import ItemSet, split_of
-from manyviews.data.items import CLASSES, VOID
-from manyviews.data.marked import MARKS, WORDS
+from manyviews.data.items import CLASSES, VOID, set_aside
+from manyviews.data.marked import BEYOND, MARKS, WORDS
 from manyviews.errors import ManyviewsError
 from manyviews.nets.classifier import Classifier
 
@@ -86,7 +86,7 @@ def marked_sets(train: ItemSet | None, test: ItemSet | None, asked: Sequence[str
     if train is None:
         raise ManyviewsError(f"{names} needs texts to learn from, not only a test set.")
     if test is None:
-        train, test = held_apart(train)
+        train, test = _by_passage(train)
     kinds = train.pixel_classes or ()
     if kinds != test.pixel_classes:
         raise ManyviewsError(
@@ -100,6 +100,19 @@ def marked_sets(train: ItemSet | None, test: ItemSet | None, asked: Sequence[str
     if not (train.senses[WORDS] == 1).any():
         raise ManyviewsError(f"{train.name} has no words that are read, so there is nothing to tell.")
     return train, test
+
+
+def _by_passage(data: ItemSet) -> tuple[ItemSet, ItemSet]:
+    """As `held_apart`, but all that is asked about one passage is learned from, or judges."""
+    assert data.values is not None
+    marks_NT = data.senses[MARKS][:, 0, 0]
+    rows = zip(data.values[:, 0], marks_NT, strict=True)
+    keys = [token_T[mark_T != BEYOND].numpy().tobytes() for token_T, mark_T in rows]
+    number = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+    if len(number) < 2:
+        return held_apart(data)
+    held = set_aside(data.name, len(number), None, HELD_OUT, 0)[[number[key] for key in keys]]
+    return data.subset((~held).nonzero()[:, 0]), data.subset(held.nonzero()[:, 0])
 
 
 def pixel_classes(train: ItemSet, test: ItemSet) -> tuple[str, ...]:

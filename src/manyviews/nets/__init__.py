@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from manyviews.errors import ManyviewsError
@@ -121,10 +122,18 @@ def reader(name: str, vocabulary: int, size: int, pretrained: str | None) -> Rea
     if pretrained is None:
         long: dict[str, Any] = {} if find(name).net.any_length else {"length": size}
         return Reader(make(name, vocabulary=vocabulary, **long), vocabulary)
+    from manyviews.nets.gpt import GPT
+
     net = make(name, pretrained=pretrained)
     table = net.get_submodule("tokens")
     assert isinstance(table, nn.Embedding)
     words = table.num_embeddings
+    if words == vocabulary - 1 and isinstance(
+        net, GPT
+    ):  # GPT-2's tokeniser has no padding, and has been given one
+        weight_VD = table.weight.detach()
+        more_VD = torch.cat([weight_VD, weight_VD.mean(0, keepdim=True)])
+        net.tokens, words = nn.Embedding.from_pretrained(more_VD, freeze=False), vocabulary
     if words != vocabulary:
         raise ManyviewsError(
             f'"{name}" knows {words:,} tokens as {pretrained} has it, and these texts have {vocabulary:,}: give the '

@@ -129,6 +129,13 @@ class Recurrent(nn.Module):
 
         Raises `ManyviewsError` for inputs, a state or lengths that do not fit.
         """
+        kind = x_BTD.device.type
+        if kind != "meta" and torch.is_autocast_enabled(kind):
+            with torch.autocast(
+                kind, enabled=False
+            ):  # else torch's kernel takes float16, in which gradients vanish
+                state = state and tuple(part.float() for part in state)
+                return self.forward(x_BTD.float(), state, lengths_B=lengths_B)
         state = self.check(x_BTD, state, lengths_B)
         if self.kernel is None:
             return self.scan(x_BTD, state, lengths_B=lengths_B)

@@ -76,7 +76,13 @@ class Contexts(Encoder):
 
     def contexts(self, z_BLC: Tensor) -> Tensor:
         """c, `[B, L, units]`: c_t has seen z up to t; every sound begins from nothing."""
-        return self.gru(z_BLC)[0]
+        kind = z_BLC.device.type
+        if kind == "meta" or not torch.is_autocast_enabled(kind):
+            return self.gru(z_BLC)[0]
+        with torch.autocast(
+            kind, enabled=False
+        ):  # else torch's kernel takes float16, in which gradients vanish
+            return self.gru(z_BLC.float())[0]
 
     def grid(self, x_BCHW: Tensor) -> Tensor:
         """c of sounds `[B, 1, T]` as a feature map of one row, `[B, units, 1, L]`."""

@@ -20,7 +20,7 @@ from manyviews.rng import seed_of
 from manyviews.training import sharding
 from manyviews.training.boxes import Boxes
 from manyviews.training.finite import ill_loss, stop_all
-from manyviews.training.optimisers import optimiser, set_rate
+from manyviews.training.optimisers import laid_out_as_weights, optimiser, set_rate
 from manyviews.training.pieces import merged, pieces
 from manyviews.training.progress import Hook, Length, Moment
 
@@ -108,6 +108,7 @@ class Loop:
             return sharding.restore(self.method, self.optimiser, state)
         self.method.load_state_dict(state["method"])
         self.optimiser.load_state_dict(state["optimiser"])
+        laid_out_as_weights(self.optimiser)
 
     @property
     def done(self) -> float:

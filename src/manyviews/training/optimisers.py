@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation.finetune import layers
@@ -174,3 +174,14 @@ def _moving(sgd: torch.optim.SGD) -> torch.optim.SGD:
         for w in group["params"]:
             sgd.state[w]["momentum_buffer"] = torch.zeros_like(w)
     return sgd
+
+
+def laid_out_as_weights(optimiser: torch.optim.Optimizer) -> None:
+    """Lay out in memory what it keeps of each weight as the weight is: a fused step goes through both side by side.
+
+    Those of a sharded run's checkpoint are laid out row by row, and weights of convolutions channels last.
+    """
+    for w, kept in optimiser.state.items():
+        for name, x in kept.items():
+            if isinstance(x, Tensor) and x.shape == w.shape and x.stride() != w.stride():
+                kept[name] = torch.empty_like(w, dtype=x.dtype).copy_(x)

@@ -22,6 +22,11 @@ def shard(compute: nn.Module) -> nn.Module:
     """
     from torch.distributed.fsdp import fully_shard  # half a second, which only sharded runs should pay
 
+    for module in compute.modules():
+        if isinstance(
+            module, nn.RNNBase
+        ):  # cuDNN's own copy of the weights would stay that of the first step
+            module.flatten_parameters = lambda: None
     _shard_blocks(compute)
     fully_shard(compute)
     return compute
@@ -43,12 +48,13 @@ def _shard_blocks(module: nn.Module) -> None:
 
 
 def whole(tree: Any, sharded: bool) -> Any:
-    """The same nested containers with every split tensor put together; every rank has to ask, and each gets all."""
+    """The same nested containers with every split tensor put together, on the CPU, one after another, for all of them are more
+    than a device may have room for; every rank has to ask, and each gets all."""
     if not sharded:
         return tree
     from torch.utils._pytree import tree_map_only
 
-    return tree_map_only(Tensor, distributed.whole, tree)
+    return tree_map_only(Tensor, lambda x: distributed.whole(x).cpu(), tree)
 
 
 def hollow(method: Method) -> Method:

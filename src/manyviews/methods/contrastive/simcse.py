@@ -42,6 +42,8 @@ class Config:
     pool: Literal["cls", "mlp", "mean"] = "cls"  # [CLS], its layer in training or always, or the mean (6.3)
 
 
+SERVES = {"share": ("positive", ("delete", "crop"))}
+
 ANATOMY = Anatomy(
     pretext="instance discrimination",
     positives="the sentence again, under other dropout",
@@ -125,8 +127,6 @@ def reads_alike(encoder: nn.Module, size: int) -> bool:
 
 def check(config: Config) -> None:
     """Refuse settings that cannot be, or that contradict each other."""
-    if not config.temperature > 0:
-        raise ManyviewsError(f"--temperature is {config.temperature}; it divides the cosine and is above 0.")
     if not 0 <= config.dropout < 1:
         raise ManyviewsError(f"--dropout is {config.dropout}; it is a share, at least 0 and below 1.")
     if not 0 <= config.share < 1:

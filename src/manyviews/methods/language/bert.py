@@ -41,6 +41,8 @@ class Config:
     most: int = 77  # tokens of a sequence that are told at most (the authors', for 512 tokens; 20 for 128)
 
 
+SERVES = {"copies": ("masking", ("static",))}
+
 ANATOMY = Anatomy(
     pretext="a hidden token; the next sentence",
     positives="the token that is hidden; the passage that follows",
@@ -90,7 +92,7 @@ class BERTPretraining(Method):
     def loss(self, batch: Batch, progress: float) -> Out:
         assert isinstance(self.encoder, Reader)
         (x_BRT,) = batch.views
-        u_B, u_BT3 = self.drawn(batch.index, x_BRT.shape[-1])
+        u_B, u_BT3 = (u.to(x_BRT.device) for u in self.drawn(batch.index, x_BRT.shape[-1]))
         if self.config.next_sentence:
             token_BT, part_BT, elsewhere_B = either(x_BRT, u_B)
         else:  # what shares a window is one sequence, of one segment
@@ -130,7 +132,6 @@ class BERTPretraining(Method):
         else:
             dice = Dice(index_B.cpu().numpy(), "bert", int(self.salt), int(self.copy))
             u = torch.from_numpy(dice.uniform("hidden", count=count))
-        u = u.to(index_B.device)
         return u[:, 0], u[:, 1:].unflatten(1, (T, 3))
 
 

@@ -202,7 +202,8 @@ def to_onnx(net: nn.Module, path: str | Path, size: int | None = None) -> None:
     embedding = program.model.graph.outputs[0]
     for node in program.model.graph:
         for value in node.outputs:
-            if value.name == embedding.name and value is not embedding:  # a layer of that name inside, as iGPT's
+            # A layer inside may be called so too, as iGPT's is.
+            if value.name == embedding.name and value is not embedding:
                 value.name = f"{value.name} inside"
     with replacing(path) as file:
         file.write(program.model_proto.SerializeToString())
