@@ -513,7 +513,7 @@ def test_requests_that_the_data_cannot_serve(photos: Path, run: Path, tmp_path: 
     assert "has no images" in refused(capsys, *pretrain, "--data", str(flat))
     Image.new("RGB", (9, 9)).save(flat / "one.png")
     words = ["pretrain", "supervised", "--data", str(flat), "--batch", "2"]
-    assert "larger than the data" in refused(capsys, *words)
+    assert "There is 1 item to learn from, and a batch has at least 2" in refused(capsys, *words)
     Image.new("RGB", (9, 9)).save(flat / "two.png")
     assert "needs labels" in refused(capsys, *words, "--out", str(tmp_path / "y"))
     words = ["pretrain", "simclr", "--data", str(flat), "--batch", "2", "--out", str(tmp_path / "y")]
@@ -548,7 +548,7 @@ HELP = "see `manyviews pretrain simclr --help`"
         ("pretrain simclr --schedule foo", ["invalid choice 'foo' for argument '--schedule'", HELP]),
         ("search runs/a photos", ["Missing", "--query", "`manyviews search --help`"]),
         ("evaluate", ["Missing", "the run's folder", "`manyviews evaluate --help`"]),
-        ("pretrain byol --min-area 0", ["View crop is (0.0, 1.0)"]),
+        ("pretrain byol --min-area 0", ["View crop (share of the area) is (0.0, 1.0)"]),
         ("pretrain moco --queue 0", ["A queue needs room for at least one key"]),
         ("pretrain simsiam --layers 0", ["mlp needs a width for its input and one for its output"]),
         ("pretrain cpc --margin 8", ["--margin is 8; a crop of a patch of 8 is 0 to 7 pixels smaller"]),

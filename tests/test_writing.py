@@ -338,7 +338,9 @@ def test_translations_that_cannot_be(
     assert "pretrain translation" in refused(capsys, "translate", str(gpt), "a cat")
     assert "has no pairs" in refused(capsys, "translate", run, "--data", str(texts / "one.txt"), "--split", "train")  # fmt: skip
     assert "no split 'test'" in refused(capsys, "translate", run)
-    assert "leave out the texts or --data" in refused(capsys, "translate", run, "a cat", "--data", pairs)
+    assert "leave out the texts, or --data and --split" in refused(
+        capsys, "translate", run, "a cat", "--data", pairs
+    )
     with pytest.raises(ManyviewsError, match="0 texts cannot be translated at a time"):
         translate(run, ["a cat"], batch=0)
 
@@ -399,7 +401,9 @@ def test_too_few_texts_for_a_batch_and_files_of_unequal_length(
 ) -> None:
     (tmp_path / "short.txt").write_text("the cat")
     asked = ["--data", str(tmp_path / "short.txt"), *GPT, *SMALL, "--out", str(tmp_path / "run")]
-    assert "A batch of 4 is larger than the data: 1 items" in refused(capsys, "pretrain", "gpt", *asked)
+    assert "There is 1 item to learn from, and a batch has at least 2" in refused(
+        capsys, "pretrain", "gpt", *asked
+    )
     (tmp_path / "shorter.de").write_text("ein hund\n")
     both = f"{texts / 'pairs.en'}+{tmp_path / 'shorter.de'}"
     said = refused(capsys, "pretrain", "translation", "--data", both, *SMALL)

@@ -96,7 +96,7 @@ def test_tokens_of_a_window_look_at_their_document_and_are_counted_within_it() -
     found = documents(part_BT)
     assert found is not None
     same_BTT, place_BT = found
-    look = [[1, 1, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 1, 1, 0], [0, 0, 1, 1, 0], [0, 0, 0, 0, 0]]
+    look = [[1, 1, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 1, 1, 0], [0, 0, 1, 1, 0], [0, 0, 0, 0, 1]]
     assert torch.equal(same_BTT[0], torch.tensor(look, dtype=torch.bool))
     assert place_BT[0, :4].tolist() == [0, 1, 0, 1]
     assert documents(torch.tensor([[1, 1, 0], [1, 1, 1]])) is None

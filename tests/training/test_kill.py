@@ -54,7 +54,12 @@ def test_killed_and_resumed_equals_unbroken(
     monkeypatch.setattr(learn, "judge", lambda *_: None)  # what matters here is the training
     config, _ = plan.base(find(name), "world")
     small = {"net": small_net(name), "size": SIDE[sees(name)]}
-    settings = SETTINGS | small | vars(shrunk(config)) | taught(config, classes="0123")
+    own = {
+        key: value
+        for key, value in vars(shrunk(config)).items()
+        if key not in find(name).serves or value != getattr(config, key)  # nothing may read it
+    }
+    settings = SETTINGS | small | own | taught(config, classes="0123")
     pretrain(name, data(name), out=tmp_path / "unbroken", **settings)
 
     process = processes.Process(target=victim, args=(name, tmp_path / "killed", settings))

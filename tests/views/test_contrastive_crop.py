@@ -138,9 +138,10 @@ def loop_of(name: str, data: ItemSet | None = None, net: Any = "cifar_resnet8", 
         "batch": 16,
         "budget": "15steps",
         "crops": "contrastive",
-        "crop_alpha": 0.3,
         **changes,
     }
+    if given["crops"] == "contrastive":
+        given["crop_alpha"] = 0.3
     config, recipe = plan.changed(find(name), shrunk(config), recipe, given)
     torch.manual_seed(0)
     factory = net_factory(net, SIZE) if isinstance(net, str) else net

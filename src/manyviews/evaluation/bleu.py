@@ -26,7 +26,7 @@ class Bleu:
 def require_sacrebleu() -> None:
     """Raises `ManyviewsError` where it is missing: said before there is anything to score."""
     try:
-        import sacrebleu  # noqa: F401  # pyright: ignore[reportUnusedImport]
+        import sacrebleu.metrics.bleu  # noqa: F401  # pyright: ignore[reportUnusedImport]
     except ImportError as error:
         raise ManyviewsError('BLEU needs sacrebleu: pip install "manyviews[text]"') from error
 
