@@ -362,7 +362,7 @@ def test_a_run_that_learned_from_lists_says_what_it_needs(
     with pytest.raises(ManyviewsError, match="say with data="):
         bleu_of(run)
     with monkeypatch.context() as without:
-        without.setitem(sys.modules, "sacrebleu", None)
+        without.setitem(sys.modules, "sacrebleu.metrics.bleu", None)
         without.setattr(
             "manyviews.writing.translate", lambda *_, **__: pytest.fail("it was translated first")
         )

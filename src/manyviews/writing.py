@@ -12,7 +12,7 @@ from manyviews.data.corpus import open_corpus
 from manyviews.data.packing import rows
 from manyviews.data.tokeniser import Tokeniser
 from manyviews.errors import ManyviewsError
-from manyviews.evaluation.bleu import Bleu, bleu, require_sacrebleu
+from manyviews.evaluation.bleu import Bleu, bleu, scorer
 from manyviews.files import write_text
 from manyviews.nets.beam import translate as beam_search
 from manyviews.nets.reader import Reader
@@ -145,7 +145,7 @@ def bleu_of(
     run = run if isinstance(run, Run) else Run.open(run)
     root = data_root if data_root is not None else run.settings["data"]["root"]
     _translator(run)
-    require_sacrebleu()
+    scorer()  # said before anything is translated
     if data is None and not run.recipe.data:
         raise ManyviewsError(f"{run.path} learned from texts of Python's; say with data= what to translate.")
     corpus = open_corpus(data if data is not None else run.recipe.data, split=split, root=root)

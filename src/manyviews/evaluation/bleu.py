@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from manyviews.errors import ManyviewsError
+
+if TYPE_CHECKING:
+    from sacrebleu.metrics.bleu import BLEU
 
 
 @dataclass(frozen=True)
@@ -23,12 +26,13 @@ class Bleu:
     signature: str  # to be stated with the score
 
 
-def require_sacrebleu() -> None:
-    """Raises `ManyviewsError` where it is missing: said before there is anything to score."""
+def scorer() -> type[BLEU]:
+    """sacrebleu's BLEU. Raises `ManyviewsError` where it is missing: ask before there is anything to score."""
     try:
-        import sacrebleu.metrics.bleu  # noqa: F401  # pyright: ignore[reportUnusedImport]
+        from sacrebleu.metrics.bleu import BLEU
     except ImportError as error:
         raise ManyviewsError('BLEU needs sacrebleu: pip install "manyviews[text]"') from error
+    return BLEU
 
 
 def bleu(
@@ -48,9 +52,7 @@ def bleu(
     Raises `ManyviewsError` where sacrebleu is missing, there is nothing to score, the numbers of sentences differ, or
     there is no such tokenisation.
     """
-    require_sacrebleu()
-    from sacrebleu.metrics.bleu import BLEU
-
+    BLEU = scorer()
     one_each = all(isinstance(text, str) for text in references)
     several = cast(Sequence[Sequence[str]], [references] if one_each else references)
     if not translations:

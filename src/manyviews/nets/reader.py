@@ -148,9 +148,8 @@ def documents(part_BT: Tensor) -> tuple[Tensor, Tensor] | None:
     """
     if not bool((part_BT > 1).any()):
         return None
-    same_BTT = (
-        part_BT[:, :, None] == part_BT[:, None]
-    )  # padding looks at padding: what looks nowhere is no number to some
+    # Padding looks at padding: to some kernels a row that looks nowhere is no number.
+    same_BTT = part_BT[:, :, None] == part_BT[:, None]
     first_BT = torch.ones_like(part_BT, dtype=torch.bool)
     first_BT[:, 1:] = part_BT[:, 1:] != part_BT[:, :-1]
     place_T = torch.arange(part_BT.shape[1], device=part_BT.device)

@@ -129,11 +129,8 @@ class Recurrent(nn.Module):
 
         Raises `ManyviewsError` for inputs, a state or lengths that do not fit.
         """
-        kind = x_BTD.device.type
-        if kind != "meta" and torch.is_autocast_enabled(kind):
-            with torch.autocast(
-                kind, enabled=False
-            ):  # else torch's kernel takes float16, in which gradients vanish
+        if autocasts(x_BTD):
+            with torch.autocast(x_BTD.device.type, enabled=False):
                 state = state and tuple(part.float() for part in state)
                 return self.forward(x_BTD.float(), state, lengths_B=lengths_B)
         state = self.check(x_BTD, state, lengths_B)
@@ -213,6 +210,11 @@ class Recurrent(nn.Module):
 
     def _bare(self, state: State) -> Any:
         return state if self.states > 1 else state[0]
+
+
+def autocasts(x: Tensor) -> bool:
+    """Whether half precision is asked for: torch's recurrent kernels would take float16 then, in which gradients vanish."""
+    return x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
 
 
 def _stack(cell: Callable[[int, int], Cell], inputs: int, width: int, depth: int) -> list[Cell]:

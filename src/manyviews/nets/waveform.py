@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from manyviews.errors import ManyviewsError
 from manyviews.nets.encoder import Encoder
 from manyviews.nets.net import Net
+from manyviews.nets.recurrent import autocasts
 
 KERNELS, STRIDES, PADDING = (10, 8, 4, 4, 4), (5, 4, 2, 2, 2), (3, 2, 1, 1, 1)
 HOP = 160  # samples from one latent to the next: the product of the strides
@@ -76,12 +77,9 @@ class Contexts(Encoder):
 
     def contexts(self, z_BLC: Tensor) -> Tensor:
         """c, `[B, L, units]`: c_t has seen z up to t; every sound begins from nothing."""
-        kind = z_BLC.device.type
-        if kind == "meta" or not torch.is_autocast_enabled(kind):
+        if not autocasts(z_BLC):
             return self.gru(z_BLC)[0]
-        with torch.autocast(
-            kind, enabled=False
-        ):  # else torch's kernel takes float16, in which gradients vanish
+        with torch.autocast(z_BLC.device.type, enabled=False):
             return self.gru(z_BLC.float())[0]
 
     def grid(self, x_BCHW: Tensor) -> Tensor:

@@ -23,9 +23,8 @@ def shard(compute: nn.Module) -> nn.Module:
     from torch.distributed.fsdp import fully_shard  # half a second, which only sharded runs should pay
 
     for module in compute.modules():
-        if isinstance(
-            module, nn.RNNBase
-        ):  # cuDNN's own copy of the weights would stay that of the first step
+        # cuDNN's own copy of the weights would stay that of the first step.
+        if isinstance(module, nn.RNNBase):
             module.flatten_parameters = lambda: None
     _shard_blocks(compute)
     fully_shard(compute)

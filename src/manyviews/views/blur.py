@@ -36,9 +36,8 @@ def low_pass(x: Tensor, sigma: float) -> Tensor:
     side = x.shape[-1]
     radius = min(side - 1, math.ceil(3 * sigma))
     G_SS = blur_matrices(gaussian_taps(torch.tensor([sigma]), 2 * radius + 1), side)[0].to(x)
-    with torch.autocast(
-        x.device.type, enabled=False
-    ):  # the difference from x may be as small as half precision's error
+    # The difference from x may be as small as half precision's error.
+    with torch.autocast(x.device.type, enabled=False):
         return G_SS @ x @ G_SS.T
 
 

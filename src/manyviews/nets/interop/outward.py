@@ -157,9 +157,7 @@ def _write_folder(net: nn.Module, folder: Path) -> Exported:
 def _said_plainly(net: Encoder) -> Iterator[None]:
     try:
         yield
-    except ManyviewsError:
-        raise
-    except Exception as error:  # torch's exporter has no one kind of error
+    except torch.onnx.OnnxExporterError as error:
         raise ManyviewsError(
             f"torch cannot write {called(net)} as an ONNX graph ({type(error).__name__}); choose another target."
         ) from error
