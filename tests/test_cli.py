@@ -575,7 +575,8 @@ def test_a_run_is_never_overwritten_without_being_asked(
     assert "exists already" in refused(capsys, *words, "--out", str(run))
     assert (run / "results.json").read_bytes() == before
     (tmp_path / "precious").write_text("mine")
-    assert "is not a run" in refused(capsys, *words, "--out", str(tmp_path), "--overwrite")
+    for more in ([], ["--overwrite"]):
+        assert "is no run" in refused(capsys, *words, "--out", str(tmp_path), *more)
     assert (tmp_path / "precious").read_text() == "mine"
 
 

@@ -246,5 +246,27 @@ def test_accumulation_sees_every_row_once(name: str) -> None:
         own(out, progress)
 
     method.after_step = spy  # pyright: ignore[reportAttributeAccessIssue]
-    Loop(method, images(name), recipe).run()
+    loop, seen = Loop(method, images(name), recipe), []
+    compute = loop.compute
+
+    def reading(batch: Batch, progress: float) -> Out:
+        seen.append(batch.index)
+        return compute(batch, progress)
+
+    loop.compute = reading
+    loop.run()
     assert rows == [16] * 5
+    assert [len(torch.cat(two).unique()) for two in zip(seen[::2], seen[1::2], strict=True)] == [16] * 5
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch() -> None:
+    def trained(pieces: int) -> Tensor:
+        method, recipe = build("gpt", accumulate=pieces, optimiser="sgd", lr=0.05)
+        Loop(method, images("gpt"), recipe).run()
+        return torch.cat([p.detach().flatten() for p in method.encoder.parameters()])
+
+    start = torch.cat([p.detach().flatten() for p in build("gpt")[0].encoder.parameters()])
+    whole, pieces = trained(1), trained(2)
+    assert (whole - pieces).norm() < 0.02 * (
+        whole - start
+    ).norm()  # a piece may have more tokens than another

@@ -69,7 +69,7 @@ def compare(
         command: what the user typed, for the record.
 
     Returns:
-        ``{"methods": {name: {figure: {"mean", "std", "seeds"}}}, "baselines": {...}, "out": folder}``
+        ``{"methods": {name: {figure: {"mean", "std", "n"}}}, "baselines": {...}, "out": folder}``
 
     Raises:
         ManyviewsError: a method, the data or a setting is not there, or one of the runs cannot be.
@@ -210,7 +210,7 @@ def _one(
     quiet: bool,
 ) -> Run:
     """The run, which goes on where it stopped; one that diverges is a result, and stays as it is beside its baselines."""
-    path = folder / f"{name}-{seed}"
+    path, data = folder / f"{name}-{seed}", plan.sensed(find(name), data)
     try:
         if not (path / "run.json").exists():
             return pretrain(

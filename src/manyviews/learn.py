@@ -110,7 +110,7 @@ def pretrain(
         raise ManyviewsError(
             f"The supervised baseline learns from labels, and {images.name} has {has}: leave it out of --baselines."
         )
-    _rehearse(run, seen)
+    about["cost"] = _rehearse(run, seen)
     if overwrite:
         _require_spare(
             path, [init_from, *(getattr(config, name, None) for name in plan.RUNS), settings.pretrained]
@@ -197,11 +197,15 @@ def _train(
     return run
 
 
-def _rehearse(run: Run, seen: ItemSet) -> None:
-    """Say what the run cannot do, or not as was asked, before anything is written."""
+def _rehearse(run: Run, seen: ItemSet) -> float:
+    """Say what the run cannot do, or not as was asked, before anything is written.
+
+    Returns how many images of the run's size an item costs: its views that are learned from, each by its pixels.
+    """
     method, begins_as = run.loop(seen, run.start(seen)).method, run.settings["init_from"]
     if begins_as is not None and (said := beginning.drawn_anew(method, begins_as)):
         print(f"manyviews: {said}", file=sys.stderr)
+    return sum(view.size**2 for view in method.views().views[: method.learned_views]) / run.size**2
 
 
 def _require_spare(path: Path, needed: Sequence[str | Path | None]) -> None:

@@ -48,9 +48,14 @@ def default_data(paper: Paper, wanted: str | None) -> str:
     return paper.recipes["world" if wanted is None else recipe_name(paper, None, wanted)][1].data
 
 
+def sensed(paper: Paper, data: Any) -> Any:
+    """The data, and of the world what the method sees of it: pictures, songs, captions."""
+    return default_data(paper, None) if isinstance(data, str) and data == "world" else data
+
+
 def base(paper: Paper, data: Any, wanted: str | None = None) -> tuple[Any, Recipe]:
-    """The method's ``Config`` and ``Recipe`` for this data, before any change. Of the world it is what the method sees."""
-    data = default_data(paper, None) if isinstance(data, str) and data == "world" else data
+    """The method's ``Config`` and ``Recipe`` for this data, before any change."""
+    data = sensed(paper, data)
     config, recipe = paper.recipes[recipe_name(paper, data, wanted)]
     if isinstance(data, (str, Path)):
         photos = paper.method.sees == "images" and Path(data).expanduser().exists()

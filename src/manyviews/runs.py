@@ -68,13 +68,13 @@ class Run:
             ManyviewsError: something is there already and ``overwrite`` is not set, or is not a run.
         """
         there = path.exists() and (not path.is_dir() or any(path.iterdir()))
+        if there and not (path / "run.json").exists():
+            raise ManyviewsError(f"{path} exists and is no run: it stays as it is; choose another --out")
         if there and not overwrite:
             raise ManyviewsError(
                 f"{path} exists already; choose another --out, continue it with `manyviews resume {path}`, "
                 "or replace it with --overwrite"
             )
-        if there and not (path / "run.json").exists():
-            raise ManyviewsError(f"{path} is not a run, so --overwrite leaves it alone; choose another --out")
         with set_aside(path) if there else nullcontext():
             path.resolve().mkdir(parents=True, exist_ok=True)
             write_json(path / "run.json", settings)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from manyviews import judging, vectors
+from manyviews import judging, plan, vectors
 from manyviews.data import ItemSet, open_data, read, read_sound, summary
 from manyviews.data.reading import laid_out
 from manyviews.data.tokeniser import Tokeniser
@@ -70,7 +70,7 @@ def evaluate(
         raise ManyviewsError(f"--seeds is {seeds}; it must be at least 1.")
     run = run if isinstance(run, Run) else load(run)
     root = data_root if data_root is not None else run.settings["data"]["root"]
-    source = data if data is not None else run.recipe.data
+    source = run.recipe.data if data is None else plan.sensed(run.paper, data)
     if isinstance(source, str) and not source:
         raise ManyviewsError(f"{run.path} learned from an array; say with data= what to judge it by.")
     drawn = isinstance(source, str) and source == "world"
@@ -95,7 +95,7 @@ def evaluate(
         )
     options = dict(options or {})
     if "scratch" in protocol:
-        options["scratch"] = {**_cost(run, train), **options.get("scratch", {})}
+        options["scratch"] = {**_cost(run), **options.get("scratch", {})}
     settings = {"protocols": protocol, "options": options, "classifier": run.classifier}
     judged = test if train.labels is not None or dense else None
     all_seeds = [
@@ -138,11 +138,10 @@ def _shown(run: Run) -> Callable[[str, Tensor], None]:
     return write
 
 
-def _cost(run: Run, data: ItemSet) -> dict[str, Any]:
-    """What the run has cost: seconds, and images of its size that it learned from, every view by its pixels."""
-    last, method = run.metrics()[-1], run.build(data)
-    pixels = sum(view.size**2 for view in method.views().views[: method.learned_views])
-    items = round(last["items"] * pixels / run.size**2)
+def _cost(run: Run) -> dict[str, Any]:
+    """What the run has cost: seconds, and images of its size that it learned from, where it knows."""
+    last, cost = run.metrics()[-1], run.settings.get("cost")
+    items = None if cost is None else round(last["items"] * cost)
     return {"pretraining_items": items, "pretraining_seconds": last["seconds"]}
 
 
@@ -172,6 +171,7 @@ def embed(
 
 def every_item(run: Run, data: Any, root: str | Path | None) -> ItemSet:
     """Every image, sound or text of a source: of a folder with splits all of them, of a named set its training split."""
+    data = plan.sensed(run.paper, data)
     places = str(data), str(data).rpartition("#")[0]  # a table, or some of its columns
     is_path = isinstance(data, (str, Path)) and any(Path(p).expanduser().exists() for p in places if p)
     drawn = isinstance(data, str) and data == "world"

@@ -13,11 +13,10 @@ from manyviews import nets
 from manyviews.claims import cost, store
 from manyviews.claims.cache import Cache, trainer
 from manyviews.claims.claim import everything, page, papers
-from manyviews.claims.papers import bert, deepcluster, instdisc
+from manyviews.claims.papers import deepcluster, instdisc
 from manyviews.claims.rejudge import rejudge, rejudged
 from manyviews.claims.trial import trials
 from manyviews.claims.verdict import judge
-from manyviews.data.world.asked import world_questions
 from manyviews.training import checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -129,19 +128,6 @@ def test_roughness_is_that_of_the_loss_without_what_the_term_weighs() -> None:
     jumps = [(step * 7 % 5) / 5 for step in range(40)]
     assert rough(steady, 30.0, jumps) < 0.01 < 0.4 < rough(restless, 0.0, jumps)
     assert rough(restless, 30.0, jumps) == pytest.approx(rough(restless, 0.0, jumps))
-
-
-def test_a_question_behind_its_passage_has_the_answer_that_it_had() -> None:
-    asked = world_questions(items=12)
-    turned = bert.passage_first(asked)
-    assert asked.marks is not None and turned.marks is not None and any(asked.marks)
-    for before, after, was, now in zip(asked.texts, turned.texts, asked.marks, turned.marks, strict=True):
-        assert after == before[::-1]
-        answers = [
-            [row[mark.text][mark.start : mark.end] for mark in marks]
-            for row, marks in ((before, was), (after, now))
-        ]
-        assert answers[0] == answers[1]
 
 
 def test_the_largest_clusters_hold_a_tenth_where_all_are_even_and_all_where_they_take_everything() -> None:

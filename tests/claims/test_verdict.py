@@ -54,6 +54,12 @@ def test_of_a_small_one_nothing_is_said() -> None:
     assert said["cannot tell"] > 0.85 and said["fails"] < 0.04
 
 
+def test_at_a_ceiling_nothing_is_said() -> None:
+    at_most = judge([Order("a", "b")], {"a": [1.0, 1.0, 1.0], "b": [1.0, 1.0, 1.0]})
+    assert at_most.state == "cannot tell" and at_most.needed is None
+    assert judge([Order("a", "b")], {"a": [1.0], "b": [1.0]}, exact=True).state == "fails"
+
+
 def test_errors_of_an_order_do_not_add_up() -> None:
     equal = planted(Order("a", "b", "c", "d"), dict.fromkeys("abcd", 0.0), 5)
     assert equal["holds"] < 0.03

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,18 @@ def test_first_weights_are_small_and_shrink_with_depth() -> None:
     for number, block in enumerate(vit.blocks, start=1):
         for last in (block.attention.out, block.mlp.down):
             assert last.weight.std().item() * math.sqrt(2 * number) == pytest.approx(deviation, rel=0.12)
+
+
+def test_a_narrow_net_may_keep_the_first_weights_that_it_has_but_for_the_last_of_each_layer() -> None:
+    torch.manual_seed(0)
+    own, kept = tiny(), beit(init=None).encoder
+    for name, parameter in kept.named_parameters():
+        last = re.fullmatch(r"blocks\.(\d+)\.(attention\.out|mlp\.down)\.weight", name)
+        root = math.sqrt(2 * (int(last[1]) + 1)) if last else 1.0
+        torch.testing.assert_close(parameter * root, own.get_parameter(name))
+    for init in (0.0, -0.02):
+        with pytest.raises(ManyviewsError, match="--init"):
+            beit(init=init)
 
 
 def test_a_net_that_starts_from_another_keeps_its_weights() -> None:

@@ -8,6 +8,7 @@ import torch
 from torch.nn.functional import cross_entropy, normalize
 
 import manyviews
+from manyviews.data import open_data
 from manyviews.errors import ManyviewsError
 from manyviews.method import Batch, Spec
 from manyviews.methods.contrastive.simclrv2 import Config, SimCLRv2
@@ -108,6 +109,9 @@ def test_three_steps_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     )  # fmt: skip
     assert third.finished
     assert Path(third.settings["config"]["teacher"]).is_absolute()
+    seen = third.seen(open_data((images, labels)))
+    assert seen.labels is not None and len(seen) > 70  # all that are not held out, few with their label
+    assert 0 < (seen.labels >= 0).sum() <= 0.25 * len(images)
     assert Run.open(tmp_path / "a").embed(torch.from_numpy(images[:5])).shape == (5, 24)
 
 
@@ -118,8 +122,6 @@ def test_a_share_of_labels_is_seen_and_nothing_else(tmp_path: Path) -> None:
         "supervised", data, out=tmp_path / "run", net=NET, size=16, batch=8, budget="2steps", labels=0.5,
         baselines=(), quiet=True,
     )  # fmt: skip
-    from manyviews.data import open_data
-
     seen = run.seen(open_data(data))
     assert len(seen) == 16 and seen.labels is not None  # of the 32 that are not held out
     assert seen.labels.bincount().tolist() == [4, 4, 4, 4]

@@ -47,6 +47,15 @@ def test_what_was_passed_over_and_what_a_kill_left_do_not_outlive_the_next_one(t
     assert [path.name.split("-")[1] for path in sorted(tmp_path.iterdir())] == ["0000000190", "0000000195"]
 
 
+def test_a_damaged_one_of_the_same_step_is_not_kept_in_place_of_a_whole_one(tmp_path: Path) -> None:
+    _, damaged = saved(tmp_path, 190, 200)
+    damaged.write_bytes(b"cut")
+    checkpoint.save(tmp_path, 200, {"step": 200, "seconds": 2.0})  # by a run that went on from 190
+    assert [checkpoint.step_of(path) for path in checkpoint.listed(tmp_path)] == [200, 190]
+    state, refused = checkpoint.newest(tmp_path)
+    assert state == {"step": 200, "seconds": 2.0} and refused == []
+
+
 def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
     def moment(w: float, step: int) -> Moment:
         state = {"step": step, "method": {"w": torch.tensor([1.0, w]), "n": torch.tensor(3)}}

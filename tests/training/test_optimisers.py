@@ -1,6 +1,8 @@
 """Optimisers against their papers' equations in NumPy, schedules against their shapes, groups against what is in them."""
 
 import math
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -367,7 +369,9 @@ def test_in_adam_decay_as_l2_spares_weights_with_large_gradients() -> None:
 # -- schedules, groups, checkpoints ------------------------------------------------------------------------------------
 
 
-@given(st.floats(0, 1), st.sampled_from(["cosine", "step", "rsqrt", "constant"]), st.floats(0.01, 0.9))
+@given(
+    st.floats(0, 1), st.sampled_from(["cosine", "step", "rsqrt", "linear", "constant"]), st.floats(0.01, 0.9)
+)
 def test_rates_stay_between_nothing_and_the_peak(progress: float, schedule: str, warmup: float) -> None:
     assert 0 <= rate(Recipe(schedule=schedule, warmup=warmup), progress) <= 1  # pyright: ignore[reportArgumentType]
 
@@ -380,6 +384,35 @@ def test_schedules_have_their_shapes() -> None:
     noam = Recipe(schedule="rsqrt", warmup=0.04)
     assert [rate(noam, p) for p in (0.0, 0.02, 0.04, 0.16, 1.0)] == pytest.approx([0, 0.5, 1, 0.5, 0.2])
     assert rate(Recipe(schedule="cosine"), 0.25) == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
+    linear = Recipe(schedule="linear", warmup=0.2)
+    assert [rate(linear, p) for p in (0.0, 0.1, 0.2, 0.6, 1.0)] == pytest.approx([0, 0.5, 1, 0.5, 0])
+
+
+def test_weight_decay_rises_along_half_a_cosine_where_it_has_an_end() -> None:
+    method, recipe = TwoLayers(), Recipe(optimiser="adamw", weight_decay=0.04, weight_decay_end=0.4)
+    built = optimiser(method, recipe)
+    seen = []
+    for progress in (0.0, 0.25, 0.5, 1.0):
+        set_rate(built, recipe, progress)
+        seen.append({group["weight_decay"] for group in built.param_groups} - {0.0})
+    expected = [0.04, 0.04 + 0.36 * (1 - math.cos(math.pi / 4)) / 2, 0.22, 0.4]
+    assert [len(values) for values in seen] == [1] * 4
+    assert [values.pop() for values in seen] == pytest.approx(expected)
+
+
+def test_an_optimiser_needs_no_compiler() -> None:
+    code = (
+        "import sys, torch; from manyviews.recipe import Recipe; from manyviews.training.optimisers import over\n"
+        f"for name in {[name for name in NAMES if name != 'gd']}:\n"
+        "    w = torch.nn.Parameter(torch.ones(2, 2)); built = over([w], Recipe(optimiser=name, lr=0.1))\n"
+        "    for _ in range(2):\n"
+        "        built.zero_grad(); (w * w).sum().backward(); built.step()\n"
+        "    built.load_state_dict(built.state_dict())\n"
+        "    assert w.min() < 1 and w.requires_grad, name\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.stdout == "False\n", ran.stderr
 
 
 class TwoLayers(Method):

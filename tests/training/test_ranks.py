@@ -160,8 +160,7 @@ def process(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=RANKS)
     found = everything() | {"kept": kept()}
-    if rank == 0:
-        torch.save(found, f"{folder}/found.pt")
+    torch.save(found, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -174,9 +173,20 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict
         if not (shared / "ranks.pt").exists():
             teacher()  # made before there are several processes, for all of them
             mp.spawn(process, (str(mine),), nprocs=RANKS)
-            two = torch.load(mine / "found.pt", weights_only=True)
+            two, *others = (torch.load(mine / f"{rank}.pt", weights_only=True) for rank in range(RANKS))
+            two["unlike"] = [
+                f"{name}: {key}"
+                for other in others
+                for name, found in two.items()
+                for key, value in found.items()
+                if isinstance(value, Tensor) and not torch.equal(value, other[name][key])
+            ]
             torch.save((everything(), two), shared / "ranks.pt")
     return torch.load(shared / "ranks.pt", weights_only=True)
+
+
+def test_all_ranks_end_with_the_same(both: tuple[dict, dict]) -> None:
+    assert both[1]["unlike"] == []
 
 
 @pytest.mark.parametrize("net", NETS)

@@ -15,6 +15,7 @@ several ways is enough (``Peak``), each way has to hold at the level divided by 
 """
 
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -142,10 +143,11 @@ def _part(one: Difference, figures: Figures, exact: bool, ways: int, beside: int
     if len(d) < 2 and not (exact and d):
         return Part(one.name, "cannot tell", len(d), mean=d[0] if d else None, bounds=bounds)
     holds, shown, fails = (interval(d, level) for level in (LEVEL / ways, LEVEL, LEVEL / beside))
+    beyond = operator.le if exact else operator.lt  # of samples a tie, as at a ceiling, decides nothing
     state: State = "cannot tell"
     if one.low < holds.low and holds.high < one.high:
         state = "holds"
-    elif fails.high <= one.low or one.high <= fails.low:
+    elif beyond(fails.high, one.low) or beyond(one.high, fails.low):
         state = "fails"
     inside = one.low < shown.mean < one.high
     level = LEVEL / (ways if inside else beside)
@@ -182,7 +184,7 @@ def seeds_needed(one: Difference, d: Sequence[float], level: float = LEVEL) -> i
     """How many seeds would settle it with ``POWER``, were mean and deviation those that were seen; None: over ``MOST``."""
     mean, deviation = _moments(d)
     away = min(abs(mean - bound) for bound in (one.low, one.high) if math.isfinite(bound))
-    for n in range(2, MOST + 1):
+    for n in range(2, MOST + 1) if away else ():
         reach = t_quantile(1 - level / 2, n - 1) + t_quantile(POWER, n - 1)
         if reach * deviation / math.sqrt(n) <= away:
             return n

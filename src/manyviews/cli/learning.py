@@ -161,7 +161,7 @@ def compare_command(words: list[str]) -> None:
         """Give methods the same data, net, budget and seeds, and print one honest table."""
 
         methods: positional(tuple[str, ...], "names; none: as --all") = ()  # pyright: ignore[reportInvalidTypeForm]
-        all: bool = False  # every method that learns from such data without labels
+        all: bool = False  # every method that learns from such data without labels or another run
         data: str = "world"  # labelled images: labels are for judging only
         budget: str | None = None  # the length of each run: 10m, 20ep ...
         seeds: int = 3  # runs a method

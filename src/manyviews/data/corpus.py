@@ -139,11 +139,11 @@ def open_corpus(
             ``"world-tags"``, ``"world-questions"``,
             ``"world-translation"``; a named set (tinyshakespeare, wikitext2, sst2, multi30k-en, multi30k-en-de, ...);
             ``"recall-50"``, a task of memory (`data.recall`);
-            the path of a file, of a folder, or of two parallel files joined by ``+``; ``"hf:name"``; a list of texts, a
-            list of pairs, or either as a tuple with labels; or a ``Corpus``, which is returned as it is.
+            the path of a file, of a folder, or of two parallel files joined by ``+``; ``"hf:name"``; a list of texts, of
+            pairs or of triples, or any of them as a tuple with labels; or a ``Corpus``, which is returned as it is.
         split: train, val or test, as far as the source has them; all for files. Lists have none: it is ignored.
         root: the folder where named sets lie; unless told, ``MANYVIEWS_DATA`` or the user's cache folder.
-        columns: of a table, as after ``#`` in its name: one or two columns of texts, of which one that is called label
+        columns: of a table, as after ``#`` in its name: one to three columns of texts, and one that is called label
             is the label; ``label=stars`` takes the labels from any other, and ``label=`` leaves them out.
 
     Unless told, a table's texts are its column text, sentence, caption or review, or else source and target, sentence1

@@ -123,9 +123,9 @@ def _known(where: str, header: Sequence[str], lowered: list[str]) -> tuple[int, 
             return tuple(_find(where, header, name) for name in names)
     if not header:
         raise ManyviewsError(f"{where} has no columns.")
-    pairs = ", or ".join(" and ".join(pair) for pair in PAIRS if len(pair) == 2)
+    together = "; or ".join(", ".join(names) for names in PAIRS)
     raise ManyviewsError(
-        f"{where} has the columns {_listed(header)}: none is called {', '.join(TEXTS)}, nor are two called {pairs}. "
+        f"{where} has the columns {_listed(header)}: none is called {', '.join(TEXTS)}, nor are several called {together}. "
         f"Choose the texts, as in {where.rpartition('/')[2]}#{header[0]:.30}."
     )
 

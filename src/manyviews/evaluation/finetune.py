@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from manyviews import rng
 from manyviews.data import ItemSet
+from manyviews.eager import eager
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation.batches import Plan, augmented, labelled_part, usual_view
 from manyviews.evaluation.features import EncoderEmbedder, device_of, embed_all, same_randomness
@@ -135,7 +136,9 @@ def finetune(
         total = epochs * plan.steps_per_epoch(len(train))
         groups = parameter_groups(network, classifier[1], lr, layer_decay, weight_decay)
         optimise = (
-            torch.optim.AdamW(groups) if optimiser == "adamw" else torch.optim.SGD(groups, momentum=0.9)
+            eager(torch.optim.AdamW)(groups)
+            if optimiser == "adamw"
+            else eager(torch.optim.SGD)(groups, momentum=0.9)
         )
         loss, history, started, items = torch.tensor(0.0), [], time.perf_counter(), 0
         for now in augmented(train, view or usual_view(train.kind, size), plan, device):

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from manyviews import rng
 from manyviews.data import ItemSet
+from manyviews.eager import eager
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation.batches import Plan, augmented, labelled_part, usual_view
 from manyviews.evaluation.features import EncoderEmbedder, Features, device_of, embed_all, same_randomness
@@ -110,7 +111,7 @@ def fit(
     zero = Linear(x_ND.new_zeros(classes, x_ND.shape[1]), x_ND.new_zeros(classes))
     begin = start or zero
     weight_CD, bias_C = (t.clone().requires_grad_() for t in (begin.weight_CD, begin.bias_C))
-    optimiser = torch.optim.LBFGS(
+    optimiser = eager(torch.optim.LBFGS)(
         [weight_CD, bias_C],
         max_iter=steps,
         tolerance_grad=tolerance,
@@ -231,7 +232,9 @@ def probe_sgd(
         linear = linear_head(test_MD.shape[1], classes, seed)
         norm = nn.BatchNorm1d(test_MD.shape[1], eps=1e-6, affine=False) if batch_norm else nn.Identity()
         head = nn.Sequential(norm, linear).to(device)
-        optimiser = torch.optim.SGD(head.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay)
+        optimiser = eager(torch.optim.SGD)(
+            head.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay
+        )
         history = []
         for now in augmented(train, view or usual_view(train.kind, size), plan, device):
             peak = lr * min(batch, len(train)) / 256

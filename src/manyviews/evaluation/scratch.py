@@ -85,6 +85,8 @@ def scratch(
     with same_randomness(device):
         torch.manual_seed(rng.seed_of(seed, "scratch"))
         fresh = nets.build(**asdict(again)).to(device)
+    palette = {name: x for name, x in encoder.state_dict().items() if name.rpartition(".")[2] == "palette"}
+    fresh.load_state_dict(palette, strict=False)  # how an image is read is no part of what was learned
     settings: dict[str, Any] = {
         "classes": classes, "size": size, "lr": lr, "batch": batch, "label_fraction": label_fraction, "seed": seed,
     }  # fmt: skip

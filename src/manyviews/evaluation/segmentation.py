@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from manyviews import rng
 from manyviews.data import ItemSet
 from manyviews.data.items import CLASSES, VOID
+from manyviews.eager import eager
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation.batches import Plan
 from manyviews.evaluation.features import device_of, same_randomness
@@ -156,7 +157,7 @@ def segment(
         network = copy.deepcopy(encoder).requires_grad_(not frozen)
         segmenter = Segmenter(network, head, frozen).to(device).train()
         learns = nn.Identity() if frozen else network
-        optimise = torch.optim.AdamW(parameter_groups(learns, head, lr, layer_decay, weight_decay))
+        optimise = eager(torch.optim.AdamW)(parameter_groups(learns, head, lr, layer_decay, weight_decay))
         for step in range(total):
             x_B3SS, ids_BSS = _seen(train, views, plan, step, device)
             torch.manual_seed(rng.seed_of(seed, "segment", "dropout", step))

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from manyviews import rng
 from manyviews.data import ItemSet
 from manyviews.data.marked import BEYOND, MARKS, WORDS
+from manyviews.eager import eager
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation.batches import Plan
 from manyviews.evaluation.features import device_of, same_randomness
@@ -169,7 +170,7 @@ def span(
 
     Args:
         longest: tokens of an answer at most (the authors' 30).
-        threshold: tau: there is an answer where its score is above that of none by more than this.
+        threshold: tau: there is an answer where its score is above that of none by more than this; always, where all of ``train`` have one.
         size, frozen, layers, lr, layer_decay: as in `tag`.
 
     Raises:
@@ -224,7 +225,7 @@ def _learned(
         teller = Teller(network, outputs, how.layers, how.frozen, how.seed).to(device).train()
         learns = nn.Identity() if how.frozen else network
         groups = parameter_groups(learns, teller.head, how.lr, how.layer_decay, how.weight_decay)
-        optimise = torch.optim.AdamW(groups)
+        optimise = eager(torch.optim.AdamW)(groups)
         for step in range(total):
             x_BRT, marks_BAT, words_BT = _rows(train, plan.rows(len(train), step), how.size, device)
             torch.manual_seed(rng.seed_of(how.seed, "tokens", "dropout", step))

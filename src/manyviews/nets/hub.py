@@ -120,7 +120,9 @@ def _make_timm(name: str, in_channels: int, size: int, pretrained: bool) -> HubE
         import timm
         from timm.layers.patch_embed import PatchEmbed
     except ImportError as error:
-        raise ManyviewsError('"timm/..." nets need timm: pip install "manyviews[hub]"') from error
+        raise ManyviewsError(
+            'timm is needed for "timm/..." nets and for --to timm: pip install "manyviews[hub]"'
+        ) from error
     if not timm.is_model(name):
         raise ManyviewsError(_unknown("timm", name, timm.list_models()))
     options: dict[str, Any] = {"num_classes": 0, "in_chans": in_channels}

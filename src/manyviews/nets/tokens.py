@@ -41,7 +41,8 @@ class Tokeniser(nn.Module):
         size = (self.size, self.size)
         if x_BCHW.shape[2:] != size:
             x_BCHW = F.interpolate(x_BCHW, size, mode="bilinear", antialias=True)
-        return self.encoder.tokens(x_BCHW).flatten(1)
+        with torch.autocast(x_BCHW.device.type, enabled=False):  # half precision would tie codes that are not
+            return self.encoder.tokens(x_BCHW).flatten(1)
 
     def cells(self) -> tuple[int, int]:
         """(h, w) of the grid of codes."""
@@ -76,10 +77,11 @@ def load_tokeniser(run: str, size: int | None = None) -> Tokeniser:
 def random_tokeniser(codes: int, patch: int, cells: int, size: int | None = None) -> Tokeniser:
     """One with random weights, by torch's global generator, for `cells` x `cells` patches of `patch` pixels.
 
-    A code stands for 8 x 8 pixels, as in the paper, or for as many fewer as halves of a patch allow.
+    A code stands for 8 x 8 pixels, as in the paper, or for as many fewer as halves of a patch allow: for patches of 4
+    pixels it is a `small_dvae`.
     """
     halvings = min(3, (patch & -patch).bit_length() - 1)
-    encoder = Codes(TokenEncoder(32, halvings + 1), codes)
+    encoder = Codes(TokenEncoder(16, halvings + 1, 1), codes)
     return Tokeniser(encoder, size or cells * 2**halvings)
 
 

@@ -38,7 +38,7 @@ def listed(folder: Path) -> list[Path]:
 def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
     """Write ``state`` as the newest checkpoint and drop all but the last two, and what a kill left half-written.
 
-    Those of later steps go as well: a run that went on from this step has passed them over.
+    Those of later steps go as well, and others of this one: a run that came here again has passed them over.
 
     Raises:
         ManyviewsError: the disk is full or not writable; the checkpoints that were there are untouched.
@@ -55,7 +55,7 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
             f"The checkpoint at step {step} could not be written to {folder} ({error.strerror or error}); "
             "the one before it is whole: free some space and run `manyviews resume`"
         ) from error
-    kept = [other for other in listed(folder) if step_of(other) <= step][:KEPT]
+    kept = [path, *(other for other in listed(folder) if step_of(other) < step)][:KEPT]
     for other in {*folder.glob("step-*.pt"), *folder.glob(".step-*.tmp")} - set(kept):
         other.unlink(missing_ok=True)
     return path

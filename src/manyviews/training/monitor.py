@@ -52,11 +52,10 @@ class Monitor:
         embedder = EncoderEmbedder(method.encoder, method.spec.size)
         query = embed_all(embedder, self.watched)
         seen = [] if self.data.kind == "texts" else [self._seen(method, which) for which in (0, 1)]
-        self.history.append(
-            labelfree(query.h_ND, *seen, z_ND=None if moment.z is None else moment.z.float().cpu())
-        )
+        alike = moment.z is None or len(moment.z) < 2  # a row alone is like no other
+        self.history.append(labelfree(query.h_ND, *seen, z_ND=None if alike else moment.z.float().cpu()))
         moment.log |= self.history[-1].as_dict() | {"verdict": verdict(self.history).state}
-        if query.labels is not None and self.history[-1].finite:
+        if query.labels is not None and self.history[-1].finite and len(self.bank):
             bank = embed_all(embedder, self.data.subset(self.bank))
             assert bank.labels is not None and self.data.classes is not None
             moment.log["knn"] = knn_accuracy(

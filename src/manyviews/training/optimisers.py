@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from manyviews.eager import eager
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation.finetune import layers
 from manyviews.method import Method
@@ -131,26 +132,28 @@ def over(parts: Iterable[Any], recipe: Recipe) -> torch.optim.Optimizer:
     whole = not recipe.shard  # torch has no fused SGD over split weights; it has a fused Adam
     match name:
         case "gd":
-            return torch.optim.SGD(parts, **common, fused=whole)
+            return eager(torch.optim.SGD)(parts, **common, fused=whole)
         case "sgd" | "nesterov":
-            sgd = torch.optim.SGD(parts, **common, momentum=inertia, nesterov=name == "nesterov", fused=whole)
+            sgd = eager(torch.optim.SGD)(
+                parts, **common, momentum=inertia, nesterov=name == "nesterov", fused=whole
+            )
             return _moving(sgd) if whole and inertia else sgd
         case "adagrad":
-            return torch.optim.Adagrad(parts, **common)
+            return eager(torch.optim.Adagrad)(parts, **common)
         case "rmsprop":
-            return torch.optim.RMSprop(parts, **common, alpha=inertia)
+            return eager(torch.optim.RMSprop)(parts, **common, alpha=inertia)
         case "adam":
-            return torch.optim.Adam(
+            return eager(torch.optim.Adam)(
                 parts, **common, betas=(inertia, recipe.beta2), eps=recipe.eps, fused=True
             )
         case "adamw":
-            return torch.optim.AdamW(
+            return eager(torch.optim.AdamW)(
                 parts, **common, betas=(inertia, recipe.beta2), eps=recipe.eps, fused=True
             )
         case "lars":
-            return LARS(parts, **common, momentum=inertia, trust=recipe.trust)
+            return eager(LARS)(parts, **common, momentum=inertia, trust=recipe.trust)
         case "lamb":
-            return LAMB(parts, **common, betas=(inertia, recipe.beta2))
+            return eager(LAMB)(parts, **common, betas=(inertia, recipe.beta2))
 
 
 def set_rate(optimiser: torch.optim.Optimizer, recipe: Recipe, progress: float) -> float:

@@ -30,16 +30,17 @@ def _part(batch: Batch, rows: slice) -> Batch:
 
 
 def merged(outs: list[Out]) -> Out:
-    """One record of a step from those of its pieces: mean loss, carried rows in order."""
+    """One record of a step from those of its pieces: mean loss, carried and watched rows in order."""
     if len(outs) == 1:
         return outs[0]
     carry = _joined([out.carry for out in outs])
     log = {name: torch.stack([out.log[name] for out in outs]).mean() for name in outs[0].log}
-    return Out(torch.stack([out.loss.detach() for out in outs]).mean(), log, carry, outs[0].z)
+    z = _joined([out.z for out in outs])
+    return Out(torch.stack([out.loss.detach() for out in outs]).mean(), log, carry, z)
 
 
 def _joined(carried: list[Any]) -> Any:
-    """What all pieces carry, rows in order: of each tensor, where there are several."""
+    """What all pieces have, rows in order: of each tensor, where there are several."""
     if carried[0] is None:
         return None
     if isinstance(carried[0], tuple):

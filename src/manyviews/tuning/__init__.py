@@ -75,7 +75,7 @@ def optimisers(
 
     Returns:
         ``{"rates", "surface": {name: {"rate", "loss"}}, "task": {name: {"rate", "loss", "top1", "diverged", "at_end_of_grid"}},
-        "seconds", "out"}``; losses and top-1 of the task as ``{"mean", "std", "seeds"}``.
+        "seconds", "out"}``; losses and top-1 of the task as ``{"mean", "std", "n"}``.
 
     Raises:
         ManyviewsError: an ending that is no picture, a task or a number of steps that cannot be, or a grid that holds no rate an optimiser can live with.

@@ -5,6 +5,7 @@ from manyviews.claims import Arm, Claim, Order, Scale
 LAPTOP = Scale(data="world", net="small_vit/average", size=16, batch=64, budget="250steps")
 GPU = Scale(data="cifar10", net="vit_ti4/average", size=32, batch=512, budget="100ep")
 TOKENISER = Arm("dvae", net="small_dvae", batch=64, lr=2e-3, codes=128)
+UNTRAINED = Arm("dvae", net="small_dvae", batch=64, lr=1e-9, codes=128, budget="1steps")
 TOKENS = Arm("beit", tokeniser=TOKENISER)
 
 CLAIMS = {
@@ -22,7 +23,7 @@ CLAIMS = {
     "beit-tokeniser": Claim(
         sentence="It is what the tokeniser has learned that makes its tokens worth telling.",
         source="section 2.1, as a control of ours",
-        arms={"learned": TOKENS, "untrained": Arm("beit", tokeniser="random", codes=128)},
+        arms={"learned": TOKENS, "untrained": Arm("beit", tokeniser=UNTRAINED)},
         laptop=LAPTOP,
         gpu=GPU,
         measure="linear",

@@ -106,9 +106,9 @@ class Latents:
     def __len__(self) -> int:
         return len(self.index)
 
-    def rows(self, start: int, stop: int) -> "Latents":
-        """Items ``start`` to ``stop``."""
-        return Latents(**{f.name: getattr(self, f.name)[start:stop] for f in fields(self)})
+    def rows(self, which: Tensor) -> "Latents":
+        """Some of the items, int64 [n]."""
+        return Latents(**{f.name: getattr(self, f.name)[which] for f in fields(self)})
 
 
 def latents(split: str, indices: Sequence[int] | Tensor | np.ndarray, *, seed: int = 0) -> Latents:

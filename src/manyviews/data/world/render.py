@@ -29,11 +29,14 @@ def render(latents: Latents, size: int) -> tuple[Tensor, Tensor]:
     """
     image = torch.empty(len(latents), 3, size, size, dtype=torch.uint8)
     mask = torch.empty(len(latents), size, size, dtype=torch.bool)
-    step = max(1, CHUNK_PIXELS // size**2)
-    for start in range(0, len(latents), step):
-        stop = start + step
-        image[start:stop], mask[start:stop] = _render_chunk(latents.rows(start, stop), size)
+    for rows in _chunks(latents, size):
+        image[rows], mask[rows] = _render_chunk(latents.rows(rows), size)
     return image, mask
+
+
+def _chunks(latents: Latents, size: int) -> tuple[Tensor, ...]:
+    """Numbers of items that are drawn together: of a species where they can, for each has a way of its own."""
+    return latents.species.argsort(stable=True).split(max(1, CHUNK_PIXELS // size**2))
 
 
 def _render_chunk(z: Latents, size: int) -> tuple[Tensor, Tensor]:
@@ -65,9 +68,8 @@ def depth(latents: Latents, size: int) -> Tensor:
         size: S, side of the square map in pixels.
     """
     out = torch.empty(len(latents), 1, size, size, dtype=torch.uint8)
-    step = max(1, CHUNK_PIXELS // size**2)
-    for start in range(0, len(latents), step):
-        out[start : start + step, 0] = _depth_chunk(latents.rows(start, start + step), size)
+    for rows in _chunks(latents, size):
+        out[rows, 0] = _depth_chunk(latents.rows(rows), size)
     return out
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, normalize
 
+from manyviews import distributed
 from manyviews.errors import ManyviewsError
 from manyviews.memory import Queue
 from manyviews.method import Anatomy, Batch, NetFactory, Out, Spec
@@ -75,7 +76,8 @@ class DenseCL(mocov2.MoCoV2):
     def counterparts(self, f_BSC: Tensor, f_k_BSC: Tensor, r_BSD: Tensor, t_BSD: Tensor) -> Tensor:
         """c_i = argmax_j sim(f_i, f'_j): for each place of the query's map, one of the key's, ``[B, S]``."""
         if self.config.match == "random":
-            return torch.randint(t_BSD.shape[1], t_BSD.shape[:2], device=t_BSD.device)
+            B, S = t_BSD.shape[:2]
+            return (distributed.rand(B, S) * S).long().to(t_BSD.device)
         f, f_k = (f_BSC, f_k_BSC) if self.config.match == "backbone" else (r_BSD, t_BSD)
         return (normalize(f.detach(), dim=2) @ normalize(f_k, dim=2).mT).argmax(2)
 

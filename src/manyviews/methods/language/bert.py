@@ -174,7 +174,7 @@ RECIPES = {
         Config(),
         Recipe(
             data="bookscorpus-wikipedia", net="bert_base", size=512, batch=256, budget="1000000steps", optimiser="adamw",
-            lr=1e-4, weight_decay=0.01, schedule="linear", warmup=0.01, clip=1.0,
+            lr=1e-4, weight_decay=0.01, eps=1e-6, schedule="linear", warmup=0.01, clip=1.0,
         ),
     ),
     "sst2": (

@@ -5,7 +5,7 @@ Paper    Bao, Dong, Piao, Wei, ICLR 2022 (arXiv:2106.08254). Views section 2.1, 
 Differs  The net is the paper's ViT: positions are learned and added once, where the authors' code has a relative position
          bias and a LayerScale. Recipes average the patches, as the paper does when it fine-tunes, and have no [S] token.
          Of the colour jitter the order is drawn too; both views are resampled bilinearly, from one crop, the tokeniser's
-         from the ViT's. The ablation's pixels are standardised, its loss is their mean squared error.
+         from the ViT's. Positions decay as weights do, which the authors' code spares. The ablation's pixels are standardised, its loss is their mean squared error.
 Shapes   B images, C H W pixels, P side of a patch, h w = H / P W / P cells, N = h w patches, D width, V visual tokens.
 """
 
@@ -29,7 +29,7 @@ from manyviews.views import View, Views, picture, plain
 from manyviews.views.blockwise import blocks
 from manyviews.views.patches import patchify, unpatchify
 
-SMALL = 0.02  # first weights are at most so large (section 2.5)
+SMALL = 0.02  # e_[M] and W_c begin at most so large (section 2.5)
 RIGHT, WRONG = (40, 160, 70), (200, 50, 50)  # colours of patches whose token was told, and was not
 
 
@@ -44,6 +44,7 @@ class Config:
     aspect: float = 0.3  # height by width of the flattest block, width by height of the tallest (algorithm 1)
     targets: Literal["tokens", "pixels"] = "tokens"  # what is told: the ablation tells raw pixels (table 4)
     everywhere: bool = False  # the ablation whose loss counts visible patches too (table 4, "recover 100%")
+    init: float | None = 0.02  # where the ViT's first weights are cut (section 2.5); None: the net's own
     drop_path: float = 0.1  # chance that a sample skips the last block's layers (section 2.4)
     min_area: float = 0.08  # smallest crop, as a share of the image's area (authors' code)
     jitter: float = 0.4  # strength of changes of brightness, contrast and saturation (section 2.4)
@@ -65,7 +66,7 @@ class BEiT(Method):
         self.encoder, self.cells, self.N = vit, vit.cells, vit.cells[0] * vit.cells[1]
         self.budget = budget(config, self.N)
         if not vit.started:
-            initialise(vit)
+            initialise(vit, config.init)
         stochastic_depth(vit, config.drop_path)
         self.mask_D = nn.Parameter(small(torch.empty(vit.width)))  # e_[M]
         self.tokeniser = tokeniser(config, vit)
@@ -87,7 +88,9 @@ class BEiT(Method):
         h_BND = h_BTD[:, self.first :]
         told_AV = precise(self.W_c(h_BND.flatten(0, 1)[asked_A]))
         # A mean over all that is asked, on all ranks: an image may hide fewer patches than another.
-        asked = distributed.all_reduce_mean(asked_BN.sum().to(x.device)).clamp(min=1)
+        asked = distributed.all_reduce_mean(asked_BN.sum().to(x.device)).clamp(
+            min=1 / distributed.world_size()
+        )
         log, target_A = {"hidden": hidden_BN.float().mean()}, self.target(x)[asked_A]
         if self.tokeniser is None:
             loss = (told_AV - target_A).square().mean(1).sum() / asked
@@ -181,19 +184,22 @@ def reads_patches(encoder: Encoder) -> ViT:
     raise ManyviewsError(f"BEiT hides patches, and {called(encoder)} {why}; take --net small_vit or vit_b16.")
 
 
-def initialise(vit: ViT) -> None:
-    """Small weights, and in layer l the last of each sub-layer divided by the root of 2 l (section 2.5)."""
+def initialise(vit: ViT, cut: float | None) -> None:
+    """Small weights, and in layer l the last of each sub-layer divided by the root of 2 l (section 2.5).
+
+    What is small enough for 768 channels leaves a net of 128 hardly more than a linear map, whose attention is even.
+    """
     for name, parameter in vit.named_parameters():
-        if "norm" not in name:
-            nn.init.zeros_(parameter) if name.endswith("bias") else small(parameter)
+        if cut is not None and "norm" not in name:
+            nn.init.zeros_(parameter) if name.endswith("bias") else small(parameter, cut)
     for number, block in enumerate(vit.blocks, start=1):
         assert isinstance(block, Block)
         for last in (block.attention.out, block.mlp.down):
             last.weight.data.div_((2 * number) ** 0.5)
 
 
-def small(x: Tensor) -> Tensor:
-    return nn.init.trunc_normal_(x, std=SMALL, a=-SMALL, b=SMALL)
+def small(x: Tensor, cut: float = SMALL) -> Tensor:
+    return nn.init.trunc_normal_(x, std=cut, a=-cut, b=cut)
 
 
 def budget(config: Config, N: int) -> int:
@@ -209,6 +215,10 @@ def budget(config: Config, N: int) -> int:
             f"--block is {config.block} and --aspect {config.aspect}; a block has 1 patch or more, and an aspect above 0 "
             "and at most 1."
         )
+    if config.init is not None and config.init <= 0:
+        raise ManyviewsError(
+            f"--init is {config.init}, what first weights are cut at: set it above 0, or to None."
+        )
     if not 0 <= config.drop_path < 1:
         raise ManyviewsError(f"drop_path is {config.drop_path}, a chance: set it to 0 or more, and below 1.")
     return count
@@ -223,14 +233,14 @@ RECIPES = {
         ),
     ),
     "cifar10": (
-        Config(block=5, min_area=0.2),
+        Config(block=5, min_area=0.2, init=None),
         Recipe(
             data="cifar10", net="vit_ti4/average", batch=512, budget="400ep", optimiser="adamw", lr=1e-3,
             weight_decay=0.05, warmup=0.05, clip=3.0,
         ),
     ),
     "world": (
-        Config(block=5, min_area=0.2, drop_path=0.0, jitter=0.2),
+        Config(block=5, min_area=0.2, init=None, drop_path=0.0, jitter=0.2),
         Recipe(
             data="world", net="small_vit/average", batch=64, budget="16ep", optimiser="adamw", lr=1e-3,
             weight_decay=0.05, warmup=0.05, clip=3.0,

@@ -77,7 +77,8 @@ class DVAE(Method):
     def loss(self, batch: Batch, progress: float) -> Out:
         (x,) = batch.views
         h_BDhw = self.online.encoder.grid(x)
-        logits_BVhw = precise(self.online.encoder.logits_of(h_BDhw))  # of q(z | x)
+        with torch.autocast(x.device.type, enabled=False):  # half precision would tie codes that are not
+            logits_BVhw = self.online.encoder.logits_of(precise(h_BDhw))  # of q(z | x)
         tau, beta = self.tau(progress), self.beta(progress)
         z_BVhw = relaxed(logits_BVhw, tau)
         told = precise(self.online.decoder(z_BVhw))
