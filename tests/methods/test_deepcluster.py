@@ -20,6 +20,7 @@ from manyviews.recipe import Recipe
 from manyviews.rng import generator
 from manyviews.runs import net_factory
 from manyviews.training.loop import Loop
+from manyviews.training.optimisers import groups
 
 SIZE, ITEMS = 16, 120
 SMALL = Config(clusters=6, pca=8, sobel=False)
@@ -91,6 +92,13 @@ def test_the_top_layer_begins_again_with_every_clustering() -> None:
     assert method.top.weight.std().item() == pytest.approx(0.01, rel=0.05)
     assert abs(method.top.weight.mean().item()) < 1e-3
     assert (method.top.bias == 0).all()
+
+
+def test_the_top_layer_keeps_its_rate_while_that_of_the_rest_falls() -> None:
+    method = deepcluster()
+    held = groups(method, Recipe(optimiser="adamw", lr=0.1), method.constant_rate())
+    fixed = {id(w) for group in held if not group["scheduled"] for w in group["params"]}
+    assert fixed == {id(w) for w in method.top.parameters()}
 
 
 def test_nmi_is_between_this_clustering_and_the_last() -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from manyviews.errors import ManyviewsError
 from manyviews.nets import build, mlp, split_batch_norm
-from manyviews.nets.norms import SplitBatchNorm
+from manyviews.nets.norms import SplitBatchNorm, statistics_kept
 
 
 def kinds(head: nn.Module) -> list[str]:
@@ -98,6 +98,21 @@ def test_batch_norms_that_cannot_be_split_are_refused():
         SplitBatchNorm(3, 0)
     group = build("small_resnet+group")
     assert split_batch_norm(group, 2) is group
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+@pytest.mark.parametrize(
+    "kind", [nn.BatchNorm2d, lambda C, momentum: SplitBatchNorm(C, 2, momentum=momentum)]
+)
+def test_what_is_only_passed_through_leaves_no_trace_in_the_statistics(kind, momentum: float | None):
+    norm, x = kind(3, momentum=momentum), torch.randn(8, 3, 4, 4) * 5 + 2
+    norm(x)
+    before, expected = norm.running_mean.clone(), copy.deepcopy(norm)(x + 1)
+    with statistics_kept(nn.Sequential(norm)):
+        assert torch.equal(norm(x + 1), expected)
+    assert torch.equal(norm.running_mean, before) and norm.momentum == momentum
+    norm(x + 1)
+    assert not torch.equal(norm.running_mean, before)
 
 
 def test_splits_that_cannot_be_are_refused():

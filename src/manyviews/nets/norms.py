@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Literal, TypeVar
 
 import torch
@@ -136,6 +137,20 @@ def _split(norm: nn.BatchNorm2d, splits: int) -> SplitBatchNorm:
     split.running_mean, split.running_var = norm.running_mean, norm.running_var
     split.num_batches_tracked = norm.num_batches_tracked
     return split.train(norm.training)
+
+
+@contextmanager
+def statistics_kept(module: nn.Module) -> Iterator[None]:
+    """Within, batch norms in training go by the batch, as ever, and leave their running statistics as they are."""
+    norms = [norm for norm in module.modules() if isinstance(norm, nn.modules.batchnorm._BatchNorm)]
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.momentum = momentum
 
 
 def layer_norm(module: M) -> M:

@@ -4,9 +4,9 @@ from manyviews.claims import Arm, Claim, Order
 from manyviews.claims.papers.moco import GPU, LAPTOP
 
 V1 = Arm("moco", queue=4096, momentum=0.99, temperature=0.1)
-V2 = Arm("mocov2", queue=4096, momentum=0.99, temperature=0.1)
+V2 = Arm("mocov2", queue=4096, momentum=0.99, temperature=0.1, blur=0.5)
 HEAD = Arm("mocov2", queue=4096, momentum=0.99, temperature=0.1, aug_plus=False)
-VIEWS = Arm("mocov2", queue=4096, momentum=0.99, temperature=0.1, mlp=False)
+VIEWS = Arm("mocov2", queue=4096, momentum=0.99, temperature=0.1, blur=0.5, mlp=False)
 SHORT = "After 300 steps on a small set, where the paper's 200 epochs differ by a few points; the temperature is the same in all arms."
 
 CLAIMS = {
@@ -47,7 +47,7 @@ CLAIMS = {
         source="section 3, table 1",
         arms={
             "cosine": V2,
-            "steps": Arm("mocov2", queue=4096, momentum=0.99, temperature=0.1, schedule="step"),
+            "steps": Arm("mocov2", queue=4096, momentum=0.99, temperature=0.1, blur=0.5, schedule="step"),
         },
         laptop=LAPTOP,
         gpu=GPU,

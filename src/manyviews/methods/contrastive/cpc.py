@@ -103,14 +103,14 @@ RECIPES = {
         ),
     ),
     "cifar10": (
-        Config(patch=8, stride=4, margin=1, grey=0.2, drop=0.5),
+        Config(patch=8, stride=4, margin=0, grey=0.2, drop=0.5),
         Recipe(
             data="cifar10", net="resnet18", batch=256, budget="200ep",
             optimiser="adamw", lr=1e-3, weight_decay=1e-2, warmup=0.05,
         ),
     ),
     "world": (
-        Config(patch=8, stride=6, steps=3, margin=1, grey=0.0, hidden=64),
+        Config(patch=8, stride=6, steps=3, margin=0, grey=0.0, hidden=64),
         Recipe(data="world", batch=64, budget="16ep", optimiser="adamw", lr=2e-3, weight_decay=1e-2, warmup=0.05),
     ),
 }  # fmt: skip

@@ -83,6 +83,11 @@ class DeepCluster(Method):
         distributed.overwrite_(self.top.weight, distributed.broadcast_(W_KD))
         distributed.overwrite_(self.top.bias, torch.zeros(self.config.clusters))
 
+    def constant_rate(self) -> list[nn.Parameter]:
+        return list(
+            self.top.parameters()
+        )  # begun anew in the last passes, it would not learn by what is left of a rate
+
     def loss(self, batch: Batch, progress: float) -> Out:
         h_BD = self.encoder(batch.views[0])
         y_B = self.label_N[batch.index.to(self.label_N.device)]

@@ -150,7 +150,7 @@ RECIPES = {
         Config(prototypes=100, local_crops=0, strength=0.5, blur=0.0),
         Recipe(
             data="cifar10", net="resnet18", batch=512, budget="200ep",
-            optimiser="sgd", lr=0.6, weight_decay=1e-6, warmup=0.05,
+            optimiser="sgd", lr=0.6, weight_decay=1e-4, warmup=0.05,
         ),
     ),
     "world": (

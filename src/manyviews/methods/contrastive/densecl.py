@@ -31,6 +31,7 @@ class Config(mocov2.Config):
     match: Literal["backbone", "projection", "random"] = "backbone"  # what finds counterparts (3.4)
 
 
+SERVES = mocov2.SERVES
 ANATOMY = Anatomy(
     pretext="instance discrimination, of images and of places in them",
     positives="another view of the image; the most similar place in it",
@@ -112,14 +113,14 @@ RECIPES = {
         ),
     ),
     "cifar10": (
-        Config(queue=4096, momentum=0.99),
+        Config(queue=4096, momentum=0.99, blur=0.0),
         Recipe(
             data="cifar10", net="resnet18", batch=512, budget="200ep",
             optimiser="sgd", lr=0.06, weight_decay=5e-4, decay_all=True,
         ),
     ),
     "world": (
-        Config(queue=4096, momentum=0.99, temperature=0.1, hidden=512, splits=2),
+        Config(queue=4096, momentum=0.99, temperature=0.1, hidden=512, blur=0.0, splits=2),
         Recipe(data="world", batch=64, budget="16ep", optimiser="adamw", lr=2e-3, weight_decay=1e-2, warmup=0.05),
     ),
 }  # fmt: skip

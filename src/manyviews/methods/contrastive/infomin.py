@@ -4,7 +4,8 @@ Paper    Tian, Sun, Poole, Krishnan, Schmid, Isola, NeurIPS 2020 (arXiv:2005.102
          InfoMin Aug and its settings: the authors' code, PyContrast ("InfoMin": augmentation D, jigsaw branch).
 Differs  RandAugment has the fourteen operations of its own paper in torchvision's ranges: invert and solarise-add, which
          the authors add, are missing, colour and sharpness change both ways, the magnitude is one and does not vary.
-         Batch statistics are those of `splits` slices of the batch, as MoCo's. A jigsaw's pieces have a multiple of 4 pixels. Parted views (`space`, `distance`, `frequency`) are parts of one
+         Batch statistics are those of `splits` slices of the batch, as MoCo's. A jigsaw's pieces have a multiple of 4 pixels, and leave no trace in
+         running statistics, which are those of whole images. Parted views (`space`, `distance`, `frequency`) are parts of one
          crop, for which the jigsaw must be off; but for channels one network sees both, and is judged on whole images.
          I_NCE takes its negatives from the queue, whose keys are a little older than the encoder.
          The paper's learned view generator (an invertible flow against two encoders) is not here yet.
@@ -26,7 +27,7 @@ from manyviews.method import Anatomy, Batch, Method, NetFactory, Out, Spec
 from manyviews.nets import Encoder
 from manyviews.nets.heads import mlp
 from manyviews.nets.jigsaw import JigsawHead, side_it_takes
-from manyviews.nets.norms import split_batch_norm
+from manyviews.nets.norms import split_batch_norm, statistics_kept
 from manyviews.objectives import info_nce
 from manyviews.recipe import Recipe
 from manyviews.views import View, Views, colour_jitter
@@ -137,7 +138,8 @@ class InfoMin(Method):
         patches = cut(x, *corners, self.patch).flatten(0, 1)
         if self.seen != self.patch:
             patches = F.interpolate(patches, size=self.seen, mode="bilinear")
-        h_BME = self.encoder(patches).unflatten(0, (len(x), GRID**2))
+        with statistics_kept(self.encoder):
+            h_BME = self.encoder(patches).unflatten(0, (len(x), GRID**2))
         return F.normalize(self.jigsaw(h_BME, u[..., 2].argsort(1).to(x.device)), dim=1)
 
     def after_step(self, out: Out, progress: float) -> None:
@@ -204,7 +206,7 @@ RECIPES = {
         ),
     ),
     "world": (
-        Config(queue=4096, momentum=0.99, temperature=0.1, hidden=512, splits=2, strength=0.5, magnitude=9.0),
+        Config(queue=4096, momentum=0.99, temperature=0.1, hidden=512, splits=2, strength=0.5, blur=0.0, magnitude=9.0),
         Recipe(data="world", batch=64, budget="16ep", optimiser="adamw", lr=2e-3, weight_decay=1e-2, warmup=0.05),
     ),
 }  # fmt: skip

@@ -21,9 +21,11 @@ class Config(moco.Config):
     temperature: float = 0.2  # divides the cosine (table 1's text; 0.07 in MoCo)
     hidden: int = 2048  # width of the projector's hidden layer (section 3)
     mlp: bool = True  # a projector of two layers; False: MoCo's linear one (table 1, "MLP")
+    blur: float = 0.5  # probability of Gaussian blur (section 3); 0 for small images (SimCLR B.9)
     aug_plus: bool = True  # blur, and the hue moved less; False: MoCo's views (table 1, "aug+")
 
 
+SERVES = {"blur": ("aug_plus", (True,))}
 ANATOMY = Anatomy(
     pretext="instance discrimination",
     positives="another view of the image",
@@ -44,7 +46,9 @@ class MoCoV2(moco.MoCo):
         if not self.config.aug_plus:
             return super().views()
         # Table 1, "aug+".
-        t = View(size=self.spec.size, crop=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), grey=0.2, blur=0.5)
+        t = View(
+            size=self.spec.size, crop=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), grey=0.2, blur=self.config.blur
+        )
         return Views(t, t)
 
 
@@ -57,14 +61,14 @@ RECIPES = {
         ),
     ),
     "cifar10": (
-        Config(queue=4096, momentum=0.99),
+        Config(queue=4096, momentum=0.99, blur=0.0),
         Recipe(
             data="cifar10", net="resnet18", batch=512, budget="200ep",
             optimiser="sgd", lr=0.06, weight_decay=5e-4, decay_all=True,
         ),
     ),
     "world": (
-        Config(queue=4096, momentum=0.99, temperature=0.1, hidden=512, splits=2),
+        Config(queue=4096, momentum=0.99, temperature=0.1, hidden=512, blur=0.0, splits=2),
         Recipe(data="world", batch=64, budget="16ep", optimiser="adamw", lr=2e-3, weight_decay=1e-2, warmup=0.05),
     ),
 }  # fmt: skip
