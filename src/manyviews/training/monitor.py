@@ -52,8 +52,10 @@ class Monitor:
         embedder = EncoderEmbedder(method.encoder, method.spec.size)
         query = embed_all(embedder, self.watched)
         seen = [] if self.data.kind == "texts" else [self._seen(method, which) for which in (0, 1)]
-        alike = moment.z is None or len(moment.z) < 2  # a row alone is like no other
-        self.history.append(labelfree(query.h_ND, *seen, z_ND=None if alike else moment.z.float().cpu()))
+        z_ND = (
+            moment.z if moment.z is not None and len(moment.z) > 1 else None
+        )  # a row alone is like no other
+        self.history.append(labelfree(query.h_ND, *seen, z_ND=None if z_ND is None else z_ND.float().cpu()))
         moment.log |= self.history[-1].as_dict() | {"verdict": verdict(self.history).state}
         if query.labels is not None and self.history[-1].finite and len(self.bank):
             bank = embed_all(embedder, self.data.subset(self.bank))

@@ -51,7 +51,9 @@ def _views(*names: str) -> Arm:
     return Arm("simclr", **chosen)
 
 
-def _batches(large: int, small: int, short: str, long: str, **scale: Scale) -> Claim:
+def _batches(
+    large: int, small: int, short: str, long: str, laptop: Scale | None = None, gpu: Scale | None = None
+) -> Claim:
     return Claim(
         sentence="Larger batches help less when training is longer.",
         source="section 5.2, figure 9",
@@ -66,7 +68,8 @@ def _batches(large: int, small: int, short: str, long: str, **scale: Scale) -> C
         ),
         paper="ImageNet, ResNet-50: batches of 256 to 8,192 differ widely after 100 epochs and little after 1,000.",
         remark="The learning rate goes with the root of the batch, as in the paper's appendix B.1, for AdamW in place of LARS.",
-        **scale,
+        laptop=laptop,
+        gpu=gpu,
     )
 
 
