@@ -97,7 +97,8 @@ def test_rows_do_not_meet_and_a_view_comes_back():
     x = torch.rand(3, 3, 5, 4, generator=generator("spaces"))
     whole = spaces.convert(x, "lab")
     assert whole.shape == x.shape and whole.dtype == torch.float32
-    torch.testing.assert_close(whole[1:2], spaces.convert(x[1:2], "lab"))
+    # Rows at other places in memory may meet other vector instructions.
+    torch.testing.assert_close(whole[1:2], spaces.convert(x[1:2], "lab"), rtol=1e-5, atol=1e-4)
     torch.testing.assert_close(spaces.unit_rgb(normalise(x)), x)
     assert spaces.unit_rgb(torch.tensor([-9.0, 0.0, 9.0])[:, None, None]).flatten().tolist() == pytest.approx(
         [0, 0.456, 1]
