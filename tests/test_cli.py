@@ -218,6 +218,20 @@ def test_compare_trains_side_by_side_and_goes_on_where_it_stopped(
     assert "--jobs is 0" in refused(capsys, *words, "--jobs", "0")
 
 
+def test_a_comparison_of_texts_of_the_world_goes_on_and_is_judged_by_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("manyviews.data.world.ITEMS", {"train": 64, "test": 32})
+    words = ["compare", "simcse", "--budget", "2steps", "--batch", "8", "--size", "16", "--seeds", "1"]
+    first = answer(capsys, *words, "--out", str(tmp_path / "c"))
+    run = tmp_path / "c" / "simcse-0"
+    (run / "results.json").unlink()  # as if it had stopped before it was judged
+    assert answer(capsys, *words, "--out", str(tmp_path / "c"))["methods"] == first["methods"]
+    assert manyviews.load(run).recipe.data == "world-riddles"
+    judged = answer(capsys, "evaluate", str(run), "--data", "world", "--protocol", "knn")
+    assert judged["figures"]["knn"]["top1"] == pytest.approx(first["methods"]["simcse"]["kNN top-1"]["mean"])
+
+
 def test_compare_refuses_runs_of_other_settings(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -49,6 +49,13 @@ def test_it_starts_from_other_weights_than_the_encoders(blobs) -> None:
     assert torch.equal(alive, again.scratch.classifier[0].conv1.weight)
 
 
+def test_the_colours_that_a_net_reads_are_the_same_from_scratch(blobs) -> None:
+    encoder = nets.build("colours(small_igpt/8px/2x32, 8)", size=16)
+    encoder.get_buffer("palette").uniform_(-1, 1)
+    found = scratch(encoder, blobs(40, seed=0), blobs(15, seed=1), pretraining_items=0, epochs=1, **SMALL)
+    assert torch.equal(found.scratch.classifier[0].get_buffer("palette"), encoder.get_buffer("palette"))
+
+
 def test_what_is_not_known_is_said(blobs, net) -> None:
     train, test = blobs(30, seed=0), blobs(15, seed=1)
     with pytest.raises(ManyviewsError, match="pretraining_items"):

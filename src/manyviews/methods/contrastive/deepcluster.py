@@ -4,8 +4,8 @@ Paper    Caron, Bojanowski, Joulin, Douze, ECCV 2018 (arXiv:1807.05520). Loss eq
          uniform sampling section 3.3, Sobel filters, whitening and views section 3.4, NMI section 4.1.
 Differs  Images are weighted by the inverse of their cluster's size rather than drawn by it, which section 3.3 calls
          equivalent. The optimiser's momentum for the top layer, which starts anew with every clustering, is kept; the
-         authors' code gives that layer an optimiser without momentum. What is clustered is the encoder's own output:
-         a last ReLU is not taken off for it. Labels are random until the first clustering. Small recipes use AdamW, and
+         authors' code gives that layer an optimiser without momentum; as there, its rate is constant. What is
+         clustered is the encoder's own output: a last ReLU is not taken off for it. Labels are random until the first clustering. Small recipes use AdamW, and
          `strength` jitters colours, which the paper leaves as they are (or takes away, by Sobel).
 Shapes   N images in the data, B in the batch, K clusters.
 """
@@ -84,9 +84,7 @@ class DeepCluster(Method):
         distributed.overwrite_(self.top.bias, torch.zeros(self.config.clusters))
 
     def constant_rate(self) -> list[nn.Parameter]:
-        return list(
-            self.top.parameters()
-        )  # begun anew in the last passes, it would not learn by what is left of a rate
+        return list(self.top.parameters())  # begun anew when little of a rate is left, it would not learn
 
     def loss(self, batch: Batch, progress: float) -> Out:
         h_BD = self.encoder(batch.views[0])
