@@ -27,7 +27,7 @@ from manyviews.evaluation import EncoderEmbedder, RawPixels, evaluate
 
 NET = "cifar_resnet20/B"
 SHORT = {  # what suits a short budget on a CPU: AdamW, a sharper loss, milder crops
-    "net": NET, "batch": 256, "optimiser": "adamw", "lr": 2e-3, "weight_decay": 1e-2, "warmup": 0.05,
+    "net": NET, "batch": 128, "optimiser": "adamw", "lr": 2e-3, "weight_decay": 1e-2, "warmup": 0.05,
     "temperature": 0.2, "min_area": 0.2, "hidden": 256,
 }  # fmt: skip
 

@@ -167,6 +167,6 @@ RECIPES = {
     ),
     "world": (
         Config(min_area=0.5),
-        Recipe(data="world", batch=128, budget="12ep", optimiser="adamw", lr=3e-3, weight_decay=1e-2, warmup=0.1),
+        Recipe(data="world", batch=128, budget="8ep", optimiser="adamw", lr=3e-3, weight_decay=1e-2, warmup=0.1),
     ),
 }  # fmt: skip

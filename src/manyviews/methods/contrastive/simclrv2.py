@@ -95,6 +95,6 @@ RECIPES = {
     ),
     "world": (
         Config(temperature=0.2, strength=0.5, blur=0.0, min_area=0.2, hidden=256),
-        Recipe(data="world", batch=256, budget="16ep", optimiser="adamw", lr=2e-3, weight_decay=1e-2, warmup=0.05),
+        Recipe(data="world", batch=128, budget="16ep", optimiser="adamw", lr=2e-3, weight_decay=1e-2, warmup=0.05),
     ),
 }  # fmt: skip
