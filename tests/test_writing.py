@@ -277,7 +277,9 @@ def test_it_is_handed_over_to_transformers_with_its_tokens(
 ) -> None:
     out, run = tmp_path / "theirs", Run.open(gpt)
     made = answer(capsys, "export", str(gpt), "--to", "transformers", "--out", str(out))
-    assert made["how"].startswith("model = transformers.GPT2LMHeadModel.from_pretrained(")
+    assert made["how"].startswith(
+        "import transformers; model = transformers.GPT2LMHeadModel.from_pretrained("
+    )
     model = transformers.GPT2LMHeadModel.from_pretrained(out).eval()
     words = transformers.PreTrainedTokenizerFast(tokenizer_file=str(out / "tokenizer.json"))
     ids = words("[CLS]the cat[SEP]", return_tensors="pt", add_special_tokens=False)["input_ids"]

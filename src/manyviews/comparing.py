@@ -210,7 +210,7 @@ def _one(
     quiet: bool,
 ) -> Run:
     """The run, which goes on where it stopped; one that diverges is a result, and stays as it is beside its baselines."""
-    path, data = folder / f"{name}-{seed}", plan.sensed(find(name), data)
+    path, data = folder / f"{find(name).name}-{seed}", plan.sensed(find(name), data)
     try:
         if not (path / "run.json").exists():
             return pretrain(

@@ -24,7 +24,7 @@ BASELINES = ("pixels", "random", "supervised")
 
 
 def pretrain(
-    method: str,
+    method: str | Path,
     data: Any = None,
     *,
     out: str | Path | None = None,
@@ -43,7 +43,7 @@ def pretrain(
     """Learn an encoder from images without labels, judge it and write the report.
 
     Args:
-        method: the name of a file under ``methods/``; ``manyviews.anatomy()`` lists them.
+        method: the name of a file under ``methods/``; ``manyviews.anatomy()`` lists them. Or the path of a file of your own.
         data: None for the recipe's own (the world, unless told), ``"world"``, a named set, a folder, ``"hf:name"``, an array, a torch Dataset or an ``ItemSet``.
         out: the run's folder; None: the next free one under ``runs/``.
         recipe: the recipe to start from; None: the one for this data.
@@ -68,7 +68,7 @@ def pretrain(
         "out": out, "recipe": recipe, "data_root": data_root, "baselines": tuple(baselines), "devices": devices,
         "workers": workers, "save_every": save_every, "init_from": init_from, **changes,
     }  # fmt: skip
-    paper = find(method)
+    paper = find(str(method))
     data = plan.default_data(paper, recipe) if data is None else data
     if init_from is not None:
         changes = {**beginning.taken_over(init_from, paper.method.sees), **changes}
@@ -86,16 +86,16 @@ def pretrain(
         _same_words(words, images.tokeniser)
     if out is None and launching.launched():
         raise ManyviewsError("Under torchrun all processes must agree on the folder: say --out.")
-    path = Path(out) if out is not None else free_folder(method, images.name)
+    path = Path(out) if out is not None else free_folder(paper.name, images.name)
     about = {
-        "method": method,
+        "method": paper.address,
         "config": dataclasses.asdict(config),
         "recipe": dataclasses.asdict(settings),
         "data": summary(images) | {"root": data_root and str(data_root)},
         "baselines": list(baselines),
         "init_from": init_from and str(Path(init_from).resolve()),
         "held_out": share_held_out(paper, images, data, settings.size, data_root),
-        "command": command or _as_python(method, settings.data, asked),
+        "command": command or _as_python(str(method), settings.data, asked),
         **about_machine(),
     }
     run = Run(path, about)

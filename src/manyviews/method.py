@@ -6,8 +6,9 @@ on the command line. It holds a module docstring (the paper), ``Config`` (its hy
 hyper-parameter is read only beside some value of another one.
 """
 
-import importlib
+import importlib.util
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -186,6 +187,12 @@ class Paper:
 
     name: str
     module: ModuleType
+    own: Path | None = None  # where the file lies, if it is none of the package's
+
+    @property
+    def address(self) -> str:
+        """What `find` finds it by again, from any folder."""
+        return self.name if self.own is None else str(self.own)
 
     @property
     def title(self) -> str:
@@ -233,14 +240,38 @@ class Paper:
 
 
 def find(name: str) -> Paper:
-    """Open a method by name.
+    """Open a method by its name; or by the path of a file of one's own, ``mine.py``, whose code is then run.
 
     Raises:
-        ManyviewsError: there is no such method; the nearest names are suggested.
+        ManyviewsError: there is no such method (the nearest names are suggested), or the file does not hold one.
     """
+    if name.endswith(".py"):
+        path = Path(name).expanduser().resolve()
+        if not path.is_file():
+            raise ManyviewsError(f"There is no file {path}; give a methods file, or a method's name.")
+        return _own(path, path.stat().st_mtime_ns)
     if name not in names():
         hint = nearest(name, names(), f"there are {', '.join(names())}.")
         raise ManyviewsError(f"There is no method '{name}'; {hint}")
     path = next(path for path in FOLDER.rglob(f"{name}.py"))
     dotted = ".".join(path.relative_to(FOLDER).with_suffix("").parts)
     return Paper(name, importlib.import_module(f"manyviews.methods.{dotted}"))
+
+
+@cache
+def _own(path: Path, changed: int) -> Paper:
+    """A methods file from outside the package, opened once as long as it is not ``changed``."""
+    if path.stem in names():
+        raise ManyviewsError(
+            f"{path} has the name of a method that is there already; call the file otherwise."
+        )
+    dotted = f"manyviews.methods.own.{path.stem}"
+    about = importlib.util.spec_from_file_location(dotted, path)
+    assert about is not None and about.loader is not None
+    module = sys.modules[dotted] = importlib.util.module_from_spec(
+        about
+    )  # where dataclasses look for their types
+    about.loader.exec_module(module)
+    if lacks := [part for part in ("Config", "ANATOMY", "RECIPES") if not getattr(module, part, None)]:
+        raise ManyviewsError(f"{path} is no methods file: it has no {' and no '.join(lacks)}.")
+    return Paper(path.stem, module, path)

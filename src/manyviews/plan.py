@@ -40,12 +40,19 @@ def recipe_name(paper: Paper, data: Any, wanted: str | None) -> str:
         return wanted
     named = {recipe.data: name for name, (_, recipe) in reversed(paper.recipes.items())}  # the first wins
     known = data if isinstance(data, str) and data in paper.recipes else named.get(str(data))
-    return known or USUAL[paper.method.sees]
+    return known or _or_first(paper, USUAL[paper.method.sees])
+
+
+def _or_first(paper: Paper, name: str) -> str:
+    """The recipe of that name, which a methods file of one's own may lack, or its first."""
+    return name if name in paper.recipes else next(iter(paper.recipes))
 
 
 def default_data(paper: Paper, wanted: str | None) -> str:
     """What is learned from where nothing is named: the data of the recipe asked for, or the world."""
-    return paper.recipes["world" if wanted is None else recipe_name(paper, None, wanted)][1].data
+    return paper.recipes[_or_first(paper, "world") if wanted is None else recipe_name(paper, None, wanted)][
+        1
+    ].data
 
 
 def sensed(paper: Paper, data: Any) -> Any:

@@ -90,9 +90,7 @@ class Run:
         path = Path(path)
         file = path / "run.json"
         if not file.is_file():
-            raise ManyviewsError(
-                f"There is no run at {path}: it has no run.json; give the folder that --out named"
-            )
+            raise ManyviewsError(f"There is no run at {path}: it has no run.json; give what --out named")
         try:
             return cls(path, json.loads(file.read_text()))
         except json.JSONDecodeError as error:
@@ -128,6 +126,8 @@ class Run:
     @property
     def reading(self) -> Reading | None:
         """How its texts become tokens: by the tokeniser in its folder, which a finished run cannot do without."""
+        if self.settings["data"].get("kind", "texts") != "texts":
+            return None  # nor is the method's file opened, which may lie elsewhere and be gone
         reading = self.paper.method.reading(record(self.paper.config, self.settings["config"]))
         kept = self.finished or self.words.exists()
         return dataclasses.replace(reading, tokeniser=str(self.words)) if reading and kept else reading
@@ -209,7 +209,7 @@ class Run:
         """Embeddings ``[B, width]`` of uint8 images ``[B, 3, H, W]`` of any size, int16 sounds ``[B, 1, T]``, or texts."""
         if isinstance(image_BCHW, list):
             image_BCHW = laid_out(image_BCHW, Tokeniser.load(self.words), self.size)
-        return self.embedder.embed(image_BCHW)
+        return torch.cat([self.embedder.embed(part_BCHW) for part_BCHW in image_BCHW.split(512)])
 
     # -- training ------------------------------------------------------------------------------------------------
 
@@ -263,7 +263,7 @@ class Run:
         for sentence in refused:
             print(f"manyviews: {sentence}; the one before it is used", file=sys.stderr)
         start = self.start(seen) if state is None else None
-        bar = Bar(self.settings["method"], quiet)
+        bar = Bar(self.paper.name, quiet)
         with Interrupt() as interrupt:
             loop = self.loop(seen, start, workers=workers, interrupted=interrupt)
             if state is not None:
@@ -291,7 +291,7 @@ class Run:
 
     def save_encoder(self, method: Method) -> None:
         """Write ``encoder.safetensors`` and what is needed to use it."""
-        about = {"net": self.recipe.net, "size": self.size, "method": self.settings["method"]}
+        about = {"net": self.recipe.net, "size": self.size, "method": self.paper.name}
         interop.save_encoder(self.path, method.encoder, about)
         if (head := method.classifier_head()) is not None:
             names = method.class_names() or self.settings["data"]["classes"]

@@ -1,4 +1,4 @@
-"""The same from the shell: ``manyviews pretrain simclr``. Every command calls the Python function of its name."""
+"""The same from the shell: ``manyviews pretrain simclr``. Commands call what `manyviews.api` offers."""
 
 import errno
 import sys

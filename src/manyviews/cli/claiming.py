@@ -60,9 +60,7 @@ def claim_command(words: list[str]) -> None:
         budget: str | None = None  # time for --all: 30m, 2h; unless told, as long as it takes
         scale: str = "laptop"  # or gpu
         seeds: int | None = None  # runs an arm, where the claim trains; unless told, as it says
-        cache: Path | None = (
-            None  # where runs are kept; unless told, MANYVIEWS_CACHE or the user's cache folder
-        )
+        cache: Path | None = None  # of runs; unless told, MANYVIEWS_CACHE or the user's cache folder
         out: Path | None = None  # where results are stored; unless told, docs/claims
         jobs: int = 1  # runs side by side, each with its share of the cores
         lean: bool = False  # keep of each run only its figures

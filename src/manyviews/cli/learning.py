@@ -33,7 +33,7 @@ def pretrain_command(words: list[str]) -> None:
     if not words or words[0].startswith("-"):
         if words and words[0] not in ("-h", "--help"):
             raise ManyviewsError(
-                f"Say the method first: manyviews pretrain METHOD; there are {', '.join(names())}."
+                f"Say the method first: manyviews pretrain METHOD; there are {', '.join(names())}; or the path of a file of your own."
             )
         print(
             f"manyviews pretrain METHOD [...]; manyviews pretrain METHOD --help tells more\n\n{_methods_list()}"
@@ -45,7 +45,7 @@ def pretrain_command(words: list[str]) -> None:
     config, recipe = plan.base(paper, data, wanted)
     flags = ["recipe", *(field.name for one in (config, recipe, Run()) for field in fields(one))]
     ask = parse(
-        _pretrain_flags(paper, config, recipe),
+        _pretrain_flags(paper, config, recipe, plan.recipe_name(paper, plan.sensed(paper, data), wanted)),
         words[1:],
         f"pretrain {paper.name}",
         unknown=lambda name: plan.unknown_setting(paper, name.removeprefix("no_"), flags),
@@ -64,11 +64,11 @@ def pretrain_command(words: list[str]) -> None:
             changes["budget"] = budget
     from manyviews.learn import pretrain
 
-    run = pretrain(paper.name, data, recipe=wanted, command=typed("pretrain", words), **asked, **changes)
+    run = pretrain(words[0], data, recipe=wanted, command=typed("pretrain", words), **asked, **changes)
     _finished(run, as_json)
 
 
-def _pretrain_flags(paper: Any, config: Any, recipe: Any) -> Any:
+def _pretrain_flags(paper: Any, config: Any, recipe: Any, named: str) -> Any:
     from dataclasses import field, make_dataclass
 
     import tyro
@@ -87,8 +87,8 @@ def _pretrain_flags(paper: Any, config: Any, recipe: Any) -> Any:
             ("run", run_type, field(default=run)),
             (
                 "start_from",
-                Annotated[str | None, tyro.conf.arg(name="recipe", help="the recipe to start from")],
-                None,
+                Annotated[str, tyro.conf.arg(name="recipe", help=_recipes_help(paper))],
+                named,
             ),
         ],
     )
@@ -96,6 +96,10 @@ def _pretrain_flags(paper: Any, config: Any, recipe: Any) -> Any:
         r"\n(?=[A-Z]\w+ {2})", "\n\n", paper.module.__doc__ or ""
     )  # a paragraph each, not one
     return made
+
+
+def _recipes_help(paper: Any) -> str:
+    return f"whose settings are the defaults here; unless told, the data's: {', '.join(paper.recipes)}"
 
 
 def _changes(after: Any, before: Any) -> dict[str, Any]:
@@ -168,9 +172,7 @@ def compare_command(words: list[str]) -> None:
         net: str | None = None  # for all; unless told, that of most of their recipes (of texts each its own)
         size: int | None = None  # side of a view in pixels, or tokens of a text, for all
         batch: int | None = None  # for all; unless told, each method's own
-        recipe: str | None = (
-            None  # that all start from, such as world, for short budgets; unless told, the data's
-        )
+        recipe: str | None = None  # that all start from (world suits short budgets); unless told, the data's
         out: Path | None = None  # folder; a comparison that stopped goes on there
         data_root: Path | None = None  # where named sets are
         jobs: int = 1  # runs side by side, each with its share of the cores

@@ -41,14 +41,10 @@ def prompt_command(words: list[str]) -> None:
 
         run: positional(Path, "the run's folder")  # pyright: ignore[reportInvalidTypeForm]
         data: str | None = None  # labelled texts, or mapping; unless told, what the run learned from
-        prompt: str = (
-            "{text}\\n{label}"  # an item, its label last; {text1} and {text2} of pairs; \\n is a new line
-        )
+        prompt: str = "{text}\\n{label}"  # an item, its label last; of pairs {text1} and {text2}
         shots: tuple[int, ...] = (0, 1, 8)  # how many demonstrations, drawn from the training split
         labels: tuple[str, ...] = ()  # a word a class, in their order; unless told, the names of the classes
-        scoring: Literal["token", "sum", "unconditional"] = (
-            "token"  # "unconditional": beside what follows --answer
-        )
+        scoring: Literal["token", "sum", "unconditional"] = "token"  # unconditional: less that after --answer
         answer: str = "Answer: "  # what completions follow by themselves
         instruction: str = ""  # stands before the demonstrations
         between: str = "\\n\\n"  # separates two of them

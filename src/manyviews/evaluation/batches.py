@@ -50,6 +50,11 @@ class Labelled:
     ends_epoch: bool
 
 
+def usual_batch(items: int) -> int:
+    """256 images a step where nothing is said; of few, an eighth of them, so that a pass is more than a step or two."""
+    return min(256, max(8, items // 8))
+
+
 def usual_view(kind: Kind, size: int) -> View | Wave | Text:
     """How training items are seen where nothing is said: random resized crop of 8% to 100% and flip; a window; a text."""
     if kind == "texts":

@@ -20,7 +20,7 @@ from manyviews import rng
 from manyviews.data import ItemSet
 from manyviews.eager import eager
 from manyviews.errors import ManyviewsError
-from manyviews.evaluation.batches import Plan, augmented, labelled_part, usual_view
+from manyviews.evaluation.batches import Plan, augmented, labelled_part, usual_batch, usual_view
 from manyviews.evaluation.features import EncoderEmbedder, device_of, embed_all, same_randomness
 from manyviews.evaluation.frozen import frozen
 from manyviews.evaluation.linear import linear_head
@@ -68,7 +68,7 @@ def finetune(
     layer_decay: float = 1.0,
     schedule: Schedule = "cosine",
     warmup: float = 0.05,
-    batch: int = 256,
+    batch: int | None = None,
     label_fraction: float = 1.0,
     view: View | Wave | Text | None = None,
     embedding: Embedding = "mean",
@@ -88,6 +88,7 @@ def finetune(
         layer_decay: each layer below the head learns at this share of the rate of the one above.
         weight_decay: of matrices and kernels; biases and norms have none.
         warmup: share of the steps over which the rate rises.
+        batch: images a step; None: 256, or an eighth of what there is where that is less, and at least 8.
         view: how training images are seen; None: random resized crop of 8% to 100% and flip.
         embedding: of texts, what the head reads: the mean over the tokens, or "pooled", what [CLS] makes of all of them;
             of a net that tells the next token also its "last" state, or that of the token that GPT-1 puts there:
@@ -132,7 +133,7 @@ def finetune(
                 f"The head maps {own.in_features} to {own.out_features}, not {width} to {outputs}."
             )
         classifier = nn.Sequential(network, own, nn.Flatten(1)).to(device).train()
-        plan = Plan(epochs, batch, seed, "finetune")
+        plan = Plan(epochs, usual_batch(len(train)) if batch is None else batch, seed, "finetune")
         total = epochs * plan.steps_per_epoch(len(train))
         groups = parameter_groups(network, classifier[1], lr, layer_decay, weight_decay)
         optimise = (

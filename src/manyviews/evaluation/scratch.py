@@ -58,7 +58,7 @@ def scratch(
     pretraining_seconds: float | None = None,
     epochs: int = 30,
     lr: float = 1e-3,
-    batch: int = 256,
+    batch: int | None = None,
     label_fraction: float = 1.0,
     seed: int = 0,
 ) -> FromScratch:

@@ -50,12 +50,12 @@ class Loop:
 
     def __post_init__(self) -> None:
         recipe, self.skipped.kind = self.recipe, self.data.kind
-        self.epoch = steps_per_epoch(len(self.data), recipe.batch)
+        self.steps_per_epoch = steps_per_epoch(len(self.data), recipe.batch)
         if recipe.batch % (ranks := distributed.world_size()):
             raise ManyviewsError(
                 f"A batch of {recipe.batch} does not divide among {ranks} devices; choose a multiple"
             )
-        self.length = Length.of(recipe, self.epoch)
+        self.length = Length.of(recipe, self.steps_per_epoch)
         self.device = next(self.method.parameters()).device
         self.views = self.method.views()
         self.senses = self.method.senses(self.method.config)
@@ -66,7 +66,9 @@ class Loop:
             self.method.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.boxes = None
         if recipe.crops == "contrastive":
-            self.boxes = Boxes(self.method, self.data, recipe, self.views, self.length.steps, self.epoch)
+            self.boxes = Boxes(
+                self.method, self.data, recipe, self.views, self.length.steps, self.steps_per_epoch
+            )
         self.shell = sharding.hollow(self.method) if self.sharded else None
         if recipe.compile:
             compile_encoders(self.method)
@@ -132,21 +134,21 @@ class Loop:
         """
         started = time.monotonic() - self.seconds
         self.method.train()
-        progress, before = self.done, None
+        progress, last = self.done, None
         if progress >= 1.0:
             return "finished"
         for drawn in self._drawn():
-            if self.step % self.epoch == 0:
+            if self.step % self.steps_per_epoch == 0:
                 self._begin_epoch(progress)
             lr = set_rate(self.optimiser, self.recipe, progress)
             out = self._advance(drawn, progress)
             self.step += 1
-            stop = self._agree(started, before)  # one step late, so that the device is never waited for
+            stop = self._agree(started, last)  # one step late, so that the device is never waited for
             progress = self.done
-            before = (out.loss.detach(), self.step, drawn.index)
+            last = (out.loss.detach(), self.step, drawn.index)
             ends = "finished" if progress >= 1.0 else "interrupted" if stop else None
             if ends:
-                self._agree(started, before)
+                self._agree(started, last)
             self._tell(out, progress, lr, ends)
             if ends:
                 return ends
@@ -168,7 +170,7 @@ class Loop:
         )
 
     def _begin_epoch(self, progress: float) -> None:
-        epoch = self.step // self.epoch
+        epoch = self.step // self.steps_per_epoch
         torch.manual_seed(seed_of(self.recipe.seed, "epoch", epoch))
         self.method.before_epoch(epoch, self._embed)
         if self.boxes and (due := self.boxes.due(progress)) > self.boxes.found:
@@ -223,7 +225,7 @@ class Loop:
     def _tell(self, out: Out, progress: float, lr: float, ends: str | None) -> None:
         moment = Moment(
             step=self.step,
-            epoch=self.step / self.epoch,
+            epoch=self.step / self.steps_per_epoch,
             progress=progress,
             seconds=self.seconds,
             items=self.step * self.recipe.batch,

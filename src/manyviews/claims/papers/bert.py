@@ -8,7 +8,7 @@ from manyviews.evaluation import evaluate
 from manyviews.runs import Run
 
 ALIKE = {"weight_decay": 0.01, "schedule": "linear"}
-LAPTOP = Scale(data="world-captions", size=64, batch=32, budget="200steps", tokens="wordpiece", **ALIKE)
+LAPTOP = Scale(data="world-captions", size=64, batch=32, budget="400steps", tokens="wordpiece", **ALIKE)
 GPU = Scale(data="world-captions", size=64, batch=128, budget="20ep", tokens="wordpiece", **ALIKE)
 QUESTIONS = 600  # of the world's 12,000 that are learned
 HOW = {"span": {"epochs": 3, "lr": 1e-3, "batch": 16}}

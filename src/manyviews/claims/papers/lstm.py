@@ -95,7 +95,7 @@ CLAIMS = {
         paper="With a delay of 100 tokens, all LSTMs tell the last from the first, after 5,040 sequences (5,680 where noise "
         "lies between); of plain nets by the whole gradient (BPTT) none does within 5,000,000.",
         remark="One of eight letters, so that 12.5% are right by chance; only the answer is learned, as in task 2c. All nets have two "
-        "layers of 128 units and see the same 12,800 sequences. The plain one has three learning rates, and has to be beaten at "
+        "layers of 128 units and read 12,800 sequences, in the same order. The plain one has three learning rates, and has to be beaten at "
         "each. A GRU stands beside them, of which the paper says nothing.",
     ),
 }

@@ -63,8 +63,9 @@ def _batches(
             for batch in (large, small)
         },
         measure="linear",
-        predicts=GainsMore(
-            (f"{large}, {short}", f"{small}, {short}"), (f"{large}, {long}", f"{small}, {long}")
+        predicts=(
+            Order(f"{large}, {short}", f"{small}, {short}"),
+            GainsMore((f"{large}, {short}", f"{small}, {short}"), (f"{large}, {long}", f"{small}, {long}")),
         ),
         paper="ImageNet, ResNet-50: batches of 256 to 8,192 differ widely after 100 epochs and little after 1,000.",
         remark="The learning rate goes with the root of the batch, as in the paper's appendix B.1, for AdamW in place of LARS.",

@@ -1,6 +1,6 @@
 """SimCLR v2 (Chen et al. 2020, arXiv:2006.10029)."""
 
-from manyviews.claims import Arm, Claim, GainsMore, Scale
+from manyviews.claims import Arm, Claim, GainsMore, Order, Scale
 
 LAPTOP = Scale(data="world", size=16, batch=128, budget="3ep")
 GPU = Scale(data="cifar10", size=32, batch=512, budget="50ep")
@@ -18,9 +18,12 @@ CLAIMS = {
         laptop=LAPTOP,
         gpu=GPU,
         measure="linear probe",
-        predicts=GainsMore(
-            ("large, 1% of the labels", "small, 1% of the labels"),
-            ("large, all of the labels", "small, all of the labels"),
+        predicts=(
+            Order("large, 1% of the labels", "small, 1% of the labels"),
+            GainsMore(
+                ("large, 1% of the labels", "small, 1% of the labels"),
+                ("large, all of the labels", "small, all of the labels"),
+            ),
         ),
         paper="ImageNet, from ResNet-50 to ResNet-152 (3x, SK): fine-tuned, 57.9% to 74.9% with 1% of the labels, 76.3% to 83.1% with all.",
         remark="By linear probes, where the paper fine-tunes.",

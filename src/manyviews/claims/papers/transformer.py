@@ -68,7 +68,7 @@ def lengths() -> Found:
         )
 
 
-LAPTOP = Scale(data="world-translation", size=48, batch=64, budget="200steps")
+LAPTOP = Scale(data="world-translation", size=48, batch=64, budget="600steps")
 GPU = Scale(data="world-translation", size=48, batch=128, budget="20ep")
 
 CLAIMS = {

@@ -98,7 +98,7 @@ CLAIMS = {
         measure="single",
         predicts=Order("D, 16 layers", "A, 11 layers"),
         paper="ImageNet, one scale, top-1 error, of whole nets: A 29.6%, D 27.0% (25.6% with scale jitter).",
-        remark=THIN,
+        remark=f"{THIN} Depth pays later than that, above all without batch norm.",
     ),
     "vgg-lrn-thin": Claim(
         sentence="Local response normalisation does not help a thin VGG either.",

@@ -46,8 +46,6 @@ def _cnn(**settings: Any) -> Arm:
     return Arm("supervised", net="small_resnet", lr=3e-3, **settings)
 
 
-LITTLE = {"CNN, a tenth": _cnn(labels=0.1), "ViT, a tenth": _vit(labels=0.1)}
-
 CLAIMS = {
     "vit-positions": Claim(
         sentence="Positions of any kind are better than none.",
@@ -89,12 +87,13 @@ CLAIMS = {
         measure="single",
         predicts=Order("a lower rate", "the class token's rate"),
         paper="ImageNet: at first the average had seemed far worse than the class token, which was due to the learning rate alone.",
-        remark="The lower rate is three tenths of the class token's; neither was searched for.",
+        remark="The lower rate is three tenths of the class token's; neither was searched for. In so short a run a lower rate is also a later one: "
+        "where the claim fails here, that says little of averaging.",
     ),
     "vit-little-data": Claim(
         sentence="On little data a convolutional net is better.",
         source="section 4.3, figures 3 and 4",
-        arms=LITTLE,
+        arms={"CNN, a tenth": _cnn(labels=0.1), "ViT, a tenth": _vit(labels=0.1)},
         laptop=FEW,
         gpu=FEW_GPU,
         measure="single",
@@ -104,11 +103,19 @@ CLAIMS = {
     "vit-more-data": Claim(
         sentence="With more data the gap between a ViT and a convolutional net closes.",
         source="section 4.3, figures 3 and 4",
-        arms=LITTLE | {"CNN, all": _cnn(), "ViT, all": _vit()},
+        arms={
+            "CNN, a fiftieth": _cnn(labels=0.02),
+            "ViT, a fiftieth": _vit(labels=0.02),
+            "CNN, all": _cnn(),
+            "ViT, all": _vit(),
+        },
         laptop=FEW,
         gpu=FEW_GPU,
         measure="single",
-        predicts=GainsMore(("CNN, a tenth", "ViT, a tenth"), ("CNN, all", "ViT, all")),
+        predicts=(
+            Order("CNN, a fiftieth", "ViT, a fiftieth"),
+            GainsMore(("CNN, a fiftieth", "ViT, a fiftieth"), ("CNN, all", "ViT, all")),
+        ),
         paper="Pre-trained on ImageNet, BiT is ahead of ViT; on JFT-300M ViT overtakes it.",
         remark="So short a training on all of the data is also one in which the net that learns faster is ahead.",
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,14 @@ from manyviews.nets.net import find
 from manyviews.nets.reader import Reader
 
 Target = Literal["timm", "torchvision", "transformers", "onnx", "safetensors"]
+MODULES = (
+    "timm",
+    "torch",
+    "torchvision",
+    "transformers",
+    "onnxruntime",
+    "safetensors.torch",
+)  # that a line may use
 
 
 class Exported(NamedTuple):
@@ -41,7 +50,17 @@ def export(net: nn.Module, path: str | Path, to: Target, *, size: int | None = N
     another stem, has layers that are not as there: the line says how to put them in. Raises `ManyviewsError` for a
     target that cannot hold this net, and says which can.
     """
-    file, place = Path(path), repr(str(path))
+    made = _written(net, Path(path), to, size)
+    return Exported(made.path, _with_imports(made.how))
+
+
+def _with_imports(line: str) -> str:
+    used = [module for module in MODULES if re.search(rf"(?<![\w.]){re.escape(module)}\.", line)]
+    return f"import {', '.join(used)}; {line}"
+
+
+def _written(net: nn.Module, file: Path, to: Target, size: int | None) -> Exported:
+    place = repr(str(file))
     if to not in get_args(Target):
         raise ManyviewsError(f'Cannot export to "{to}"; choose one of {", ".join(get_args(Target))}.')
     if to == "onnx":

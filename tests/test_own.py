@@ -1,0 +1,106 @@
+"""A methods file that does not lie in the package: the one that docs/own.md shows, whole commands with it, and what it may lack."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import manyviews
+from commands import answer, refused
+from manyviews import plan
+from manyviews.cli import main
+from manyviews.method import find
+from manyviews.runs import Run
+
+PAGE = (Path(__file__).parents[1] / "docs" / "own.md").read_text()
+METHOD, LOOP = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+SMALL = ["--net", "cifar_resnet8", "--size", "16", "--batch", "32", "--budget", "4steps", "--dim", "16"]
+LEARN = ["pretrain", "vicreg.py", "--out", "run", "--baselines", *SMALL]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "vicreg.py").write_text(METHOD)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_learns_is_found_again_and_is_judged(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = answer(capsys, *LEARN)
+    assert said["figures"]["this encoder"]["knn"]["top1"] > 0
+    run = Run.open(here / "run")
+    assert run.settings["method"] == str(here / "vicreg.py") and run.paper.name == "vicreg"
+    assert run.metrics()[-1]["distance"] > 0 and run.recipe.net == "cifar_resnet8"
+    monkeypatch.chdir(here.parent)
+    assert answer(capsys, "resume", str(here / "run"))["figures"] == said["figures"]
+    assert manyviews.load(here / "run").encoder.width == run.encoder.width
+
+
+def test_its_comments_are_its_help(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["pretrain", "vicreg.py", "--help"])
+    told = capsys.readouterr().out
+    assert stop.value.code == 0 and "Bardes, Ponce, LeCun" in told
+    assert "nu, weight of what two dimensions" in " ".join(told.replace("│", " ").split())
+
+
+def test_is_compared_with_ours(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["--seeds", "1", "--budget", "2steps", "--net", "cifar_resnet8", "--size", "16", "--batch", "16"]
+    table = answer(capsys, "compare", "vicreg.py", "simclr", "--out", "both", *asked)
+    assert set(table["methods"]) == {"vicreg.py", "simclr"} and (here / "both" / "vicreg-0").is_dir()
+
+
+def test_two_processes_learn_it_too(here: Path) -> None:
+    started = [sys.executable, "-m", "manyviews", *LEARN, "--devices", "2"]
+    subprocess.run(started, check=True, cwd=here, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300)
+    assert Run.open(here / "run").finished
+
+
+def test_a_changed_file_is_read_again(here: Path) -> None:
+    path = here / "vicreg.py"
+    assert find(str(path)).config().dim == 256
+    path.write_text(METHOD.replace("dim: int = 256", "dim: int = 128"))
+    os.utime(path, ns=(1, 1))
+    assert find(str(path)).config().dim == 128
+
+
+def test_data_start_from_its_only_recipe(here: Path) -> None:
+    assert plan.recipe_name(find("vicreg.py"), "cifar10", None) == "world"
+    assert plan.default_data(find("vicreg.py"), None) == "world"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("none.py", None, "There is no file"),
+        ("simclr.py", METHOD, "has the name of a method that is there already"),
+        ("half.py", "Config = int", "no methods file: it has no ANATOMY and no RECIPES"),
+        ("twice.py", METHOD.replace("ANATOMY =", "class Other(Method): pass\n\n\nANATOMY ="), "exactly one Method"),
+    ],
+)  # fmt: skip
+def test_what_a_file_may_lack(
+    name: str, text: str | None, says: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if text is not None:
+        (here / name).write_text(text)
+    assert says in refused(capsys, "pretrain", name, "--budget", "1steps")
+
+
+def test_a_run_whose_file_is_gone_still_embeds(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answer(capsys, *LEARN)
+    (here / "vicreg.py").unlink()
+    shutil.copytree(here / "run", here / "copy")
+    assert manyviews.load(here / "copy").encoder.width > 0
+    assert "There is no file" in refused(capsys, "resume", str(here / "copy"))
+
+
+def test_the_loop_of_ones_own_runs(tmp_path: Path) -> None:
+    (tmp_path / "loop.py").write_text(LOOP.replace("range(10)", "range(2)"))
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "loop.py"], check=True, cwd=tmp_path, env=environment, timeout=300)
