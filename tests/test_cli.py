@@ -102,6 +102,9 @@ def test_evaluate(run: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -
     assert "evaluations" in json.loads((run / "results.json").read_text())
     several = answer(capsys, "evaluate", str(run), "--protocol", "linear", "--seeds", "2")
     assert several["figures"]["linear"]["seeds"] == 2
+    short = ("--protocol", "scratch", "--option", "scratch.epochs=1")
+    both = answer(capsys, "evaluate", str(run), *short, "--seeds", "2")["figures"]["scratch"]
+    assert {f"{side}_{of}" for side in ("top1", "pretrained") for of in ("mean", "std")} <= both.keys()
     main(words)
     assert "labelfree: " in capsys.readouterr().out
 

@@ -15,6 +15,7 @@ UNITS = {
 SECONDS = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0}
 PREFIX = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
 
+Schedule = Literal["cosine", "linear", "step", "rsqrt", "constant"]
 Optimiser = Literal["gd", "sgd", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "lars", "lamb"]
 
 
@@ -26,9 +27,7 @@ class Recipe:
     net: str = "small_resnet"  # small_resnet, resnet18 ... 152, cifar_resnet20, timm/NAME, torchvision/NAME
     pretrained: str | None = None  # start with what a library has for the net (timm), or timm:FILE has
     size: int = 32  # side of a view in pixels; of sounds, samples of a window
-    labels: float = (
-        1.0  # share of the labels that may be seen, evenly in every class; only where labels are learned from
-    )
+    labels: float = 1.0  # share of the labels that may be seen, evenly in every class; for what learns labels
     batch: int = 256  # items a step, over all devices
     budget: str = "20ep"  # how long: 20m, 2h, 5ep, 10000steps, 2M items
     optimiser: Optimiser = "sgd"  # gd takes the whole data as its batch; sgd has momentum unless inertia is 0
@@ -36,30 +35,26 @@ class Recipe:
     inertia: float = 0.9  # the optimiser's momentum, rho or first beta; a method's `momentum` is its twin's
     beta2: float = 0.999  # second beta of adam, adamw, lamb: share of the past in the mean of squares
     eps: float = 1e-8  # of adam and adamw: what the root of that mean is kept from 0 by
-    weight_decay: float = 5e-4
+    weight_decay: float = 5e-4  # of matrices and kernels, which adamw decays apart from the gradient
     weight_decay_end: float | None = None  # what the weight decay becomes by the end, along a cosine (DINO)
     layer_decay: float = 1.0  # each layer's share of the rate of the one above it (BEiT and MAE fine-tune so)
     decay_all: bool = False  # also decay biases and norms (MoCo's and SimSiam's code do)
     trust: float = 0.001  # LARS: layer-wise trust coefficient (eta in the paper)
-    schedule: Literal["cosine", "linear", "step", "rsqrt", "constant"] = (
-        "cosine"  # rsqrt: 1 / sqrt of time passed
-    )
+    schedule: Schedule = "cosine"  # how lr falls; rsqrt: as 1 / sqrt of the time passed
     milestones: tuple[float, ...] = (0.6, 0.8)  # step schedule: shares of the run at which lr falls tenfold
     warmup: float = 0.0  # share of the run over which lr rises linearly from 0
-    accumulate: int = (
-        1  # pieces a batch is split into, to save memory (negatives, and means over tokens, are a piece's)
-    )
+    accumulate: int = 1  # pieces of a batch, to save memory (negatives and means over tokens are a piece's)
     clip: float | None = None  # largest allowed norm of the gradient
     crops: Literal["random", "contrastive"] = "random"  # contrastive: in a box around what the net looks at
     crop_alpha: float = 0.6  # of Beta(alpha, alpha), by which the centre lies in the box (0.1 for small sets)
     crop_threshold: float = 0.1  # share of the brightest from which on a place belongs to the box
     crop_first: float = 0.2  # share of the run after which boxes are looked for, and plain crops until then
     crop_every: float = 0.2  # share of the run after which they are looked for again, as an epoch begins
-    precision: Literal["float32", "bf16"] = "float32"
+    precision: Literal["float32", "bf16"] = "float32"  # of the forward and backward pass; weights are float32
     compile: bool = False  # torch.compile the encoder: slower to start, faster to run
-    channels_last: bool = True
+    channels_last: bool = True  # how images lie in memory: the same figures, on most machines sooner
     shard: bool = False  # split weights, gradients and optimiser state among the devices (FSDP2)
-    seed: int = 0
+    seed: int = 0  # of first weights, order, views and dropout
 
 
 @dataclass(frozen=True)

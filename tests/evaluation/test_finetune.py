@@ -7,6 +7,7 @@ from torch import nn
 from manyviews import nets
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import finetune
+from manyviews.evaluation.batches import usual_batch
 from manyviews.evaluation.finetune import layers, parameter_groups
 
 SMALL = {"classes": 3, "size": 16, "batch": 40}
@@ -23,6 +24,15 @@ def test_learns_and_leaves_the_encoder_as_it_was(blobs, net):
     tuned_state = tuned.classifier[0].state_dict()
     assert not any(torch.equal(before[name], tuned_state[name]) for name in before if name.endswith("weight"))
     assert not tuned.classifier.training
+
+
+def test_few_images_are_seen_in_small_batches(blobs, net):
+    assert [usual_batch(items) for items in (12_000, 1_200, 120, 10)] == [256, 150, 15, 8]
+    few = {"classes": 3, "size": 16, "epochs": 2}
+    assert finetune(net, blobs(30, seed=0), blobs(9, seed=1), **few).items == 2 * 3 * 8
+    assert finetune(net, blobs(30, seed=0), blobs(9, seed=1), batch=30, **few).items == 2 * 30
+    with pytest.raises(ManyviewsError, match="one image a step, not 2, 0"):
+        finetune(net, blobs(30, seed=0), blobs(9, seed=1), batch=0, **few)
 
 
 def test_a_frozen_encoder_is_thawed_in_the_copy_alone(blobs, net):

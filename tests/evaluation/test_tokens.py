@@ -59,6 +59,17 @@ def test_tags_of_words_are_learned_and_the_reader_stays_as_it_was(tags: tuple[It
     assert little.as_dict() == again.as_dict() and little.figures["f1"] < 0.3
 
 
+def test_so_many_texts_are_learned_from_as_were_asked_for(tags: tuple[ItemSet, ItemSet]) -> None:
+    net = reader(len(tags[0].tokeniser or ()))
+    first, same, other = (tag(net, *tags, size=T, epochs=1, texts=40, seed=seed) for seed in (0, 0, 1))
+    assert first.texts == 40 and first.as_dict() == same.as_dict()
+    assert first.loss != other.loss
+    assert tag(net, *tags, size=T, epochs=1, texts=180).texts == 180
+    for texts in (0, 181):
+        with pytest.raises(ManyviewsError, match=f"texts is {texts}, and .* has 180 to learn from"):
+            tag(net, *tags, size=T, epochs=1, texts=texts)
+
+
 def test_features_of_the_last_layers_tell_tags_too(tags: tuple[ItemSet, ItemSet]) -> None:
     net = reader(len(tags[0].tokeniser or ()))
     done = tag(net, *tags, size=T, frozen=True, layers=2, epochs=8, lr=0.05, batch=16)

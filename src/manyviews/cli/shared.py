@@ -108,11 +108,8 @@ def figures_table(figures: dict[str, Any]) -> Any:
     from rich.table import Table
 
     shown = {
-        "top1": "{:.1%}",
-        "pretrained": "{:.1%}",
-        "top5": "{:.1%}",
-        "top1_mean": "{:.1%}",
-        "top1_std": "{:.1%}",
+        **dict.fromkeys(("top1", "pretrained", "top5"), "{:.1%}"),
+        **dict.fromkeys(("top1_mean", "top1_std", "pretrained_mean", "pretrained_std"), "{:.1%}"),
         "miou": "{:.1%}",
         "miou_mean": "{:.1%}",
         "miou_std": "{:.1%}",

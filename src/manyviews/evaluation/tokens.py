@@ -100,6 +100,7 @@ def tag(
     schedule: Schedule = "linear",
     warmup: float = 0.1,
     batch: int = 32,
+    texts: int | None = None,
     seed: int = 0,
 ) -> Told:
     """Learn the tags of words with a copy of the reader; ``f1`` is of whole entities, words of one tag in a row.
@@ -110,10 +111,12 @@ def tag(
         layers: of its last layers, beside each other; the paper's features are four.
         lr: peak learning rate of the head, for this batch; AdamW.
         layer_decay: each layer of the reader learns at this share of the rate of the one above.
+        texts: learn from so many of them, drawn by the seed; None: all.
 
     Raises:
-        ManyviewsError: an encoder that reads no texts, a rate that cannot be, a loss that is not finite.
+        ManyviewsError: an encoder that reads no texts, a rate that cannot be, more texts than there are, a loss that is not finite.
     """
+    train = _some(train, texts, seed)
     names = train.pixel_classes
     assert names is not None
     how = How(
@@ -164,6 +167,7 @@ def span(
     schedule: Schedule = "linear",
     warmup: float = 0.1,
     batch: int = 32,
+    texts: int | None = None,
     seed: int = 0,
 ) -> Told:
     """Learn where answers start and end in a passage, and, where some questions have none, which those are.
@@ -171,13 +175,14 @@ def span(
     Args:
         longest: tokens of an answer at most (the authors' 30).
         threshold: tau: there is an answer where its score is above that of none by more than this; always, where all of ``train`` have one.
-        size, frozen, layers, lr, layer_decay: as in `tag`.
+        size, frozen, layers, lr, layer_decay, texts: as in `tag`.
 
     Raises:
         ManyviewsError: as `tag` does, and where no answer could have a token.
     """
     if longest < 1:
         raise ManyviewsError(f"An answer has at least 1 token, not {longest}.")
+    train = _some(train, texts, seed)
     how = How(
         size=size, frozen=frozen, layers=layers, epochs=epochs, lr=lr, weight_decay=weight_decay,
         layer_decay=layer_decay, schedule=schedule, warmup=warmup, batch=batch, seed=seed,
@@ -208,6 +213,17 @@ def span(
 
 
 # -- learning and asking --------------------------------------------------------------------------------------------
+
+
+def _some(data: ItemSet, texts: int | None, seed: int) -> ItemSet:
+    if texts is None:
+        return data
+    if not 0 < texts <= len(data):
+        raise ManyviewsError(
+            f"texts is {texts}, and {data.name} has {len(data):,} to learn from: take 1 to all of them."
+        )
+    order_N = torch.randperm(len(data), generator=rng.generator(seed, "tokens", "texts"))
+    return data.subset(order_N[:texts].tolist())
 
 
 def _learned(

@@ -2,7 +2,7 @@
 
 from manyviews.claims import Arm, Claim, Order, Scale
 
-LAPTOP = Scale(data="world", net="small_vit/average", size=24, batch=64, budget="250steps")
+LAPTOP = Scale(data="world", net="small_vit/sincos2d/average", size=24, batch=64, budget="250steps")
 GPU = Scale(data="cifar10", net="vit_ti4/average", size=32, batch=512, budget="100ep")
 TOKENISER = Arm("dvae", net="small_dvae", batch=64, lr=2e-3, codes=128)
 UNTRAINED = Arm("dvae", net="small_dvae", batch=64, lr=1e-9, codes=128, budget="1steps")

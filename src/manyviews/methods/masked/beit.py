@@ -3,7 +3,8 @@
 Paper    Bao, Dong, Piao, Wei, ICLR 2022 (arXiv:2106.08254). Views section 2.1, masks algorithm 1, objective eq. 1 and section
          2.3, first weights section 2.5, ablations section 3.3 and table 4. What is open as in the authors' code.
 Differs  The net is the paper's ViT: positions are learned and added once, where the authors' code has a relative position
-         bias and a LayerScale. Recipes average the patches, as the paper does when it fine-tunes, and have no [S] token.
+         bias and a LayerScale. Recipes average the patches, as the paper does when it fine-tunes, and have no [S] token; on
+         the world positions are MAE's fixed ones, for learned ones start at 0.02 and hardly move in so few steps.
          Of the colour jitter the order is drawn too; both views are resampled bilinearly, from one crop, the tokeniser's
          from the ViT's. Positions decay as weights do, which the authors' code spares. The ablation's pixels are standardised, its loss is their mean squared error.
 Shapes   B images, C H W pixels, P side of a patch, h w = H / P W / P cells, N = h w patches, D width, V visual tokens.
@@ -242,7 +243,7 @@ RECIPES = {
     "world": (
         Config(block=5, min_area=0.2, init=None, drop_path=0.0, jitter=0.2),
         Recipe(
-            data="world", net="small_vit/average", batch=64, budget="16ep", optimiser="adamw", lr=1e-3,
+            data="world", net="small_vit/sincos2d/average", batch=64, budget="16ep", optimiser="adamw", lr=1e-3,
             weight_decay=0.05, warmup=0.05, clip=3.0,
         ),
     ),
