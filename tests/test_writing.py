@@ -374,7 +374,9 @@ def test_a_run_that_learned_from_lists_says_what_it_needs(
 
 
 def test_a_run_of_images_has_no_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "run.json").write_text(json.dumps({"method": "byol", "config": {}}))
+    (tmp_path / "run.json").write_text(
+        json.dumps({"method": "byol", "config": {}, "data": {"kind": "images"}})
+    )
     assert "learned from images, so it has no words" in refused(capsys, "write", str(tmp_path))
     assert "There is no run at" in refused(capsys, "write", str(tmp_path / "none"))
 
