@@ -56,6 +56,17 @@ def test_is_compared_with_ours(here: Path, capsys: pytest.CaptureFixture[str]) -
     assert set(table["methods"]) == {"vicreg.py", "simclr"} and (here / "both" / "vicreg-0").is_dir()
 
 
+def test_a_comparison_does_not_take_one_file_for_another(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (other := here / "elsewhere" / "vicreg.py").parent.mkdir()
+    other.write_text(METHOD)
+    asked = ["compare", "vicreg.py", "--seeds", "1", "--out", "one", *SMALL[:-2]]
+    answer(capsys, *asked)
+    asked[1] = str(other)
+    assert "is a run of other settings than are asked for now" in refused(capsys, *asked)
+
+
 def test_two_processes_learn_it_too(here: Path) -> None:
     started = [sys.executable, "-m", "manyviews", *LEARN, "--devices", "2"]
     subprocess.run(started, check=True, cwd=here, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300)

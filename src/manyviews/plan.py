@@ -50,9 +50,8 @@ def _or_first(paper: Paper, name: str) -> str:
 
 def default_data(paper: Paper, wanted: str | None) -> str:
     """What is learned from where nothing is named: the data of the recipe asked for, or the world."""
-    return paper.recipes[_or_first(paper, "world") if wanted is None else recipe_name(paper, None, wanted)][
-        1
-    ].data
+    name = _or_first(paper, "world") if wanted is None else recipe_name(paper, None, wanted)
+    return paper.recipes[name][1].data
 
 
 def sensed(paper: Paper, data: Any) -> Any:

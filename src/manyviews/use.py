@@ -25,13 +25,8 @@ SUFFIX = {
     "onnx": ".onnx",
     "transformers": "",
 }  # of an exported file, or of a folder; .safetensors for all others
-MEANT = (
-    "top1",
-    "pretrained",
-    "miou",
-    "f1",
-    "exact",
-)  # figures of which several seeds give a mean and a deviation
+# Figures of which several seeds give a mean and a deviation.
+MEANT = ("top1", "pretrained", "miou", "f1", "exact")
 LEAST = 96  # pixels that a picture's side is enlarged to where it is smaller, by whole multiples
 
 

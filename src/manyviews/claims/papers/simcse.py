@@ -4,9 +4,8 @@ from manyviews.claims import Arm, Claim, Order, Scale
 
 LAPTOP = Scale(data="world-riddles", size=64, batch=32, budget="120steps")
 GPU = Scale(data="world-riddles", size=64, batch=64, budget="10ep")
-START = Arm(
-    "bert", net="small_bert", next_sentence=False, budget="450steps"
-)  # it has to know the words already
+# Dropout says something only of a net that knows the words already.
+START = Arm("bert", net="small_bert", next_sentence=False, budget="450steps")
 
 CLAIMS = {
     "simcse-dropout": Claim(

@@ -24,14 +24,8 @@ from manyviews.nets.net import find
 from manyviews.nets.reader import Reader
 
 Target = Literal["timm", "torchvision", "transformers", "onnx", "safetensors"]
-MODULES = (
-    "timm",
-    "torch",
-    "torchvision",
-    "transformers",
-    "onnxruntime",
-    "safetensors.torch",
-)  # that a line may use
+# What a line of Python that loads an export may have to import.
+MODULES = ("timm", "torch", "torchvision", "transformers", "onnxruntime", "safetensors.torch")
 
 
 class Exported(NamedTuple):
