@@ -43,8 +43,10 @@ class Recipe:
     schedule: Schedule = "cosine"  # how lr falls; rsqrt: as 1 / sqrt of the time passed
     milestones: tuple[float, ...] = (0.6, 0.8)  # step schedule: shares of the run at which lr falls tenfold
     warmup: float = 0.0  # share of the run over which lr rises linearly from 0
-    accumulate: int = 1  # pieces of a batch, to save memory (negatives and means over tokens are a piece's)
+    accumulate: int = 1  # pieces of a batch, to save memory (negatives, codes, token means are a piece's)
     clip: float | None = None  # largest allowed norm of the gradient
+    upright: bool = True  # no-upright: nothing is up or down (cells, satellites), and views are turned too
+    colour: float = 1.0  # share of the changes of colour that the method's views have: 0 where colours tell
     crops: Literal["random", "contrastive"] = "random"  # contrastive: in a box around what the net looks at
     crop_alpha: float = 0.6  # of Beta(alpha, alpha), by which the centre lies in the box (0.1 for small sets)
     crop_threshold: float = 0.1  # share of the brightest from which on a place belongs to the box

@@ -79,7 +79,7 @@ def test_a_local_side_is_a_share_of_the_global_one_in_whole_patches(
 ) -> None:
     net = build(name, size=side)
     before, random = {k: v.clone() for k, v in net.state_dict().items()}, torch.random.get_rng_state()
-    assert local_side(net, side, share) == pixels
+    assert local_side(net, side, 2, share) == pixels
     assert net.training and all(torch.equal(before[k], v) for k, v in net.state_dict().items())
     assert torch.equal(random, torch.random.get_rng_state())
 
@@ -90,5 +90,5 @@ def test_a_local_side_is_a_share_of_the_global_one_in_whole_patches(
 )
 def test_a_net_that_cannot_take_small_crops_is_told_so_before_the_first_step(name: str, said: str) -> None:
     with pytest.raises(ManyviewsError, match=said) as refused:
-        local_side(build(name, size=32 if "vit" in name else 64), 32 if "vit" in name else 64, 0.5)
+        local_side(build(name, size=32 if "vit" in name else 64), 32 if "vit" in name else 64, 2, 0.5)
     assert "or no local crops" in str(refused.value)

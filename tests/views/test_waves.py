@@ -130,7 +130,7 @@ def test_views_say_what_they_are() -> None:
 
 
 def test_bad_input_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one Wave"):
+    with pytest.raises(ValueError, match="at least one view"):
         Waves()
     with pytest.raises(ValueError, match="at least 1 sample"):
         Wave(size=0)

@@ -26,11 +26,19 @@ def by_size(net: Callable[[Tensor], Tensor], views: Sequence[Tensor]) -> list[Te
     return outs
 
 
-def local_side(net: Encoder, side: int, share: float) -> int:
-    """Pixels of a local crop's side: `share` of a global one's `side`, the nearest multiple of `net`'s patches.
+def local_side(net: Encoder, side: int, crops: int, share: float) -> int:
+    """Pixels of a local crop's side: `share` of a global one's `side`, the nearest multiple of `net`'s patches; 0 where there
+    are no such `crops`.
 
-    Raises `ManyviewsError` where `net` cannot take it, which is tried.
+    Raises `ManyviewsError` for a number or a share that cannot be, and where `net` cannot take such crops, which is tried.
     """
+    if crops < 0 or not 0 < share <= 1:
+        raise ManyviewsError(
+            f"Local crops are {crops} of {share} of a global crop's side: "
+            "set local_crops to 0 or more and local_share above 0 and at most 1."
+        )
+    if crops == 0:
+        return 0
     patch = net.patch_size if isinstance(net, ReadsPatches) else 1
     local = max(1, round(share * side / patch)) * patch
     weight = next(net.parameters())

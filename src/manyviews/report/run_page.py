@@ -173,7 +173,7 @@ def _sheet(run: Run, train: ItemSet) -> Tensor | None:
         return None
     some = _some(train, SHEET, run.size)
     assert some.values is not None
-    views = run.build(train).views()
+    views = run.build(train).suited_views()
     seen = [view_pictures(view) for view in views(some.values, views.draw(len(some), "report"))]
     side = max(view.shape[-1] for view in seen)
     return torch.stack([_square(images, side) for images in (pictures(some.values), *seen)], dim=1)

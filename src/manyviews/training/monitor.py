@@ -1,6 +1,7 @@
 """Is it working? A look at the representation at even marks of a run, without labels, and by kNN where there are some."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import torch
@@ -37,7 +38,10 @@ class Monitor:
         self.before = since  # progress at the step before
         self.pace: float | None = None  # progress of the step of the last look; the next step tells its cost
         self.spent = 0.0  # progress that went into looks: none where the budget is in steps
-        self.view = views_of(method.views().views[0])
+        view, size = method.suited_views().views[0], method.spec.size
+        self.view = views_of(
+            replace(view, size=size)
+        )  # what the encoder sees, whatever the method cuts from it
         order = torch.randperm(len(data), generator=generator("monitor", len(data)))
         count = min(QUERIES, max(2, len(data) // 4))
         self.queries, self.bank = order[:count], order[count : count + BANK]

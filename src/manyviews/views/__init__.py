@@ -11,6 +11,7 @@ from manyviews.views.kinds import (
     views_of,
 )
 from manyviews.views.pipeline import MEAN, STD, Views, normalise, picture
+from manyviews.views.suited import suited, weaker
 from manyviews.views.texts import Text, Texts
 from manyviews.views.usual import colour_jitter, large_and_small, unlike_pair
 from manyviews.views.view import Draws, Matrix, View
@@ -39,7 +40,9 @@ __all__ = [
     "pictures",
     "plain",
     "spectrogram",
+    "suited",
     "unlike_pair",
     "view_pictures",
     "views_of",
+    "weaker",
 ]

@@ -1,4 +1,4 @@
-"""Where a view looks: random resized crops, squares at a random scale and flips, for many samples at once.
+"""Where a view looks: random resized crops, squares at a random scale, flips and turns, for many samples at once.
 
 Shapes: B samples, H W pixels of the image, S side of the view.
 """
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from manyviews.views.contrastive_crop import Focus
-from manyviews.views.view import AREA, ASPECT, LEFT, TOP, View
+from manyviews.views.view import AREA, ASPECT, FLIP, LEFT, TOP, View
 
 # On the CPU, resampling by matrices wins for small images; torch's own antialiased resize for large ones.
 MATRIX_SIDE = 64
@@ -84,6 +84,30 @@ def _mirrored(side: int, border: int) -> Tensor:
     return torch.from_numpy(np.pad(np.arange(side), border, mode="reflect"))
 
 
+def flips_and_turns(view: View, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    """Whether each sample is flipped, bool ``[B]``, and by how many quarters it is turned then, int64 ``[B]``, 0 to 3.
+
+    One draw decides both: where it lies on its side of ``view.flip`` is uniform, whatever that is.
+    """
+    u = uniforms[:, FLIP]
+    flips = u < view.flip
+    if not view.turn:
+        return flips, torch.zeros_like(flips, dtype=torch.int64)
+    u, p = u.double(), view.flip
+    rest = torch.where(flips, u / (p or 1), (u - p) / (1 - p or 1))
+    return flips, (4 * rest).long().clamp(max=3)
+
+
+def turned(x: Tensor, turns: Tensor) -> Tensor:
+    """Squares ``[B, ..., S, S]``, each turned by so many quarters to the left, as `torch.rot90` does; on one device.
+
+    Both halves of a turn are computed for all, for which a GPU need not be asked.
+    """
+    turns = turns.view(-1, *[1] * (x.ndim - 1))
+    x = torch.where(turns % 2 == 1, x.rot90(1, (-2, -1)), x)
+    return torch.where(turns >= 2, x.flip((-2, -1)), x)
+
+
 def crop_by_matrices(image: Tensor, boxes: Tensor, flip: Tensor, size: int) -> Tensor:
     """Crop, flip and resize a batch by two products with per-sample resampling matrices.
 
@@ -118,11 +142,12 @@ def crop_nearest(
     return found_BSS.where(inside_BSS, outside)
 
 
-def crop_one(image: Tensor, box: list[int], flip: bool, size: int) -> Tensor:
-    """Crop, flip and resize one image: uint8 ``[C, H, W]`` to uint8 ``[C, S, S]``, rounded as torchvision does."""
+def crop_one(image: Tensor, box: list[int], flip: bool, size: int, turn: int = 0) -> Tensor:
+    """Crop, resize, flip and turn one image: uint8 ``[C, H, W]`` to uint8 ``[C, S, S]``, rounded as torchvision does."""
     top, left, h, w = box
     view = resize(image[None, :, top : top + h, left : left + w], size, size)[0]
-    return view.flip(-1) if flip else view
+    view = view.flip(-1) if flip else view
+    return view.rot90(turn, (-2, -1)) if turn else view
 
 
 def resize(image: Tensor, height: int, width: int) -> Tensor:
@@ -134,6 +159,14 @@ def resize(image: Tensor, height: int, width: int) -> Tensor:
         return F.interpolate(image, (height, width), mode="bilinear", antialias=True)
     x = F.interpolate(image.float(), (height, width), mode="bilinear", antialias=True)
     return x.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def less_long(image: Tensor, most: int = 4) -> Tensor:
+    """uint8 ``[B, 3, H, W]`` without the ends of what is more than ``most`` times as long as wide."""
+    height, width = image.shape[2:]
+    tall, wide = min(height, most * width), min(width, most * height)
+    top, left = (height - tall) // 2, (width - wide) // 2
+    return image[:, :, top : top + tall, left : left + wide]
 
 
 def scaled(image: Tensor, short: int) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from manyviews.errors import ManyviewsError
 from manyviews.views.pipeline import Views, picture
 from manyviews.views.pipeline import plain as plain_image
 from manyviews.views.texts import Text, Texts
@@ -31,7 +32,7 @@ def views_of(*views: View | Wave | Text) -> Looks:
     sounds = [view for view in views if isinstance(view, Wave)]
     texts = [view for view in views if isinstance(view, Text)]
     if sum(map(bool, (images, sounds, texts))) > 1:
-        raise ValueError(
+        raise ManyviewsError(
             "An item is an image, a sound or a text: its views are all View, all Wave or all Text."
         )
     return Waves(*sounds) if sounds else Texts(*texts) if texts else Views(*images)

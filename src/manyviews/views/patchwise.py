@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from manyviews.errors import ManyviewsError
 from manyviews.views.pipeline import Views, picture
 from manyviews.views.view import UNIFORMS, Draws, View
 
@@ -16,7 +17,7 @@ def moved(x_NCPP: Tensor, u_N2: Tensor, margin: int) -> Tensor:
     """A random crop ``margin`` pixels smaller than the patch, padded back by the mean colour (CPC, section 3.2)."""
     side = x_NCPP.shape[-1]
     if not 0 <= margin < side:
-        raise ValueError(
+        raise ManyviewsError(
             f"A crop {margin} pixels smaller than a patch of {side} cannot be; take 0 to {side - 1}."
         )
     if margin == 0:

@@ -11,10 +11,12 @@ import numpy
 import torch
 from torch import Tensor
 
+from manyviews.errors import ManyviewsError
 from manyviews.rng import generator
 from manyviews.views import blur, colour, geometry, randaugment
 from manyviews.views.look import Look
-from manyviews.views.view import FLIP, Draws, View, draw_uniforms
+from manyviews.views.several import Several
+from manyviews.views.view import Draws, View, draw_uniforms
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, red green blue, in [0, 1]
 STD = (0.229, 0.224, 0.225)
@@ -23,33 +25,22 @@ STD = (0.229, 0.224, 0.225)
 CHUNK_BYTES = {"cpu": 2**22, "other": 2**29}
 
 
-class Views:
+class Views(Several[View]):
     """Several views of every item. Multi-crop is several `View` of several sizes.
 
     Views of one size (and blur kernel, padding and number of RandAugment's operations) run together in one batched
     call, whatever else their recipes say.
     """
 
+    items = "images"
+
     def __init__(self, *views: View) -> None:
-        if not views:
-            raise ValueError("Views needs at least one View.")
+        super().__init__(*views)
         _keep_freed_memory()
-        self.views = views
         self._groups: dict[tuple[int, ...], list[int]] = {}
         for number, view in enumerate(views):
             alike = (view.size, view.blur_kernel, view.pad, view.mirror, view.randaugment[0])
             self._groups.setdefault(alike, []).append(number)
-
-    def __len__(self) -> int:
-        return len(self.views)
-
-    def __repr__(self) -> str:
-        return f"Views({', '.join(map(repr, self.views))})"
-
-    def describe(self) -> str:
-        """The recipes in plain words; equal ones are told once."""
-        texts = [view.describe() for view in self.views]
-        return "\n".join(f"{texts.count(text)} x {text}" for text in dict.fromkeys(texts))
 
     def draw(self, batch: int, *parts: int | str) -> Draws:
         """The randomness of a global batch of ``batch`` items: a function of ``parts`` alone.
@@ -63,10 +54,10 @@ class Views:
         """All views of uint8 ``[B, 3, H, W]``: per view float32 ``[B, 3, S, S]``, normalised, on its device.
 
         Raises:
-            ValueError: where the image is not uint8 ``[B, 3, H, W]`` or the draws do not belong to it.
+            ManyviewsError: where the image is not uint8 ``[B, 3, H, W]`` or the draws do not belong to it.
         """
         _check_image(image, 4)
-        self._check_draws(draws, len(image))
+        self.check_draws(draws, len(image))
         return self._render(draws, lambda numbers: self._cropper(image, draws, numbers), image.device)
 
     @torch.no_grad()
@@ -77,11 +68,13 @@ class Views:
         of colours; not standardised, and 0 in a view's padding.
 
         Raises:
-            ValueError: where the sense is not uint8 ``[B, c, H, W]`` or the draws do not belong to it.
+            ManyviewsError: where the sense is not uint8 ``[B, c, H, W]`` or the draws do not belong to it.
         """
         if sense.dtype != torch.uint8 or sense.ndim != 4 or 0 in sense.shape:
-            raise ValueError(f"A sense must be uint8 [B, c, H, W], not {sense.dtype} {list(sense.shape)}.")
-        self._check_draws(draws, len(sense))
+            raise ManyviewsError(
+                f"A sense must be uint8 [B, c, H, W], not {sense.dtype} {list(sense.shape)}."
+            )
+        self.check_draws(draws, len(sense))
         black, rows = (0.0,) * sense.shape[1], torch.arange(len(sense), device=sense.device)
         return [
             self._cropper(sense, draws, [number], black)(rows).clamp_(0, 1) for number in range(len(self))
@@ -93,44 +86,48 @@ class Views:
         The same boxes and flips; ids are taken from the nearest pixel, never mixed, and are ``outside`` in the padding.
 
         Raises:
-            ValueError: where the ids are not uint8 ``[B, H, W]`` or the draws do not belong to them.
+            ManyviewsError: where the ids are not uint8 ``[B, H, W]`` or the draws do not belong to them.
         """
         if ids.dtype != torch.uint8 or ids.ndim != 3 or 0 in ids.shape:
-            raise ValueError(f"Ids must be uint8 [B, H, W], not {ids.dtype} {list(ids.shape)}.")
-        self._check_draws(draws, len(ids))
+            raise ManyviewsError(f"Ids must be uint8 [B, H, W], not {ids.dtype} {list(ids.shape)}.")
+        self.check_draws(draws, len(ids))
         height, width = ids.shape[1:]
         cropped = []
         for view, uniforms in zip(self.views, draws.uniforms, strict=True):
             boxes = geometry.crop_boxes(view, uniforms, height, width, draws.focus).to(ids.device)
-            flips = (uniforms[:, FLIP] < view.flip).to(ids.device)
+            flips, turns = (each.to(ids.device) for each in geometry.flips_and_turns(view, uniforms))
             border = geometry.border_of(view, height, width)
-            cropped.append(geometry.crop_nearest(ids, boxes, flips, view.size, border, outside))
+            crop = geometry.crop_nearest(ids, boxes, flips, view.size, border, outside)
+            cropped.append(geometry.turned(crop, turns) if view.turn else crop)
         return cropped
 
     def crop(self, image: Tensor, draws: Draws, row: int) -> list[Tensor]:
         """Crop and flip one full-resolution image in a worker: uint8 ``[3, H, W]`` to V of uint8 ``[3, S, S]``."""
         _check_image(image, 3)
-        self._check_draws(draws, None)
+        self.check_draws(draws, None)
         crops = []
         for view, uniforms in zip(self.views, draws.uniforms, strict=True):
             uniform = uniforms[row : row + 1]
             focus = draws.focus and draws.focus.rows(row, row + 1)
             box = geometry.crop_boxes(view, uniform, *image.shape[1:], focus=focus)[0].tolist()
             framed = geometry.bordered(view, image, MEAN)
-            crops.append(geometry.crop_one(framed, box, bool(uniform[0, FLIP] < view.flip), view.size))
+            flip, turn = (each.item() for each in geometry.flips_and_turns(view, uniform))
+            crops.append(geometry.crop_one(framed, box, bool(flip), view.size, int(turn)))
         return crops
 
     def finish(self, crops: list[Tensor], draws: Draws) -> list[Tensor]:
         """Colour, blur and normalise what workers cropped: V of uint8 ``[B, 3, S, S]`` to V of float32."""
         if len(crops) != len(self.views):
-            raise ValueError(
+            raise ManyviewsError(
                 f"Views.finish got {len(crops)} crops for {len(self.views)} views; give one for each."
             )
         for crop, view in zip(crops, self.views, strict=True):
             _check_image(crop, 4)
             if crop.shape[2:] != (view.size, view.size):
-                raise ValueError(f"A crop of {tuple(crop.shape[2:])} came for a view of {view.size} pixels.")
-        self._check_draws(draws, len(crops[0]))
+                raise ManyviewsError(
+                    f"A crop of {tuple(crop.shape[2:])} came for a view of {view.size} pixels."
+                )
+        self.check_draws(draws, len(crops[0]))
 
         def reader(numbers: list[int]) -> Callable[[Tensor], Tensor]:
             stack = torch.cat([crops[number] for number in numbers])
@@ -148,26 +145,29 @@ class Views:
         boxes = torch.cat(
             [geometry.crop_boxes(view, uniforms, height, width, draws.focus) for view, uniforms in views]
         )
-        flips = torch.cat([uniforms[:, FLIP] < view.flip for view, uniforms in views])
+        each = [geometry.flips_and_turns(view, uniforms) for view, uniforms in views]
+        flips, turns = (torch.cat(parts) for parts in zip(*each, strict=True))
+        turning = any(view.turn for view, _ in views)
         image = geometry.bordered(views[0][0], image, border)
         height, width = image.shape[2:]
 
         if image.device.type != "cpu" or max(height, width, size) <= geometry.MATRIX_SIDE:
-            boxes, flips = boxes.to(image.device), flips.to(image.device)
+            boxes, flips, turns = (each.to(image.device) for each in (boxes, flips, turns))
 
             def by_matrices(rows: Tensor) -> Tensor:
                 source = image.index_select(0, rows % batch).float().div_(255)
-                return geometry.crop_by_matrices(source, boxes[rows], flips[rows], size)
+                x = geometry.crop_by_matrices(source, boxes[rows], flips[rows], size)
+                return geometry.turned(x, turns[rows]) if turning else x
 
             return by_matrices
 
-        boxes_list, flips_list = boxes.tolist(), flips.tolist()
+        boxes_list, flips_list, turns_list = boxes.tolist(), flips.tolist(), turns.tolist()
 
         def one_by_one(rows: Tensor) -> Tensor:
             x = torch.empty(len(rows), channels, size, size)
             for out, row in zip(x, rows.tolist(), strict=True):
-                crop = geometry.crop_one(image[row % batch], boxes_list[row], flips_list[row], size)
-                out.copy_(crop).div_(255)
+                place = boxes_list[row], flips_list[row], size, turns_list[row]
+                out.copy_(geometry.crop_one(image[row % batch], *place)).div_(255)
             return x
 
         return one_by_one
@@ -191,14 +191,6 @@ class Views:
                     views[number] = view
         return views
 
-    def _check_draws(self, draws: Draws, batch: int | None) -> None:
-        if len(draws.uniforms) != len(self.views):
-            raise ValueError(f"The draws are for {len(draws.uniforms)} views, not {len(self.views)}.")
-        if batch is not None and len(draws) != batch:
-            raise ValueError(
-                f"The draws are for {len(draws)} images, not {batch}; slice them with Draws.rows."
-            )
-
 
 def plain(image: Tensor, size: int) -> Tensor:
     """What an encoder sees when it is judged: uint8 ``[B, 3, H, W]`` to float32 ``[B, 3, size, size]``, normalised.
@@ -210,7 +202,7 @@ def plain(image: Tensor, size: int) -> Tensor:
     height, width = image.shape[2:]
     if (height, width) != (size, size):
         short = round(size * 8 / 7)
-        image = geometry.scaled(image, short)
+        image = geometry.scaled(geometry.less_long(image), short)
         top, left = round((image.shape[2] - size) / 2), round((image.shape[3] - size) / 2)
         image = image[:, :, top : top + size, left : left + size]
     return normalise(image.float().div_(255))
@@ -286,6 +278,6 @@ def _chunks(orders: Tensor, row_bytes: int, device: torch.device) -> Iterator[Te
 def _check_image(image: Tensor, dims: int) -> None:
     shape = "[B, 3, H, W]" if dims == 4 else "[3, H, W]"
     if image.dtype != torch.uint8 or image.ndim != dims or image.shape[-3] != 3:
-        raise ValueError(f"An image must be uint8 {shape}, not {image.dtype} {list(image.shape)}.")
+        raise ManyviewsError(f"An image must be uint8 {shape}, not {image.dtype} {list(image.shape)}.")
     if 0 in image.shape[-2:]:
-        raise ValueError(f"An image of {image.shape[-1]}x{image.shape[-2]} pixels has nothing to see.")
+        raise ManyviewsError(f"An image of {image.shape[-1]}x{image.shape[-2]} pixels has nothing to see.")

@@ -17,6 +17,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
+from manyviews.errors import ManyviewsError
 from manyviews.views.pipeline import MEAN, STD
 from manyviews.views.view import Matrix
 
@@ -49,12 +50,12 @@ def convert(x_B3HW: Tensor, space: str) -> Tensor:
     What lies outside [0, 1] is taken as the nearest that RGB can show.
 
     Raises:
-        ValueError: there is no such space, or the pixels are not floating point ``[B, 3, H, W]``.
+        ManyviewsError: there is no such space, or the pixels are not floating point ``[B, 3, H, W]``.
     """
     if space not in FROM_RGB:
-        raise ValueError(f"There is no colour space {space!r}; there are {', '.join(FROM_RGB)}.")
+        raise ManyviewsError(f"There is no colour space {space!r}; there are {', '.join(FROM_RGB)}.")
     if x_B3HW.ndim != 4 or x_B3HW.shape[1] != 3 or not x_B3HW.is_floating_point():
-        raise ValueError(
+        raise ManyviewsError(
             f"A change of colours needs floating point [B, 3, H, W] in [0, 1], not {x_B3HW.dtype} {list(x_B3HW.shape)}."
         )
     with torch.autocast(x_B3HW.device.type, enabled=False):  # half precision would step through the colours

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from manyviews.errors import ManyviewsError
 from manyviews.rng import generator
+from manyviews.views.several import Several
 from manyviews.views.view import Draws
 
 
@@ -59,24 +60,10 @@ class Text:
         return f"its first {self.size:,} tokens{less}"
 
 
-class Texts:
+class Texts(Several[Text]):
     """Views of every text: what `Views` is for images."""
 
-    def __init__(self, *views: Text) -> None:
-        if not views:
-            raise ManyviewsError("Texts needs at least one Text.")
-        self.views = views
-
-    def __len__(self) -> int:
-        return len(self.views)
-
-    def __repr__(self) -> str:
-        return f"Texts({', '.join(map(repr, self.views))})"
-
-    def describe(self) -> str:
-        """The recipes in plain words; equal ones are told once."""
-        texts = [view.describe() for view in self.views]
-        return "\n".join(f"{texts.count(text)} x {text}" for text in dict.fromkeys(texts))
+    items = "texts"
 
     def draw(self, batch: int, *parts: int | str) -> Draws:
         """What is drawn of a global batch, ``[B, uniforms]`` a view: a function of ``parts`` alone."""

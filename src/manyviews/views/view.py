@@ -1,6 +1,6 @@
 """What a view is: a recipe (`View`), the raw randomness behind a batch of them (`Draws`), and their ranges.
 
-A view is a picture of an item after cropping, flipping, colour jitter, greying, blur and solarisation, in that
+A view is a picture of an item after cropping, flipping, turning, colour jitter, greying, blur and solarisation, in that
 order: the pipeline of SimCLR (arXiv:2002.05709, appendix A) and BYOL (arXiv:2006.07733, appendix B). What supervised
 nets are trained on stands beside it: scale jitter, padded crops, and a shift of the colours along their principal axes.
 """
@@ -77,6 +77,7 @@ class View:
     )
     mirror: bool = False  # of what a mirror at the edge would show instead (iGPT, section 3.1)
     flip: float = 0.5
+    turn: bool = False  # by 0 to 3 quarters, all alike: of things that have no up and down
     jitter: tuple[float, float, float, float] | None = (
         None  # strengths: brightness, contrast, saturation, hue
     )
@@ -157,6 +158,8 @@ class View:
             steps = [f"the short side scaled to {sides} pixels{padded}, then a random square of {side}"]
         if self.flip:
             steps.append(f"flipped left to right ({_percent(self.flip)})")
+        if self.turn:
+            steps.append("turned by 0 to 3 quarters")
         if self.jitter is not None and self.jitter_p:
             names = ("brightness", "contrast", "saturation", "hue")
             strengths = ", ".join(f"{n} {s:g}" for n, s in zip(names, self.jitter, strict=True) if s)

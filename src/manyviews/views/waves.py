@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from manyviews.errors import ManyviewsError
 from manyviews.rng import generator
+from manyviews.views.several import Several
 from manyviews.views.view import Draws
 
 HEARD = 2  # windows: how much of a sound, around its middle, is heard where it is judged
@@ -53,24 +54,10 @@ class Wave:
         return "; ".join(steps)
 
 
-class Waves:
+class Waves(Several[Wave]):
     """Several views of every sound: what `Views` is for images."""
 
-    def __init__(self, *views: Wave) -> None:
-        if not views:
-            raise ManyviewsError("Waves needs at least one Wave.")
-        self.views = views
-
-    def __len__(self) -> int:
-        return len(self.views)
-
-    def __repr__(self) -> str:
-        return f"Waves({', '.join(map(repr, self.views))})"
-
-    def describe(self) -> str:
-        """The recipes in plain words; equal ones are told once."""
-        texts = [view.describe() for view in self.views]
-        return "\n".join(f"{texts.count(text)} x {text}" for text in dict.fromkeys(texts))
+    items = "sounds"
 
     def draw(self, batch: int, *parts: int | str) -> Draws:
         """The randomness of a global batch of ``batch`` sounds: a function of ``parts`` alone."""
@@ -85,7 +72,7 @@ class Waves:
             ManyviewsError: where the sound is not int16 ``[B, 1, T]`` or the draws do not belong to it.
         """
         _check_sound(sound, 3)
-        self._check_draws(draws, len(sound))
+        self.check_draws(draws, len(sound))
         cuts = [
             _windows(sound, uniforms[:, START], view.size)
             for view, uniforms in zip(self.views, draws.uniforms, strict=True)
@@ -95,7 +82,7 @@ class Waves:
     def crop(self, sound: Tensor, draws: Draws, row: int) -> list[Tensor]:
         """Cut one whole sound in a worker: int16 ``[1, T]`` to V of int16 ``[1, S]``."""
         _check_sound(sound, 2)
-        self._check_draws(draws, None)
+        self.check_draws(draws, None)
         return [
             _windows(sound[None], uniforms[row : row + 1, START], view.size)[0]
             for view, uniforms in zip(self.views, draws.uniforms, strict=True)
@@ -108,7 +95,7 @@ class Waves:
             raise ManyviewsError(
                 f"Waves.finish got {len(crops)} windows for {len(self.views)} views; give one for each."
             )
-        self._check_draws(draws, len(crops[0]))
+        self.check_draws(draws, len(crops[0]))
         seen = []
         for crop, view, uniforms in zip(crops, self.views, draws.uniforms, strict=True):
             _check_sound(crop, 3)
@@ -126,14 +113,6 @@ class Waves:
     def cropped(self, sense: Tensor, draws: Draws) -> list[Tensor]:
         """Where the views look, on something else that is known of the same items: of sounds nothing is."""
         raise ManyviewsError("Nothing is known of each sample of a sound that views could be cut from.")
-
-    def _check_draws(self, draws: Draws, batch: int | None) -> None:
-        if len(draws.uniforms) != len(self.views):
-            raise ManyviewsError(f"The draws are for {len(draws.uniforms)} views, not {len(self.views)}.")
-        if batch is not None and len(draws) != batch:
-            raise ManyviewsError(
-                f"The draws are for {len(draws)} sounds, not {batch}; slice them with Draws.rows."
-            )
 
 
 def lengths(sound: Tensor) -> Tensor:
