@@ -3,6 +3,7 @@
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, and for processes that tests start
+os.environ.pop("MANYVIEWS_NETS", None)  # nets of whoever runs the tests
 
 import torch
 from hypothesis import settings

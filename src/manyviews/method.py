@@ -6,9 +6,8 @@ on the command line. It holds a module docstring (the paper), ``Config`` (its hy
 hyper-parameter is read only beside some value of another one.
 """
 
-import importlib.util
+import importlib
 import inspect
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,11 +17,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from torch import Tensor, nn
 
-from manyviews import nets
+from manyviews import code, nets
 from manyviews.data import Reading
 from manyviews.errors import ManyviewsError, nearest
 from manyviews.nets.encoder import Encoder
-from manyviews.views import Kind, Looks, Matrix
+from manyviews.views import Kind, Looks, Matrix, suited
 
 if TYPE_CHECKING:
     from manyviews.data.tokeniser import Tokeniser
@@ -49,6 +48,8 @@ class Spec:
     senses: Mapping[str, int] = field(default_factory=dict)  # what comes beside the images -> its channels
     class_names: tuple[str, ...] | None = None
     labels: Tensor | None = None  # [N] int64, -1 where hidden; only for methods that declare ``supervised``
+    upright: bool = True  # False: what is to be seen has no up and down
+    colour: float = 1.0  # share of the changes of colour that views are to have
     tokeniser: "Tokeniser | None" = None  # of texts: what their tokens mean, and how many there are
 
     @property
@@ -101,6 +102,7 @@ class Method(nn.Module):
     sees: ClassVar[Kind] = "images"  # what it learns from, and its net reads
     supervised: ClassVar[bool] = False  # True: `batch.label` is filled; False: no label ever reaches `loss`
     unlabelled: ClassVar[bool] = False  # True: also learns from items whose label is hidden, which then is -1
+    colours: ClassVar[bool] = False  # True: it changes colours by itself too, by the share `spec.colour`
     learned_views: int | None = None  # the first so many; a twin alone looks at the others. None: all
 
     def __init__(self, config: Any, spec: Spec) -> None:
@@ -121,6 +123,10 @@ class Method(nn.Module):
     def views(self) -> Looks:
         """How an item is seen."""
         raise NotImplementedError
+
+    def suited_views(self) -> Looks:
+        """``views`` as this data wants them."""
+        return suited(self.views(), self.spec.upright, self.spec.colour, elsewhere=self.colours)
 
     def loss(self, batch: Batch, progress: float) -> Out:
         """The loss of one step at ``progress`` in [0, 1] of the run."""
@@ -239,16 +245,27 @@ class Paper:
             raise ManyviewsError(f"{learns}; the net {net} reads {reads}: choose another --net.")
 
 
-def find(name: str) -> Paper:
+def find(name: str, *, asked: bool = True) -> Paper:
     """Open a method by its name; or by the path of a file of one's own, ``mine.py``, whose code is then run.
 
+    Args:
+        asked: it is the user who gives the name. False: a run's record does, which may come from a stranger.
+
     Raises:
-        ManyviewsError: there is no such method (the nearest names are suggested), or the file does not hold one.
+        ManyviewsError: there is no such method (the nearest names are suggested), the file does not hold one, or it is a run
+            that asks for it and the user never has.
     """
     if name.endswith(".py"):
         path = Path(name).expanduser().resolve()
         if not path.is_file():
             raise ManyviewsError(f"There is no file {path}; give a methods file, or a method's name.")
+        if asked:
+            code.name(path)
+        elif not code.is_named(path):
+            raise ManyviewsError(
+                f"This run learned by {path}, a file that was never named here, and opening it would run its code: if you trust it, "
+                f"say `manyviews pretrain {path} --help` once, then this again."
+            )
         return _own(path, path.stat().st_mtime_ns)
     if name not in names():
         hint = nearest(name, names(), f"there are {', '.join(names())}.")
@@ -265,13 +282,7 @@ def _own(path: Path, changed: int) -> Paper:
         raise ManyviewsError(
             f"{path} has the name of a method that is there already; call the file otherwise."
         )
-    dotted = f"manyviews.methods.own.{path.stem}"
-    about = importlib.util.spec_from_file_location(dotted, path)
-    assert about is not None and about.loader is not None
-    module = sys.modules[dotted] = importlib.util.module_from_spec(
-        about
-    )  # where dataclasses look for their types
-    about.loader.exec_module(module)
+    module = code.run(path, f"manyviews.methods.own.{path.stem}")
     if lacks := [part for part in ("Config", "ANATOMY", "RECIPES") if not getattr(module, part, None)]:
         raise ManyviewsError(f"{path} is no methods file: it has no {' and no '.join(lacks)}.")
     return Paper(path.stem, module, path)

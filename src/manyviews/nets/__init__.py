@@ -112,7 +112,10 @@ def build(
         size = getattr(encoder.net, "length", size) if pretrained else size  # as long as its weights are
     else:
         encoder = make(name, pretrained=pretrained or None, in_channels=in_channels, size=size)
-        assert isinstance(encoder, Encoder)
+        if not isinstance(encoder, Encoder):
+            raise ManyviewsError(
+                f'"{name}" is a {type(encoder).__name__}, and methods learn an Encoder; make it one.'
+            )
     encoder.built = Built(name, in_channels, size)
     return encoder
 

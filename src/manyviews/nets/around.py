@@ -7,16 +7,14 @@ name does: on the command line, in a saved run, in `nets.build`.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import re
 from collections.abc import Callable, Mapping
-from functools import cache
 from types import MappingProxyType
 from typing import Protocol
 
 from manyviews.errors import ManyviewsError
 from manyviews.nets.encoder import Encoder
+from manyviews.nets.net import files
 
 
 class Around(Protocol):
@@ -30,14 +28,16 @@ class Around(Protocol):
     ) -> Encoder: ...
 
 
-@cache
 def wrappers() -> Mapping[str, Around]:
     """All words that may stand before a parenthesis."""
-    import manyviews.nets as here
-
     found: dict[str, Around] = {}
-    for module in sorted(info.name for info in pkgutil.iter_modules(here.__path__)):
-        found |= getattr(importlib.import_module(f"{here.__name__}.{module}"), "AROUND", {})
+    for file in files():
+        more = getattr(file, "AROUND", {})
+        if again := found.keys() & more.keys():
+            raise ManyviewsError(
+                f"{file.__file__} gives {again.pop()}(...) another meaning; call it otherwise."
+            )
+        found |= more
     return MappingProxyType(found)
 
 

@@ -1,24 +1,30 @@
 """What every network's file says of its networks, and how they are found: the file is the registry.
 
 A file of `nets/` that describes a paper's networks ends with `NETS`, their names and what makes them, and, where
-another library has the same network, with `NAMES`, the table that leads from our tensors' names to theirs.
+another library has the same network, with `NAMES`, the table that leads from our tensors' names to theirs. Such files
+may lie elsewhere too: those that the variable `MANYVIEWS_NETS` names are beside ours, for whoever set it and no one else, so
+that a run from a stranger can name a net and never a file to run.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, Literal, NamedTuple
 
 from torch import nn
 
+from manyviews import code
 from manyviews.errors import ManyviewsError, nearest
 
+VARIABLE = "MANYVIEWS_NETS"  # files of one's own, between colons as in PATH (on Windows, semicolons)
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -58,17 +64,47 @@ class Made(NamedTuple):
     options: dict[str, Any]
 
 
+def files() -> list[ModuleType]:
+    """The files of `nets/` in order, then those of one's own that `MANYVIEWS_NETS` names.
+
+    Raises `ManyviewsError` where there is no such file, or it holds no nets.
+    """
+    named = [
+        Path(name).expanduser().resolve() for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name
+    ]
+    if absent := [path for path in named if path.suffix != ".py" or not path.is_file()]:
+        raise ManyviewsError(
+            f"{VARIABLE} names {absent[0]}, and there is no such Python file; mend it, or unset it."
+        )
+    return [*_inside(), *(_own(path, path.stat().st_mtime_ns) for path in named)]
+
+
 @cache
-def catalogue() -> Mapping[str, tuple[Net, ModuleType]]:
-    """Every network of `nets/` by name, in the order of the files and, in a file, of its `NETS`."""
+def _inside() -> list[ModuleType]:
     import manyviews.nets as here
 
+    names = sorted(info.name for info in pkgutil.iter_modules(here.__path__))
+    return [importlib.import_module(f"{here.__name__}.{name}") for name in names]
+
+
+@cache
+def _own(path: Path, changed: int) -> ModuleType:
+    """A file from outside the package, run once as long as it is not `changed`."""
+    file = code.run(path, f"manyviews.nets.own.{path.stem}")
+    if not (hasattr(file, "NETS") or hasattr(file, "AROUND")):
+        raise ManyviewsError(f"{path} is no nets file: it has neither NETS nor AROUND ({VARIABLE} names it).")
+    return file
+
+
+def catalogue() -> Mapping[str, tuple[Net, ModuleType]]:
+    """Every network by name, in the order of the files and, in a file, of its `NETS`."""
     found: dict[str, tuple[Net, ModuleType]] = {}
-    for module in sorted(info.name for info in pkgutil.iter_modules(here.__path__)):
-        file = importlib.import_module(f"{here.__name__}.{module}")
+    for file in files():
         for name, net in getattr(file, "NETS", NOTHING).items():
             if name in found:
-                raise ValueError(f'Two files call a net "{name}": {found[name][1].__name__}, {file.__name__}')
+                raise ManyviewsError(
+                    f'Two files call a net "{name}": {found[name][1].__file__}, {file.__file__}'
+                )
             found[name] = (net, file)
     return MappingProxyType(found)
 
@@ -84,7 +120,8 @@ def find(name: str) -> Found:
         hint = nearest(base, known, "`manyviews nets` lists them.")
         raise ManyviewsError(
             f'There is no net called "{name}"; {hint} '
-            "(Those of other libraries are timm/NAME and torchvision/NAME.)"
+            "(Those of other libraries are timm/NAME and torchvision/NAME; of your own, what a file that "
+            f"{VARIABLE} names calls them.)"
         )
     net, file = known[base]
     options: dict[str, Any] = {}
