@@ -171,3 +171,20 @@ def test_a_quote_that_is_not_closed_is_said(tmp_path: Path):
     (tmp_path / "labels.csv").write_text('path,label\na.png,"cat\nb.png,dog\n')
     with pytest.raises(ManyviewsError, match=r"not CSV .* see to its quotes"):
         open_data(tmp_path / "labels.csv")
+
+
+@pytest.mark.parametrize("odd", ["cover.png", "unlabelled/3.png"])
+def test_what_lies_beside_splits_is_named_lest_test_images_be_learned_from(tmp_path: Path, odd: str):
+    write(tmp_path, "train/ant/1.png", "train/cat/1.png", "test/ant/2.png", odd)
+    with pytest.raises(
+        ManyviewsError, match=f"has splits, test and train, and {odd.partition('/')[0]} beside them"
+    ):
+        open_data(tmp_path)
+    assert len(open_data(tmp_path, split="all")) == 4
+    assert open_data(tmp_path / "train").classes == ("ant", "cat")
+
+
+def test_a_run_below_is_no_data(tmp_path: Path):
+    write(tmp_path, "ant/1.png", "cat/1.png", "runs/mae/pictures/1.png")
+    (tmp_path / "runs" / "mae" / "run.json").write_text("{}")
+    assert files_of(open_data(tmp_path), tmp_path) == ["ant/1.png", "cat/1.png"]

@@ -259,6 +259,7 @@ def test_stl10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert train.labels is not None and train.labels.tolist() == [0, 9, 1]
     monkeypatch.setattr(named, "RESIDENT_LIMIT", 1000)
     rest = open_data("stl10", split="unlabeled", root=tmp_path)
+    assert torch.equal(open_data("stl10-unlabeled", root=tmp_path).read(0), rest.read(0))
     assert rest.labels is None and rest.values is None
     assert np.array_equal(pickle.loads(pickle.dumps(rest.read))(2).numpy(), images[2])
     assert torch.equal(rest.resident(96).read(1), torch.from_numpy(images[1]))

@@ -342,3 +342,51 @@ def test_classes_of_the_hub_may_be_called_nothing_or_alike(monkeypatch: pytest.M
     data = open_data("hf:things")
     assert data.classes == ("", "bee", "bee")
     assert data.labels is not None and data.labels.tolist() == [0, 2, 1, 0]
+
+
+class Records(Dataset[Any]):
+    """Items as dicts, as the hub's library has them."""
+
+    def __init__(self, labels: list[Any], image: str = "image", features: Any = None, broken: int = -1):
+        self.labels, self.image, self.broken = labels, image, broken
+        if features is not None:
+            self.features = features
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, item: int) -> Any:
+        if item == self.broken:
+            raise RuntimeError("Image data is corrupt.")
+        return {"id": item, self.image: Image.fromarray(RGB[item % 5]), "label": self.labels[item]}
+
+
+def test_items_that_are_dicts():
+    names = SimpleNamespace(names=["ant", "bee", "cat"])
+    data = open_data(Records([2, 0, 1], features={"label": names}))
+    assert data.labels is not None and data.labels.tolist() == [2, 0, 1]
+    assert data.classes == ("ant", "bee", "cat") and np.array_equal(data.read(1)[0].numpy(), RGB[1][..., 0])
+    with pytest.raises(
+        ManyviewsError, match="a dict of id, photo, label, and its image is to be called image or img"
+    ):
+        open_data(Records([0, 1], image="photo")).read(0)
+
+
+def test_an_item_that_cannot_be_read_does_not_stop_the_search_for_labels():
+    data = open_data(Records(["cat", "ant", "cat", "ant"], broken=0))
+    assert data.classes == ("ant", "cat")
+    whole = data.resident(6)
+    assert whole.labels is not None and whole.labels.tolist() == [0, 1, 0]
+    assert "Item 0 of Records cannot be read: Image data is corrupt." in str(whole.skipped)
+
+
+@pytest.mark.parametrize("labels", [[-1] * 4, [0.5, 1.0, 0.0, 2.5], [None] * 4, [[1], [0], [1], [1]]])
+def test_what_tells_no_classes_apart_is_no_label(labels: list[Any]):
+    assert open_data(Records(labels)).labels is None
+
+
+def test_labels_far_beyond_the_number_of_images_are_refused():
+    with pytest.raises(
+        ManyviewsError, match="Labels go up to 1000000007 for 5 images: number the classes from 0"
+    ):
+        open_data((GREY, [0, 1, 2, 3, 1_000_000_007]))

@@ -278,6 +278,32 @@ def test_what_cannot_be_is_refused_in_a_sentence(tags: tuple[ItemSet, ItemSet]) 
         )
 
 
+def test_a_passage_that_is_cut_differently_is_still_one(tmp_path: Path) -> None:
+    """Long passages, of which a longer question leaves less, and answers beyond what is left."""
+    passages = [f"room {number} " + "was cold and dark " * 20 + "tomorrow" for number in range(20)]
+    asked = ("When?", "What was said of it by all who came?", "When was it, then?")
+    paragraphs = [
+        {
+            "context": context,
+            "qas": [
+                {"id": f"{n}-{k}", "question": one, "answers": [{"text": "cold", "answer_start": context.index("cold")}]}
+                for k, one in enumerate(asked[:-1])
+            ]
+            + [{"id": f"{n}-2", "question": asked[2], "answers": [{"text": "tomorrow", "answer_start": context.index("tomorrow")}]}],
+        }
+        for n, context in enumerate(passages)
+    ]  # fmt: skip
+    (tmp_path / "squad.json").write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
+    data = open_data(tmp_path / "squad.json", size=32, reading=Reading("wordpiece", 200, joined=True))
+    train, test = marked_sets(data, None, ["span"])
+    assert data.tokeniser is not None and len(test) == 12 and len(train) == 48
+    rooms = [
+        {data.tokeniser.decode(row).split("room ")[1].split(" ")[0] for row in part.values[:, 0]}
+        for part in (train, test)
+    ]
+    assert not rooms[0] & rooms[1] and len(rooms[1]) == 4
+
+
 def test_no_passage_is_both_learned_from_and_judged_by(tmp_path: Path) -> None:
     passages = [f"It stood in room {number} of the house." for number in range(20)]
     asked = [

@@ -18,6 +18,8 @@ from manyviews.data.items import ItemSet, in_memory
 from manyviews.errors import ManyviewsError
 
 CHANNELS = (1, 3, 4)
+IMAGES, LABELS = ("image", "img"), ("label", "class", "category", "target")  # what a dict calls them
+UNREAD = object()  # stands for the label of an item that cannot be read
 
 
 def from_arrays(images: np.ndarray | Tensor, labels: Any = None, *, name: str = "array") -> ItemSet:
@@ -63,14 +65,19 @@ def as_labels(labels: Any, count: int, kind: str = "images") -> tuple[Tensor, tu
         return torch.tensor([number[str(value)] for value in values]), tuple(classes)
     if values.dtype.kind not in "iu" or values.min() < 0:
         raise ManyviewsError("Labels are integers from 0 upwards, or strings.")
+    if values.max() >= 1000 + 10 * count:
+        raise ManyviewsError(
+            f"Labels go up to {values.max()} for {count} {kind}: number the classes from 0, or give their names as strings."
+        )
     return torch.from_numpy(values.astype(np.int64)), tuple(str(i) for i in range(int(values.max()) + 1))
 
 
 def from_dataset(dataset: Any, *, name: str | None = None) -> ItemSet:
-    """A set over a map-style torch Dataset whose items are (image, label, ...) or an image alone.
+    """A set over a map-style torch Dataset whose items are (image, label, ...), a dict with an image, or an image alone.
 
-    An image is a Pillow image, a tensor [C, H, W] or [H, W], or an array [H, W, C] or [H, W]. Labels are the data
-    set's own ``targets`` where it has them; otherwise every item is read once, here, to learn its label.
+    An image is a Pillow image, a tensor [C, H, W] or [H, W], or an array [H, W, C] or [H, W]. In a dict it is called
+    image or img, its label label, class, category or target. Labels are the data set's own ``targets`` where it has them;
+    otherwise every item is read once, here, to learn its label. Labels that are all -1 are none.
 
     Raises ``ManyviewsError`` for a stream, whose length nobody knows, and where there is no item.
     """
@@ -84,7 +91,7 @@ def from_dataset(dataset: Any, *, name: str | None = None) -> ItemSet:
     if count == 0:
         raise ManyviewsError(f"{name} has no items: give a data set with at least one.")
     labels, classes = _labels_of(dataset, count)
-    known = getattr(dataset, "classes", None)
+    known = getattr(dataset, "classes", None) or _hub_classes(dataset)
     if known is not None and classes is not None and len(known) >= len(classes):
         classes = tuple(str(value) for value in known)
     names = [f"{name}/{i:06d}" for i in range(count)]
@@ -101,11 +108,14 @@ class Items:
     def __call__(self, item: int) -> Tensor:
         try:
             value = self.dataset[item]
-        except (OSError, SyntaxError, EOFError) as error:  # what Pillow raises at damaged files
-            raise Unreadable(f"Item {item} of {self.name} cannot be read: {error}.") from error
+        except MemoryError:
+            raise
+        except Exception as error:  # decoders that meet damaged bytes raise nearly anything
+            said = str(error).rstrip(".") or type(error).__name__
+            raise Unreadable(f"Item {item} of {self.name} cannot be read: {said}.") from error
         try:
-            return as_image(value[0] if isinstance(value, tuple | list) else value)
-        except (ManyviewsError, OSError) as error:
+            return as_image(_taken(value, IMAGES, 0))
+        except (ManyviewsError, OSError, ValueError) as error:
             raise Unreadable(f"Item {item} of {self.name} cannot be used: {error}") from error
 
 
@@ -123,12 +133,51 @@ def as_image(value: Any) -> Tensor:
 def _labels_of(dataset: Any, count: int) -> tuple[Tensor | None, tuple[str, ...] | None]:
     targets = getattr(dataset, "targets", None)
     if targets is not None and len(targets) == count:
-        return as_labels(targets, count)
-    first = dataset[0]
-    if not isinstance(first, tuple | list) or len(first) < 2 or not _is_label(first[1]):
+        return _told(list(targets))
+    values: list[Any] = []
+    for item in range(count):
+        try:
+            value = _taken(dataset[item], LABELS, 1)
+        except Exception:  # it is named and skipped when its image is to be read
+            value = UNREAD
+        if value is not UNREAD and not _is_label(value):
+            return None, None
+        values.append(value)
+    known = next((value for value in values if value is not UNREAD), -1)
+    return _told([known if value is UNREAD else value for value in values])
+
+
+def _hub_classes(dataset: Any) -> Sequence[str] | None:
+    """What the classes of a data set of the hub's library are called, where it says so."""
+    features = getattr(dataset, "features", None)
+    if not isinstance(features, Mapping):
+        return None
+    return next((getattr(features[name], "names", None) for name in LABELS if name in features), None)
+
+
+def _told(values: list[Any]) -> tuple[Tensor | None, tuple[str, ...] | None]:
+    """Labels and classes; both None where they are no classes, or all hidden."""
+    if not all(map(_is_label, values)):
         return None, None
-    values = [dataset[i][1] for i in range(count)]
-    return as_labels([value if isinstance(value, str) else int(value) for value in values], count)
+    plain = [value if isinstance(value, str) else int(value) for value in values]
+    return (None, None) if set(plain) == {-1} else as_labels(plain, len(plain))
+
+
+def _taken(value: Any, names: Sequence[str], place: int) -> Any:
+    """The image of an item, or its label: what a dict calls so, or what stands there; of an image alone, itself and no label.
+
+    Raises ``ManyviewsError`` where a dict has no image.
+    """
+    if isinstance(value, Mapping):
+        found = [value[name] for name in names if name in value]
+        if not found and names is IMAGES:
+            raise ManyviewsError(
+                f"it is a dict of {', '.join(map(str, value))}, and its image is to be called image or img."
+            )
+        return found[0] if found else None
+    if isinstance(value, tuple | list):
+        return value[place] if len(value) > place else None
+    return None if place else value
 
 
 def _is_label(value: Any) -> bool:

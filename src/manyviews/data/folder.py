@@ -72,10 +72,10 @@ def arranged(
 ) -> tuple[list[str], Tensor | None, tuple[str, ...] | None]:
     """The files of a split among those that lie in a folder, their labels and the classes, by the folders they lie in.
 
-    Raises ``ManyviewsError``: no such split.
+    Raises ``ManyviewsError``: no such split, or something beside several of them.
     """
     parts = [PurePosixPath(file).parts for file in relative]
-    if _has_split_folders(parts):
+    if _has_split_folders(folder, parts, alone=split != "all"):
         below = [file[1:] for file in parts]
         rows = rows_of_split([SPLITS[file[0].lower()] for file in parts], split, str(folder))
     else:
@@ -163,7 +163,7 @@ def _set_of_files(
 
 
 def files_below(folder: Path, suffixes: frozenset[str]) -> Iterator[str]:
-    """Paths of files of such names relative to ``folder``, with forward slashes; hidden files and folders left out.
+    """Paths of files of such names relative to ``folder``, with forward slashes; hidden files and folders, and runs, left out.
 
     Links to folders are followed, each folder once, so that a link to a folder above does not go round for ever.
     """
@@ -174,16 +174,29 @@ def files_below(folder: Path, suffixes: frozenset[str]) -> Iterator[str]:
             folders.clear()
             continue
         visited.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        folders[:] = sorted(name for name in folders if not _none_of_the_data(root, name))
         above = Path(root).relative_to(folder).as_posix()
         for file in files:
             if not file.startswith(".") and os.path.splitext(file)[1].lower() in suffixes:
                 yield file if above == "." else f"{above}/{file}"
 
 
-def _has_split_folders(parts: list[tuple[str, ...]]) -> bool:
-    tops = {file[0].lower() if len(file) > 1 else "" for file in parts}
-    return "train" in tops and tops <= set(SPLITS)
+def _none_of_the_data(root: str, name: str) -> bool:
+    """A folder that is hidden, or that of a run, whose pictures are no data."""
+    return name.startswith((".", "__MACOSX")) or os.path.isfile(os.path.join(root, name, "run.json"))
+
+
+def _has_split_folders(folder: Path, parts: list[tuple[str, ...]], alone: bool) -> bool:
+    """Raises ``ManyviewsError`` where splits have to be ``alone`` and are not: test images would be learned from."""
+    tops = {name.lower() if below else "": name for name, *below in parts}
+    splits = {SPLITS[top] for top in tops if top in SPLITS}
+    beside = [name for top, name in tops.items() if top not in SPLITS]
+    if alone and beside and "train" in splits and len(splits) > 1:
+        raise ManyviewsError(
+            f"{folder} has splits, {' and '.join(sorted(splits))}, and {beside[0]} beside them: move that elsewhere, or give "
+            f"the folder to learn from, as {folder / 'train'}."
+        )
+    return "train" in splits and tops.keys() <= set(SPLITS)
 
 
 def _class_folders(below: list[tuple[str, ...]]) -> tuple[str, ...] | None:

@@ -2,7 +2,7 @@
 
     cifar10, cifar100       cifar-10-batches-py/, cifar-100-python/ (pickles), or the archive
     mnist, fashion_mnist    {train,t10k}-{images-idx3,labels-idx1}-ubyte, .gz or not, in a folder of that name
-    stl10                   stl10_binary/*.bin, or the archive
+    stl10                   stl10_binary/*.bin, or the archive; as stl10-unlabeled its 100,000 images without labels
     camvid                  camvid/CamVid/, with a class of every pixel: to be put there by hand (`data.annotated`)
     fsdd                    fsdd/recordings/*.wav: spoken digits, to be put there by hand
     imagenette              imagenette2-160/, imagenette2-320/, imagenette2/ or another imagenette*/{train,val}/
@@ -259,6 +259,7 @@ NAMED: dict[str, tuple[tuple[str, ...], Callable[[str, str, Path], ItemSet]]] = 
     "mnist": (("train", "test"), _idx),
     "fashion_mnist": (("train", "test"), _idx),
     "stl10": (("train", "test", "unlabeled"), _stl10),
+    "stl10_unlabeled": (("train",), lambda _, split, root: _stl10("stl10", "unlabeled", root)),
     "imagenette": (("train", "val", "test"), _imagenette),
     "camvid": (("train", "val", "test"), open_camvid),
     "fsdd": (("train", "test"), open_fsdd),

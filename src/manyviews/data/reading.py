@@ -61,7 +61,8 @@ def as_set(corpus: Corpus, reading: Reading, length: int) -> ItemSet:
         return following(corpus, tokeniser, length)
     if reading.packed:
         return packed(corpus, tokeniser, length)
-    if len(corpus) == count == 1:  # a single document is used window by window too
+    plain = corpus.labels is None and corpus.marks is None
+    if len(corpus) == count == 1 and plain:  # a single document is used window by window too
         return in_pieces(corpus, tokeniser, length)
     data = joined(corpus, tokeniser, length, reading.pairs) if both else apart(corpus, tokeniser, length)
     return data if corpus.marks is None or not reading.joined else with_marks(data, corpus)

@@ -105,14 +105,25 @@ def marked_sets(train: ItemSet | None, test: ItemSet | None, asked: Sequence[str
 def _by_passage(data: ItemSet) -> tuple[ItemSet, ItemSet]:
     """As `held_apart`, but all that is asked about one passage is learned from, or judges."""
     assert data.values is not None
-    marks_NT = data.senses[MARKS][:, 0, 0]
-    rows = zip(data.values[:, 0], marks_NT, strict=True)
+    marks_NT = data.senses[MARKS][:, 0, 0, 1:]  # the first token is no word
+    rows = zip(data.values[:, 0, 1:], marks_NT, strict=True)
     keys = [token_T[mark_T != BEYOND].numpy().tobytes() for token_T, mark_T in rows]
-    number = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-    if len(number) < 2:
+    number = _by_beginning(keys)
+    if (count := 1 + max(number.values())) < 2:
         return held_apart(data)
-    held = set_aside(data.name, len(number), None, HELD_OUT, 0)[[number[key] for key in keys]]
+    held = set_aside(data.name, count, None, HELD_OUT, 0)[[number[key] for key in keys]]
     return data.subset((~held).nonzero()[:, 0]), data.subset(held.nonzero()[:, 0])
+
+
+def _by_beginning(keys: Sequence[bytes]) -> dict[bytes, int]:
+    """Key -> number of its passage: those that begin alike, as far as the shorter goes, are one that was cut differently."""
+    number: dict[bytes, int] = {}
+    root, count = b"", -1
+    for key in sorted(set(keys)):
+        if not root or not key.startswith(root):
+            root, count = key, count + 1
+        number[key] = count
+    return number
 
 
 def pixel_classes(train: ItemSet, test: ItemSet) -> tuple[str, ...]:
