@@ -53,7 +53,8 @@ def prompt(
         template: an item as it is read, ``{label}`` last; ``{text}``, or ``{text1}`` and ``{text2}`` of pairs.
         shots: K, how many demonstrations; several are asked for one after the other. They come from the training split.
         labels: a word a class, in the order of the classes; none: the classes' names.
-        scoring: of a completion, by its mean log-likelihood a token; by the sum; or less that after ``answer``.
+        scoring: of a completion, by its mean log-likelihood a token; by the sum; or less that after ``answer``. Or
+            "written": the net writes its answer, which is right where it is the right word (of a GPT).
         instruction: stands before the demonstrations.
         between: separates two of them.
         items: are asked at most, drawn by the seed.

@@ -1,6 +1,7 @@
 """In-context evaluation: prompts as the paper builds them, likelihoods by hand, and a task that only a prompt can tell."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,14 +10,20 @@ import torch
 from torch import Tensor
 
 from manyviews.errors import ManyviewsError
+from manyviews.evaluation import prompts
+from manyviews.evaluation.answers import written
 from manyviews.evaluation.completions import likelihoods, tokenised
 from manyviews.evaluation.mapping import mapping
 from manyviews.evaluation.prompts import Item, demonstrations, in_context, prompt
+from manyviews.nets.beam import answer as goes_on
 from manyviews.nets.gpt2 import gpt2
 
 
 class Pieces:
     """A tokeniser: words with the blank before them, and single characters."""
+
+    def decode(self, ids: Sequence[int], /) -> str:
+        return "".join(self.known[token] for token in ids if token > 1)
 
     padding, start, end = 0, None, 1
 
@@ -246,3 +253,34 @@ def test_settings_that_make_no_sense_are_one_sentence():
     ):
         with pytest.raises(ManyviewsError, match=r"completions of test item 2, .* is no answer"):
             in_context(made, words, TRAIN, [ITEM, wrong], length=64)
+
+
+def test_what_a_net_writes_is_what_it_writes_after_each_prompt_alone():
+    made, words = net(), Pieces()
+    contexts = ["the sky is", "a", "so it is and was"]
+    words.encode([*contexts, "\n"])
+    words.known += [chr(ord("A") + more) for more in range(V - len(words.known))]
+    (stop,) = words.encode(["\n"])[0]
+    by_hand = []
+    for context in contexts:
+        prompt_BT = torch.tensor([[words.end, *words.encode([context])[0]]])
+        (row,) = goes_on(made, prompt_BT, 4, end=stop).tokens_BT.tolist()
+        by_hand.append(words.decode(row[: row.index(stop)] if stop in row else row).strip())
+    assert written(made, words, contexts, 3, after="\n", batch=2) == by_hand and len(set(by_hand)) > 1
+    with pytest.raises(ManyviewsError, match='"written" are those of a GPT'):
+        written(lambda tokens: tokens, words, contexts, 3, after="\n")
+
+
+def test_what_is_written_is_right_where_it_is_the_right_completion(monkeypatch: pytest.MonkeyPatch):
+    asked: list[tuple[Any, ...]] = []
+
+    def told(*given: Any, **how: Any) -> list[str]:
+        asked.append((given, how))
+        return ["blue", "a dog", "green"]
+
+    monkeypatch.setattr(prompts, "written", told)
+    items = [ITEM, Item("a cat is no", (" blue", " a dog"), 0), Item("grass is", (" green", " blue"), 0)]
+    found = in_context(net(), Pieces(), TRAIN, items, length=64, shots=2, scoring="written", between="\n")
+    assert found.answers == (0, 1, 0) and found.accuracy == pytest.approx(2 / 3) and found.chance == 0
+    ((_, _, read, tokens), how) = asked[0]
+    assert tokens == 2 and how["after"] == "\n" and [text.count("\n") for text in read] == [2, 2, 2]

@@ -7,6 +7,8 @@ from typing import Literal
 from manyviews.cli.shared import parse, positional, print_json
 from manyviews.errors import ManyviewsError
 
+Scoring = Literal["token", "sum", "unconditional", "written"]
+
 
 def write_command(words: list[str]) -> None:
     @dataclass(frozen=True)
@@ -44,8 +46,8 @@ def prompt_command(words: list[str]) -> None:
         prompt: str = "{text}\\n{label}"  # an item, its label last; of pairs {text1} and {text2}
         shots: tuple[int, ...] = (0, 1, 8)  # how many demonstrations, drawn from the training split
         labels: tuple[str, ...] = ()  # a word a class, in their order; unless told, the names of the classes
-        scoring: Literal["token", "sum", "unconditional"] = "token"  # unconditional: less that after --answer
-        answer: str = "Answer: "  # what completions follow by themselves
+        scoring: Scoring = "token"  # unconditional: less that after --answer; written: as the net goes on
+        answer: str = "Answer: "  # unconditional scoring takes off how likely completions are after this
         instruction: str = ""  # stands before the demonstrations
         between: str = "\\n\\n"  # separates two of them
         items: int = 256  # asked at most

@@ -2,8 +2,8 @@
 
 Paper    Brown et al., NeurIPS 2020 (GPT-3, arXiv:2005.14165), section 2.4. K demonstrations are drawn from the training
          split, anew for each item, and stand before it with a newline or two between: K = 0 is zero-shot, 1 one-shot, more
-         few-shot. Of the completions on offer, the likeliest is the answer: by token, or beside how likely it is anyway.
-         Answers of free form are `nets.beam`'s.
+         few-shot. Of the completions on offer, the likeliest is the answer: by token, or beside how likely it is anyway; or the
+         net writes it (`answers`).
 Differs  A text begins with a token of its own, or that which closes the one before it, so that its first is foretold too.
 """
 
@@ -11,15 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 
 from manyviews import rng
 from manyviews.errors import ManyviewsError
+from manyviews.evaluation.answers import Speaks, written
 from manyviews.evaluation.completions import Asked, Logits, Words, likelihoods, tokenised
 
-Scoring = Literal["token", "sum", "unconditional"]
+Scoring = Literal["token", "sum", "unconditional", "written"]
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,9 @@ class InContext:
     """How many answers were right, and how many would be by guessing."""
 
     accuracy: float
-    chance: float
+    chance: float  # 0 where the net writes its answers
     demonstrations: float  # K, as a mean over the items: less than asked for where prompts were too long
-    answers: tuple[int, ...]  # a completion for each item
+    answers: tuple[int, ...]  # a completion for each item; -1: none of them, where the net writes
 
 
 def in_context(
@@ -63,8 +64,8 @@ def in_context(
         logits: the net, judging.
         length: tokens that it reads at most; demonstrations are left out, the first of them first, until an item fits.
         shots: K.
-        scoring: by the mean log-likelihood of a completion's tokens; by their sum; or by log P(completion | context) -
-            log P(completion | `unconditional`).
+        scoring: by the mean log-likelihood of a completion's tokens; by their sum; by log P(completion | context) -
+            log P(completion | `unconditional`); or by nothing: the net writes, and is right where that is the right completion.
         instruction: stands before the demonstrations, or in their place.
         between: what separates two demonstrations, in the paper a newline or two.
         batch: texts at a time, on the `device`.
@@ -73,20 +74,32 @@ def in_context(
     """
     _check(train, test, shots, scoring, batch)
     asked: list[Asked] = []
-    used = 0
+    read: list[str] = []
+    used, room = (
+        0,
+        length - 2 * (scoring == "written"),
+    )  # a token ends what is written, and none may be foretold too many
     for number, item in enumerate(test):
         shown = demonstrations(train, item, shots, seed, number)
-        one = tokenised(words, prompt(shown, item, instruction, between), item.completions)
-        while one.longest > length and shown:
+        one = tokenised(words, whole := prompt(shown, item, instruction, between), item.completions)
+        while one.longest > room and shown:
             shown = shown[1:]
-            one = tokenised(words, prompt(shown, item, instruction, between), item.completions)
-        if one.longest > length:
+            one = tokenised(words, whole := prompt(shown, item, instruction, between), item.completions)
+        if one.longest > room:
             raise ManyviewsError(
                 f"Item {number + 1} has {one.longest} tokens without any demonstration, and the net reads {length}; "
                 "shorten it, or take a net with a longer context."
             )
         used += len(shown)
         asked.append(one)
+        read.append(whole)
+    if scoring == "written":
+        tokens = max(max(one.counts) for one in asked)
+        how: dict[str, Any] = {"after": between, "batch": batch, "device": device}
+        told = written(logits, cast(Speaks, words), read, tokens, **how)
+        return _judged(
+            test, tuple(_place(text, item) for text, item in zip(told, test, strict=True)), 0.0, used
+        )
     found = likelihoods(logits, asked, words.padding, batch=batch, device=device)
     if scoring == "unconditional":
         alone = [tokenised(words, before(unconditional, item), item.completions) for item in test]
@@ -96,12 +109,18 @@ def in_context(
         counts = [one.counts for one in asked]
         found = [[a / n for a, n in zip(*rows, strict=True)] for rows in zip(found, counts, strict=True)]
     answers = tuple(max(range(len(row)), key=row.__getitem__) for row in found)
-    return InContext(
-        accuracy=sum(answer == item.right for answer, item in zip(answers, test, strict=True)) / len(test),
-        chance=sum(1 / len(item.completions) for item in test) / len(test),
-        demonstrations=used / len(test),
-        answers=answers,
-    )
+    return _judged(test, answers, sum(1 / len(item.completions) for item in test) / len(test), used)
+
+
+def _judged(test: Sequence[Item], answers: tuple[int, ...], chance: float, used: int) -> InContext:
+    right = sum(answer == item.right for answer, item in zip(answers, test, strict=True))
+    return InContext(right / len(test), chance, used / len(test), answers)
+
+
+def _place(text: str, item: Item) -> int:
+    """Which completion the net has written; -1: none."""
+    offered = [completion.strip() for completion in item.completions]
+    return offered.index(text) if text in offered else -1
 
 
 def before(context: str, item: Item) -> str:
