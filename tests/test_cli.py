@@ -22,6 +22,7 @@ from commands import answer, refused
 from manyviews.cli import main
 from manyviews.data.world import SPECIES, world
 from manyviews.errors import Diverged, ManyviewsError
+from manyviews.files import alone
 from manyviews.runs import Run
 
 SMALL = ["--net", "cifar_resnet8", "--size", "16", "--batch", "16", "--budget", "4steps"]
@@ -114,11 +115,10 @@ def test_evaluate_without_labels(
 ) -> None:
     for i, path in enumerate(photos.rglob("*.png")):
         (tmp_path / f"{i}.png").write_bytes(path.read_bytes())
-    assert "has no labels" in refused(capsys, "evaluate", str(run), "--data", str(tmp_path))
-    figures = answer(capsys, "evaluate", str(run), "--data", str(tmp_path), "--protocol", "labelfree")[
-        "figures"
-    ]
-    assert figures["labelfree"]["n"] == 60
+    asked = ("evaluate", str(run), "--data", str(tmp_path))
+    assert "has no labels" in refused(capsys, *asked, "--protocol", "knn")
+    (figures,) = answer(capsys, *asked)["figures"].values()
+    assert figures["n"] == 60 and figures["state"]
 
 
 def test_without_labels_all_are_judged_and_all_say_the_same(
@@ -663,3 +663,48 @@ def test_data_that_changed_is_refused(photos: Path, tmp_path: Path, capsys: Any)
     assert "not what the run began with: 60 items then, 59 now" in refused(
         capsys, "resume", str(tmp_path / "run")
     )
+
+
+def test_a_finished_run_without_checkpoints_keeps_what_it_learned(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    shutil.rmtree(copy / "checkpoints")
+    before = (copy / "encoder.safetensors").read_bytes(), (copy / "metrics.jsonl").read_bytes()
+    assert "this encoder" in answer(capsys, "resume", str(copy))["figures"]
+    assert ((copy / "encoder.safetensors").read_bytes(), (copy / "metrics.jsonl").read_bytes()) == before
+
+
+def test_two_commands_do_not_write_one_run(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    with alone(copy):
+        assert "Another process is at work on" in refused(capsys, "resume", str(copy))
+
+
+def test_data_inside_a_run_are_not_overwritten(
+    run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    shutil.copytree(photos, copy / "photos")
+    said = refused(
+        capsys,
+        "pretrain",
+        "simclr",
+        "--data",
+        str(copy / "photos"),
+        "--out",
+        str(copy),
+        "--overwrite",
+        *SMALL,
+    )
+    assert "so --overwrite leaves it alone" in said and (copy / "photos").is_dir()
+
+
+def test_options_of_what_is_not_asked_are_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(capsys, "evaluate", str(run), "--protocol", "knn", "--option", "finetune.lr=1e-4")
+    assert '"finetune" has options, and is not among the protocols' in said

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from manyviews.machine import PeakMemory
+from manyviews.machine import PeakMemory, about_machine
 
 MIB = 2**20
 
@@ -27,3 +27,11 @@ def test_the_peak_is_what_was_in_use_at_most_since_then() -> None:
     used_for_a_moment(96)
     after = memory.mib()
     assert after is not None and 90 <= after - before < 160
+
+
+def test_a_clone_on_a_machine_without_git_has_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(*_: object, **__: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory", "git")
+
+    monkeypatch.setattr("subprocess.run", absent)
+    assert about_machine()["commit"] is None

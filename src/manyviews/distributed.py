@@ -32,6 +32,13 @@ def rank() -> int:
     return dist.get_rank() if active() else 0
 
 
+def device() -> torch.device:
+    """Where this process computes: its GPU where there is one."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
 def world_size() -> int:
     """How many processes train together."""
     return dist.get_world_size() if active() else 1

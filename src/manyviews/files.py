@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from manyviews.errors import ManyviewsError
+
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[BinaryIO]:
@@ -52,6 +54,50 @@ def set_aside(folder: Path) -> Iterator[None]:
         aside.rename(there)
         raise
     shutil.rmtree(aside)
+
+
+@contextmanager
+def alone(place: Path, otherwise: str | None = None) -> Iterator[None]:
+    """One process at a time with this file or folder; a killed one lets go by itself. Where there are no locks, on trust.
+
+    Raises:
+        ManyviewsError: another one is there: the sentence ``otherwise``. None: it is waited for.
+    """
+    held = _open_to_hold(place)
+    try:
+        if held is not None and not _is_held(held, wait=otherwise is None):
+            raise ManyviewsError(str(otherwise))
+        yield
+    finally:
+        if held is not None:
+            os.close(held)
+
+
+def _open_to_hold(place: Path) -> int | None:
+    try:
+        return os.open(place, os.O_RDONLY)
+    except OSError:  # Windows cannot open folders
+        return None
+
+
+def _is_held(held: int, wait: bool) -> bool:
+    try:
+        import fcntl
+
+        fcntl.flock(held, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):  # Windows; or a file system without locks
+        pass
+    return True
+
+
+def writable(path: Path | str) -> bool:
+    """Whether a file can be made there; folders that are wanting are made with it."""
+    there = Path(path).resolve().parent
+    while not there.exists():
+        there = there.parent
+    return os.access(there, os.W_OK)
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -96,8 +96,10 @@ def _supervised(run: Run, images: ItemSet, data: Any, quiet: bool) -> Run:
     if (path / "run.json").exists() and Run.open(path).finished:
         return Run.open(path)
     paper = find("supervised")
-    same = {"net": run.recipe.net, "size": run.size, "seed": run.recipe.seed}
+    same = {name: getattr(run.recipe, name) for name in ("net", "size", "upright", "seed")}
     same["batch"] = min(run.recipe.batch, len(images))  # a part may be held out of what the run learned from
+    if run.recipe.budget != plan.base(run.paper, data)[1].budget:  # it was asked how long
+        same["budget"] = run.recipe.budget
     config, recipe = plan.changed(paper, *plan.base(paper, data), same)
     settings = run.settings | {
         "method": paper.name,

@@ -3,7 +3,8 @@
 import dataclasses
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from manyviews.data import ItemSet, Reading, open_data, summary
 from manyviews.data.tokeniser import Tokeniser, require_size
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import tells_apart
+from manyviews.files import alone
 from manyviews.judging import CANVAS, judge, judge_baselines, share_held_out
 from manyviews.machine import about_machine
 from manyviews.method import find
@@ -91,7 +93,7 @@ def pretrain(
         "method": paper.address,
         "config": dataclasses.asdict(config),
         "recipe": dataclasses.asdict(settings),
-        "data": summary(images) | {"root": data_root and str(data_root)},
+        "data": summary(images) | {"root": data_root and str(Path(data_root).expanduser().resolve())},
         "baselines": list(baselines),
         "init_from": init_from and str(Path(init_from).resolve()),
         "held_out": share_held_out(paper, images, data, settings.size, data_root),
@@ -113,7 +115,13 @@ def pretrain(
     about["cost"] = _rehearse(run, seen)
     if overwrite:
         _require_spare(
-            path, [init_from, *(getattr(config, name, None) for name in plan.RUNS), settings.pretrained]
+            path,
+            [
+                init_from,
+                *(getattr(config, name, None) for name in plan.RUNS),
+                settings.pretrained,
+                settings.data,
+            ],
         )
     how = {"workers": workers, "quiet": quiet, "save_every": save_every}
     return _train(lambda: Run.create(path, about, overwrite), run, images, data, devices, how)
@@ -123,6 +131,7 @@ def resume(
     path: str | Path,
     data: Any = None,
     *,
+    data_root: str | Path | None = None,
     devices: int = 1,
     workers: int = 2,
     quiet: bool = False,
@@ -133,6 +142,7 @@ def resume(
     Args:
         path: the run's folder.
         data: needed where the data moved, or where the run learned from an array or a Dataset, which no file remembers.
+        data_root: where named sets are now; None: where they were.
         devices, workers, quiet, save_every: as in ``pretrain``.
 
     Raises:
@@ -146,6 +156,8 @@ def resume(
             f"{path} learned from an array; give it again: manyviews.resume({str(path)!r}, data=...)."
         )
     launching.require_shares(devices, source, run.recipe)
+    if data_root is not None:  # whatever comes after training looks there too
+        run.settings["data"]["root"] = str(Path(data_root).expanduser().resolve())
     images = _training_set(source, run.size, run.settings["data"]["root"], run.senses, run.reading)
     was, now = run.settings["data"], summary(images)
     if images.tokeniser is not None:
@@ -178,6 +190,8 @@ def _train(
         torch.cuda.empty_cache()  # of what was rehearsed, where a process of the run is to learn
         again = ["resume", str(run.path), "--data", str(data), "--workers", str(how["workers"])]
         again += ["--save-every", str(how["save_every"]), *(["--quiet"] if how["quiet"] else [])]
+        if root := run.settings["data"]["root"]:
+            again += ["--data-root", root]
         launching.launch(devices, ["-m", "manyviews", *again])
         return run
     with launching.group():
@@ -185,16 +199,34 @@ def _train(
             create()
             run.keep(images.tokeniser)
         distributed.barrier()
-        ends = run.train(images, **how)
+        with _held(run.path):
+            ends = run.train(images, **how)
     if ends == "interrupted":
-        if distributed.is_main():
-            named = isinstance(data, (str, Path)) and str(data) != run.recipe.data
-            moved = f" --data {shlex.quote(str(data))}" if named else ""
-            print(f"saved; continue with: manyviews resume {run.path}{moved}", file=sys.stderr)
-        raise KeyboardInterrupt
+        with _told_how_to_go_on("saved", run, data):
+            raise KeyboardInterrupt
     if distributed.is_main():
-        judge(run, images, data, how["quiet"])
+        with _held(run.path), _told_how_to_go_on("learned, and not judged yet", run, data):
+            judge(run, images, data, how["quiet"])
     return run
+
+
+@contextmanager
+def _told_how_to_go_on(done: str, run: Run, data: Any) -> Iterator[None]:
+    """Whoever interrupts the block is told how far the run has come, and the command that goes on with it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        named = isinstance(data, (str, Path)) and str(data) != run.recipe.data
+        moved = f" --data {shlex.quote(str(data))}" if named else ""
+        if distributed.is_main():
+            print(f"{done}; continue with: manyviews resume {run.path}{moved}", file=sys.stderr)
+        raise
+
+
+def _held(path: Path) -> AbstractContextManager[None]:
+    """Raises ``ManyviewsError`` where another command has the run: both would write the same files."""
+    sentence = f"Another process is at work on {path}: wait for it, or stop it."
+    return alone(path, sentence) if distributed.is_main() else nullcontext()
 
 
 def _rehearse(run: Run, seen: ItemSet) -> float:

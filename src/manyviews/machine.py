@@ -11,20 +11,13 @@ import torch
 
 def about_machine() -> dict[str, Any]:
     """Versions, commit and machine, for ``run.json``."""
-    here = Path(__file__).parent
-    git = ["git", "-C", str(here), "rev-parse", "HEAD"]
-    commit = (
-        subprocess.run(git, capture_output=True, text=True, check=False)
-        if (here / "../../.git").exists()
-        else None
-    )
     return {
         "versions": {
             "manyviews": _version(),
             "torch": torch.__version__,
             "python": platform.python_version(),
         },
-        "commit": commit.stdout.strip() if commit is not None and commit.returncode == 0 else None,
+        "commit": _commit(),
         "machine": {
             "system": platform.system(),
             "processor": _processor(),
@@ -33,6 +26,19 @@ def about_machine() -> dict[str, Any]:
         },
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+
+
+def _commit() -> str | None:
+    """Of a clone that the code runs from; None of an installed package, and where there is no git to ask."""
+    here = Path(__file__).parent
+    if not (here / "../../.git").exists():
+        return None
+    git = ["git", "-C", str(here), "rev-parse", "HEAD"]
+    try:
+        told = subprocess.run(git, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return told.stdout.strip() if told.returncode == 0 else None
 
 
 def _version() -> str:

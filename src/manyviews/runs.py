@@ -10,16 +10,15 @@ pictures/             what the method can show of images, and written.txt, what 
 report.html           all of it to look at
 """
 
-import dataclasses
 import json
-import os
 import sys
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,7 +29,7 @@ from manyviews.data.tokeniser import Tokeniser, require_size
 from manyviews.errors import Diverged, ManyviewsError
 from manyviews.evaluation import EncoderEmbedder, LabelFree, Verdict, held_apart, verdict
 from manyviews.evaluation.labels import label_subset
-from manyviews.files import set_aside, write_json
+from manyviews.files import alone, set_aside, write_json
 from manyviews.method import Method, Paper, find
 from manyviews.nets import interop, net_factory
 from manyviews.nets.classifier import Classifier, load_classifier, save_classifier
@@ -42,13 +41,6 @@ from manyviews.training.loop import Loop
 from manyviews.training.monitor import Monitor
 from manyviews.training.showing import show
 from manyviews.training.spec import spec_of
-
-
-def device() -> torch.device:
-    """Where this process computes: its GPU where there is one."""
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 @dataclass
@@ -102,7 +94,7 @@ class Run:
 
     @property
     def paper(self) -> Paper:
-        return find(self.settings["method"])
+        return find(self.settings["method"], asked=False)
 
     @property
     def recipe(self) -> Recipe:
@@ -130,7 +122,7 @@ class Run:
             return None  # nor is the method's file opened, which may lie elsewhere and be gone
         reading = self.paper.method.reading(record(self.paper.config, self.settings["config"]))
         kept = self.finished or self.words.exists()
-        return dataclasses.replace(reading, tokeniser=str(self.words)) if reading and kept else reading
+        return replace(reading, tokeniser=str(self.words)) if reading and kept else reading
 
     @property
     def words(self) -> Path:
@@ -140,7 +132,7 @@ class Run:
     @property
     def apart(self) -> Reading | None:
         """The same, a text an item: what is used and judged, however it was learned from."""
-        return self.reading and dataclasses.replace(self.reading, packed=False, joined=True)
+        return self.reading and replace(self.reading, packed=False, joined=True)
 
     def keep(self, tokeniser: Tokeniser | None) -> None:
         """Write ``tokeniser.json``, where there is a tokeniser and it does not lie there yet."""
@@ -157,7 +149,7 @@ class Run:
 
     def looks(self) -> list[LabelFree]:
         """What the monitor saw of the representation, oldest first."""
-        names = {field.name for field in dataclasses.fields(LabelFree)}
+        names = {field.name for field in fields(LabelFree)}
         rows = [row for row in self.metrics() if "verdict" in row]
         return [LabelFree(**{name: value for name, value in row.items() if name in names}) for row in rows]
 
@@ -171,11 +163,14 @@ class Run:
         file = self.path / "results.json"
         return json.loads(file.read_text()) if file.exists() else {}
 
-    def add_results(self, **figures: Any) -> dict[str, Any]:
-        """Enter figures beside those that are there."""
-        results = self.results() | figures
-        write_json(self.path / "results.json", results)
-        return results
+    def add_results(self, on: str | None = None, **figures: Any) -> None:
+        """Enter figures beside those that are there; with ``on``, what the encoder is worth on the data of that name."""
+        with alone(self.path / "run.json"):
+            results = self.results()
+            if on is not None:
+                entered = results.get("evaluations", {})
+                figures = {"evaluations": entered | {on: entered.get(on, {}) | figures}}
+            write_json(self.path / "results.json", results | figures)
 
     # -- what came out -------------------------------------------------------------------------------------------
 
@@ -193,22 +188,25 @@ class Run:
         encoder, _ = interop.load_encoder(self.path)
         if self.reading is not None:
             require_size(Tokeniser.load(self.words), encoder.in_channels, f"the encoder of {self.path}")
-        return encoder.to(device()).eval()
+        return encoder.to(distributed.device()).eval()
 
     @cached_property
     def classifier(self) -> Classifier | None:
         """The classifier that was learned on top of the encoder; None where the method learned none."""
         file = self.path / "classifier.safetensors"
-        return load_classifier(file, device()) if file.exists() else None
+        return load_classifier(file, distributed.device()) if file.exists() else None
 
     @property
     def embedder(self) -> EncoderEmbedder:
-        return EncoderEmbedder(self.encoder, self.size, device())
+        return EncoderEmbedder(self.encoder, self.size, distributed.device())
 
-    def embed(self, image_BCHW: Tensor | list[str]) -> Tensor:
+    def embed(self, image_BCHW: Tensor | np.ndarray | list[str]) -> Tensor:
         """Embeddings ``[B, width]`` of uint8 images ``[B, 3, H, W]`` of any size, int16 sounds ``[B, 1, T]``, or texts."""
         if isinstance(image_BCHW, list):
+            if self.reading is None:
+                raise ManyviewsError("Give files and folders to manyviews.embed(run, ...), and arrays here.")
             image_BCHW = laid_out(image_BCHW, Tokeniser.load(self.words), self.size)
+        image_BCHW = torch.as_tensor(image_BCHW)
         return torch.cat([self.embedder.embed(part_BCHW) for part_BCHW in image_BCHW.split(512)])
 
     # -- training ------------------------------------------------------------------------------------------------
@@ -236,7 +234,7 @@ class Run:
             return data.subset(known)
         hidden = torch.full_like(data.labels, -1)
         hidden[known] = data.labels[known]
-        return dataclasses.replace(data, labels=hidden)
+        return replace(data, labels=hidden)
 
     def build(self, data: ItemSet, start: nets.Encoder | None = None) -> Method:
         """The run's method for this data, its first weights drawn from the run's seed, its encoders like ``start``, and
@@ -245,12 +243,12 @@ class Run:
         paper.suits(data.kind, data.name, recipe.net)
         torch.manual_seed(seed_of(recipe.seed, "weights"))
         senses = self.settings["data"].get("senses", {})  # of what is learned from, whatever is asked about
-        spec = spec_of(data, recipe.size, senses, labels=paper.method.supervised)
+        spec = spec_of(data, recipe, senses, labels=paper.method.supervised)
         config = record(paper.config, self.settings["config"])
         method = paper.method(config, net_factory(recipe.net, recipe.size, start), spec)  # pyright: ignore[reportCallIssue]
         if start is not None and (begins_as := self.settings.get("init_from")):
             beginning.keep_head(method, begins_as)
-        return method.to(device())
+        return method.to(distributed.device())
 
     def loop(self, seen: ItemSet, start: nets.Encoder | None = None, **how: Any) -> Loop:
         """Its training, ready to begin: what this run cannot do is said by now."""
@@ -262,6 +260,8 @@ class Run:
         state, refused = checkpoint.agreed(self.path / "checkpoints")
         for sentence in refused:
             print(f"manyviews: {sentence}; the one before it is used", file=sys.stderr)
+        if state is None and self.finished:
+            return "finished"  # its checkpoints are gone, and what it learned is not
         start = self.start(seen) if state is None else None
         bar = Bar(self.paper.name, quiet)
         with Interrupt() as interrupt:

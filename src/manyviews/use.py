@@ -1,5 +1,6 @@
 """Use what was learned: judge it, embed with it, search with it, hand it over."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ from manyviews.data.tokeniser import Tokeniser
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import PROTOCOLS, Features, embed_all, held_apart, neighbours, tells_apart
 from manyviews.evaluation import evaluate as judge
-from manyviews.files import replacing
+from manyviews.files import replacing, writable
+from manyviews.nets import sees
 from manyviews.nets.interop import Exported
 from manyviews.nets.interop import export as write_for
 from manyviews.runs import Run
@@ -27,6 +29,7 @@ SUFFIX = {
 }  # of an exported file, or of a folder; .safetensors for all others
 # Figures of which several seeds give a mean and a deviation.
 MEANT = ("top1", "pretrained", "miou", "f1", "exact")
+SHOWN = 320  # pixels that the short side of a photo has at least on a contact sheet
 LEAST = 96  # pixels that a picture's side is enlarged to where it is smaller, by whole multiples
 
 
@@ -43,7 +46,7 @@ def evaluate(
     run: str | Path | Run,
     data: Any = None,
     *,
-    protocol: Sequence[str] = ("knn",),
+    protocol: Sequence[str] = (),
     data_root: str | Path | None = None,
     seeds: int = 1,
     seed: int = 0,
@@ -53,10 +56,10 @@ def evaluate(
 
     Args:
         run: a run or its folder.
-        data: labelled images; None: the run's own data, and without labels the label-free figures. Of its own data the
-            verdict is that of the run, which also looked at what its loss compares; of others that of one look.
-        protocol: knn, linear, linear-sgd, finetune, linear-1%, finetune-10%, scratch, layers, last-layers, labelfree ...;
-            tag and span of texts with marks; segment and
+        data: labelled images; None: the run's own data. Of its own data the verdict is that of the run, which also looked at
+            what its loss compares; of others that of one look.
+        protocol: none: knn, or labelfree where there are no labels. Else of knn, linear, linear-sgd, finetune, linear-1%,
+            finetune-10%, scratch, layers, last-layers, labelfree ...; tag and span of texts with marks; segment and
             segment-linear where the data has a class of every pixel, which also write into the run's ``pictures/``; and
             where the run learned a classifier, single, ten-crop, dense, multi-scale.
         data_root: where named sets are; None: where they were when the run began.
@@ -71,20 +74,25 @@ def evaluate(
         raise ManyviewsError(f"--seeds is {seeds}; it must be at least 1.")
     run = run if isinstance(run, Run) else load(run)
     root = data_root if data_root is not None else run.settings["data"]["root"]
-    source = run.recipe.data if data is None else plan.sensed(run.paper, data)
+    source = run.recipe.data if data is None else _sensed(run, data)
     if isinstance(source, str) and not source:
         raise ManyviewsError(f"{run.path} learned from an array; say with data= what to judge it by.")
     drawn = isinstance(source, str) and source == "world"
     side = run.size if run.apart or drawn else judging.CANVAS * run.size
+    enters = writable(run.path / "results.json")
+    if not enters:
+        print(
+            f"manyviews: {run.path} cannot be written to, so the figures are not entered there",
+            file=sys.stderr,
+        )
     dense = {sense for name in protocol if name in PROTOCOLS for sense in PROTOCOLS[name].senses}
     senses = tuple(sorted(dense)) if drawn else ()  # other sets have what they have
     given = {"rate": run.rate, "reading": run.apart, "senses": senses}
     train = open_data(source, split="train", root=root, size=side, **given)
-    run.paper.suits(train.kind, train.name)
+    _require_suits(run, train)
     labelled = train.labels is not None and not dense
     test = judging.held_out(source, run.size, root, labelled=labelled, **given)
-    if data is None and not tells_apart(train) and all(name in PROTOCOLS for name in protocol):
-        protocol = [name for name in protocol if not PROTOCOLS[name].labels] or ["labelfree"]
+    protocol = protocol or ("knn" if tells_apart(train) else "labelfree",)
     own = data is None or summary(train)["digest"] == run.settings["data"]["digest"]
     seen = own and test is None
     if seen and run.settings.get("held_out"):
@@ -100,7 +108,14 @@ def evaluate(
     settings = {"protocols": protocol, "options": options, "classifier": run.classifier}
     judged = test if train.labels is not None or dense else None
     all_seeds = [
-        judge(run.embedder, train, judged, seed=seed + more, show=None if more else _shown(run), **settings)
+        judge(
+            run.embedder,
+            train,
+            judged,
+            seed=seed + more,
+            show=_shown(run) if enters and not more else None,
+            **settings,
+        )
         for more in range(seeds)
     ]
     figures = all_seeds[0]
@@ -113,8 +128,8 @@ def evaluate(
             figures[name] |= {
                 f"{key}_mean": each.mean().item(), f"{key}_std": each.std().item(), "seeds": seeds,
             }  # fmt: skip
-    entered = run.results().get("evaluations", {})
-    run.add_results(evaluations=entered | {train.name: entered.get(train.name, {}) | figures})
+    if enters:
+        run.add_results(on=train.name, **figures)
     return {"run": str(run.path), "data": train.name, "figures": figures}
 
 
@@ -162,7 +177,7 @@ def embed(
     """
     run = run if isinstance(run, Run) else load(run)
     images = every_item(run, data, data_root)
-    run.paper.suits(images.kind, images.name)
+    _require_suits(run, images)
     writer = None if out is None else vectors.writer(Path(out))
     features = embed_all(run.embedder, images)
     if writer is not None and out is not None:
@@ -170,11 +185,25 @@ def embed(
     return features
 
 
+def _sensed(run: Run, data: Any) -> Any:
+    """The data, and of the world what the run's method sees of it, whose file is not opened for anything else."""
+    return plan.sensed(run.paper, data) if isinstance(data, str) and data == "world" else data
+
+
+def _require_suits(run: Run, data: ItemSet) -> None:
+    """Raises ``ManyviewsError`` for data of another kind than the run's net reads."""
+    if data.kind != sees(run.recipe.net):
+        run.paper.suits(data.kind, data.name)
+
+
 def every_item(run: Run, data: Any, root: str | Path | None) -> ItemSet:
     """Every image, sound or text of a source: of a folder with splits all of them, of a named set its training split."""
-    data = plan.sensed(run.paper, data)
-    places = str(data), str(data).rpartition("#")[0]  # a table, or some of its columns
-    is_path = isinstance(data, (str, Path)) and any(Path(p).expanduser().exists() for p in places if p)
+    data = _sensed(run, data)
+    is_path = isinstance(data, (str, Path)) and any(
+        Path(place).expanduser().exists()
+        for place in (str(data), str(data).rpartition("#")[0])  # a table, or some of its columns
+        if place
+    )
     drawn = isinstance(data, str) and data == "world"
     split, size = "all" if is_path else "train", run.size if run.apart or drawn else None
     return open_data(data, split=split, root=root, rate=run.rate, size=size, reading=run.apart)
@@ -212,11 +241,15 @@ def search(
         ManyviewsError: the query cannot be read, or there is nothing to search.
     """
     run = run if isinstance(run, Run) else load(run)
+    if sheet is not None and not writable(sheet):
+        raise ManyviewsError(
+            f"The contact sheet {sheet} cannot be written: give another place for it (--sheet)."
+        )
     if k < 1:
         raise ManyviewsError(f"--k is {k}; ask for at least one neighbour.")
     asked = _asked(run, query)
     images = every_item(run, data, data_root)
-    run.paper.suits(images.kind, images.name)
+    _require_suits(run, images)
     bank = embed_all(run.embedder, images)
     similarity, index = neighbours(bank.h_ND, run.embedder.embed(asked[None]).cpu(), k)
     rows = index[0] if bank.index is None else bank.index[index[0]]
@@ -225,7 +258,10 @@ def search(
         for row, score in zip(rows.tolist(), similarity[0].tolist(), strict=True)
     ]
     if sheet is not None and images.kind != "texts":
-        asked, *shown = (pictures(item[None])[0] for item in (asked, *map(images.read, rows.tolist())))
+        asked, *shown = (
+            pictures(item[None])[0]
+            for item in (asked, *(images.read_at(row, SHOWN) for row in rows.tolist()))
+        )
         _contact_sheet(asked, shown, found, str(query), Path(sheet))
     return found
 
@@ -234,7 +270,7 @@ def _asked(run: Run, query: str | Path) -> Tensor:
     """What is searched for, as one item."""
     if run.apart is not None:
         return laid_out([str(query)], Tokeniser.load(run.words), run.size)[0]
-    return read_sound(query, run.rate) if run.paper.method.sees == "sounds" else read(Path(query))
+    return read_sound(query, run.rate) if sees(run.recipe.net) == "sounds" else read(Path(query))
 
 
 def _contact_sheet(query: Tensor, pictures: list[Tensor], found: list[Found], name: str, out: Path) -> None:

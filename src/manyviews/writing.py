@@ -1,5 +1,6 @@
 """What a run that learned a language can do with it: write, and translate."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from manyviews.data.corpus import open_corpus
-from manyviews.data.packing import rows
+from manyviews.data.packing import rows, too_long
 from manyviews.data.tokeniser import Tokeniser
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation.bleu import Bleu, bleu, scorer
@@ -110,7 +111,13 @@ def translate(
     assert words.start is not None and words.end is not None
     if empty := [number for number, text in enumerate(texts, 1) if not text.strip()]:
         raise ManyviewsError(f"Text {empty[0]} of {len(texts)} is empty, so there is nothing to translate.")
-    ids = rows([(one,) for one in words.encode(texts)], run.size, words)[:, 0].long()
+    encoded = [(one,) for one in words.encode(texts)]
+    if cut := sum(too_long(encoded, run.size)):
+        print(
+            f"manyviews: {cut:,} of {len(texts):,} texts are longer than {run.size} tokens and cut there",
+            file=sys.stderr,
+        )
+    ids = rows(encoded, run.size, words)[:, 0].long()
     length_N = (ids != words.padding).sum(1)
     order = length_N.argsort(descending=True, stable=True)
     found: list[str] = [""] * len(texts)

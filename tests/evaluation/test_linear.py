@@ -218,3 +218,9 @@ def test_schedules():
 def test_no_epochs_is_refused(blobs, net):
     with pytest.raises(ManyviewsError, match="at least one epoch"):
         probe_sgd(net, blobs(12, seed=0), blobs(6, seed=1), classes=3, size=16, epochs=0)
+
+
+@pytest.mark.parametrize("wrong", [{"lr": -1.0}, {"lr": 0.0}, {"momentum": 1.0}, {"weight_decay": -1e-4}])
+def test_settings_of_a_probe_that_cannot_be(wrong, blobs, net):
+    with pytest.raises(ManyviewsError, match="A probe's lr is above 0"):
+        probe_sgd(net, blobs(30, seed=0), blobs(6, seed=1), classes=3, size=16, epochs=1, **wrong)

@@ -11,6 +11,7 @@ from sklearn import metrics
 
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import mean_std, scores
+from manyviews.evaluation.scores import MOST
 
 
 @given(st.integers(2, 9), st.integers(1, 60), st.integers(0, 1000))
@@ -63,3 +64,10 @@ def test_one_seed_has_no_deviation():
     assert str(mean_std([0.5, 0.7])) == "0.6000 ± 0.1414 (n=2)"
     with pytest.raises(ValueError, match="no figures"):
         mean_std([])
+
+
+def test_of_very_many_classes_not_each_is_counted_against_each() -> None:
+    logits = torch.eye(MOST + 1)
+    found = scores(logits, torch.arange(MOST + 1), MOST + 1)
+    assert found.confusion is None and found.top1 == 1 and found.per_class == (1.0,) * (MOST + 1)
+    assert scores(logits[:MOST, :MOST], torch.arange(MOST), MOST).confusion is not None

@@ -19,11 +19,12 @@ from typing import Any, TypeGuard
 
 from manyviews import learn
 from manyviews.claims.claim import Measure
+from manyviews.claims.predictions import DIVERGED
 from manyviews.claims.records import RECORD
 from manyviews.claims.trial import Trial, syntax_of
 from manyviews.errors import Diverged, ManyviewsError
 from manyviews.evaluation import PROTOCOLS
-from manyviews.files import write_json
+from manyviews.files import alone, write_json
 from manyviews.runs import Run
 
 Train = Callable[[Trial, Path, Mapping[str, Path]], Run]  # the trial, its folder, those of the runs before it
@@ -82,7 +83,7 @@ class Cache:
         with _alone(self.folder(trial)):
             kept = self.kept(trial) or self._run(trial)
             if kept.get("diverged"):
-                return None, "collapsed"
+                return None, DIVERGED
             name = name_of(measure)
             value = kept["measured"].get(name, _looked_up(kept, measure))
             if value is None:
@@ -97,7 +98,7 @@ class Cache:
         try:
             run = self.train(trial, folder / "run", self._before(trial))
         except Diverged as error:
-            kept = {"diverged": str(error), "last": {"verdict": "collapsed"}, "seconds": 0.0}
+            kept = {"diverged": str(error), "last": {"verdict": DIVERGED}, "seconds": 0.0}
         else:
             rows, figures = run.metrics(), run.results().get("figures", {})
             last = rows[-1] | {"loss": _mean_loss(rows)}
@@ -194,13 +195,7 @@ def _mean_loss(rows: list[dict[str, Any]]) -> float | None:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """One process at a time in a run's folder; a killed one lets go by itself. Where there are no locks, on trust."""
+    """One process at a time in a run's folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    with open(folder / "lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with alone(folder):
         yield

@@ -11,9 +11,9 @@ from manyviews.claims.cache import Cache, folder_of, name_of, trainer
 from manyviews.claims.claim import Claim, Found, Measure, Scale, find, scale_of
 from manyviews.claims.trial import Trial, trials
 from manyviews.claims.verdict import judge
+from manyviews.distributed import device
 from manyviews.errors import ManyviewsError
 from manyviews.machine import about_machine
-from manyviews.runs import device
 from manyviews.side import positive, side_by_side
 
 Say = Callable[[str], None]

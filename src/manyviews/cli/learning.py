@@ -146,6 +146,7 @@ def resume_command(words: list[str]) -> None:
 
         run: positional(Path, "the run's folder")  # pyright: ignore[reportInvalidTypeForm]
         data: str | None = None  # where the data are now; unless told, where they were
+        data_root: Path | None = None  # where named sets are now; likewise
         devices: int = 1  # processes to train with
         workers: int = 2  # processes that decode images which do not fit into memory
         save_every: float = 30.0  # seconds between checkpoints

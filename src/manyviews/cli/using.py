@@ -16,7 +16,7 @@ def evaluate_command(words: list[str]) -> None:
 
         run: positional(Path, "the run's folder")  # pyright: ignore[reportInvalidTypeForm]
         data: str | None = None  # labelled images; unless told, what the run learned from
-        protocol: tuple[str, ...] = ("knn",)  # linear, linear-sgd, linear-1%, finetune, scratch, segment ...
+        protocol: tuple[str, ...] = ()  # linear, finetune, scratch ...; unless told, knn or labelfree
         option: tuple[str, ...] = ()  # of protocols, such as finetune.lr=1e-4 finetune.layer_decay=0.65
         seeds: int = 1  # how often, with another seed each; several give mean and deviation
         seed: int = 0  # the first of them

@@ -84,6 +84,8 @@ def evaluate(
     for name in [*protocols, *options]:
         _known(name)
     for name, chosen in options.items():
+        if name not in protocols:
+            raise ManyviewsError(f'"{name}" has options, and is not among the protocols: add it.')
         check_options(name, PROTOCOLS[name].behind, chosen)
     data = train if train is not None else test
     if data is None:

@@ -223,6 +223,11 @@ def probe_sgd(
         NotFrozen: the encoder changed.
         ManyviewsError: the classifier diverged.
     """
+    if not (lr > 0 and 0 <= momentum < 1 and weight_decay >= 0):
+        raise ManyviewsError(
+            f"A probe's lr is above 0, its momentum from 0 to below 1 and its weight decay 0 or more, not {lr}, {momentum} "
+            f"and {weight_decay}."
+        )
     train = labelled_part(train, label_fraction, seed)
     device = device_of(encoder)
     plan = Plan(epochs, batch, seed, "probe")

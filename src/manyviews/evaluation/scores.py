@@ -10,6 +10,8 @@ from torch import Tensor
 
 from manyviews.errors import ManyviewsError
 
+MOST = 256  # classes of which each is counted against each: the counts grow with their square
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -19,7 +21,7 @@ class Scores:
     top1: float
     top5: float | None  # None where there are five classes or fewer: it would always be 1
     per_class: tuple[float | None, ...]  # accuracy of each class; None for a class that the test set lacks
-    confusion: tuple[tuple[int, ...], ...]  # [true class][class that was said], counts
+    confusion: tuple[tuple[int, ...], ...] | None  # counts, [true class][said]; None beyond MOST classes
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -40,8 +42,8 @@ def scores(logits_NC: Tensor, labels_N: Tensor, classes: int) -> Scores:
         )
     logits_NC, labels_N = logits_NC.cpu(), labels_N.cpu()
     said_N = logits_NC.argmax(1)
-    confusion_CC = torch.bincount(labels_N * classes + said_N, minlength=classes**2).reshape(classes, classes)
-    hits_C, counts_C = confusion_CC.diagonal().tolist(), confusion_CC.sum(1).tolist()
+    told = (labels_N[said_N == labels_N], labels_N)
+    hits_C, counts_C = (torch.bincount(some, minlength=classes).tolist() for some in told)
     top5 = None
     if classes > 5:
         top5 = (logits_NC.topk(5, dim=1).indices == labels_N[:, None]).any(1).double().mean().item()
@@ -50,8 +52,13 @@ def scores(logits_NC: Tensor, labels_N: Tensor, classes: int) -> Scores:
         top1=sum(hits_C) / len(labels_N),
         top5=top5,
         per_class=tuple(hit / count if count else None for hit, count in zip(hits_C, counts_C, strict=True)),
-        confusion=tuple(tuple(row) for row in confusion_CC.tolist()),
+        confusion=_confusion(labels_N, said_N, classes) if classes <= MOST else None,
     )
+
+
+def _confusion(labels_N: Tensor, said_N: Tensor, classes: int) -> tuple[tuple[int, ...], ...]:
+    counts_CC = torch.bincount(labels_N * classes + said_N, minlength=classes**2).reshape(classes, classes)
+    return tuple(tuple(row) for row in counts_CC.tolist())
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ import torch
 from manyviews.claims import Arm, Claim, Found, Order, Scale
 from manyviews.data.corpus import open_corpus
 from manyviews.data.tokeniser import Tokeniser
+from manyviews.distributed import device
 from manyviews.nets.char import OPEN
 from manyviews.nets.recurrent import LSTM, RNN
 from manyviews.nets.writer import require_writer
-from manyviews.runs import Run, device
+from manyviews.runs import Run
 
 WIDTH, SEQUENCES, SEEDS = 64, 8, 5
 AWAY = 50  # tokens between what is asked and what should have taught it
