@@ -10,10 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from manyviews.errors import ManyviewsError
+from manyviews.errors import Diverged, ManyviewsError
 
 BLOCK = {"cpu": 2**17, "other": 2**26}  # distances at a time: on a CPU they stay in the cache
 FLOOR = 1e-6  # directions of less than this share of the largest variance are rounding, not data
+
+
+NOT_FINITE = "Some points are not finite, so nothing is near them: look at the loss before."
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def kmeans(x_ND: Tensor, clusters: int, iterations: int = 20, spherical: bool = 
             f"{len(x_ND)} points cannot make {clusters} clusters: choose 1 to {len(x_ND)}, or more data."
         )
     if not torch.isfinite(x_ND).all():
-        raise ManyviewsError("Some points are not finite, so nothing is near them: look at the loss before.")
+        raise Diverged(NOT_FINITE)
     x_ND = F.normalize(x_ND, dim=1) if spherical else x_ND
     c_KD = x_ND[torch.randperm(len(x_ND))[:clusters].to(x_ND.device)]
     label_N = before = torch.full((len(x_ND),), -1, device=x_ND.device)
@@ -71,12 +74,14 @@ def whitened(x_ND: Tensor, dims: int) -> Tensor:
     An axis along which nothing varies stays 0 rather than being blown up.
 
     Raises:
-        ManyviewsError: more axes are wanted than points have.
+        ManyviewsError: more axes are wanted than points have, or points are not finite.
     """
     if not 1 <= dims <= x_ND.shape[1]:
         raise ManyviewsError(
             f"Points of {x_ND.shape[1]} dimensions have no {dims} principal axes: choose 1 to {x_ND.shape[1]}."
         )
+    if not torch.isfinite(x_ND).all():
+        raise Diverged(NOT_FINITE)
     centred_ND = x_ND - x_ND.mean(0)
     covariance_DD = centred_ND.T @ centred_ND / max(1, len(x_ND) - 1)
     variance_D, axis_DD = torch.linalg.eigh(covariance_DD.double())  # ascending

@@ -18,14 +18,17 @@ USUAL = {
 RUNS = ("teacher", "tokeniser")  # settings that name the folder of another run
 ELSEWHERE = {"momentum": "inertia", "learning_rate": "lr"}  # a setting's name in other libraries -> ours
 DIVISORS = ("temperature", "kd_temperature", "epsilon")  # hyper-parameters that a loss divides by
+SHARES = ("momentum", "bank_momentum", "centre_momentum", "dense")  # of what was, or of a loss: from 0 to 1
 SERVES: dict[str, tuple[str, tuple[Any, ...]]] = {
     "milestones": ("schedule", ("step",)),
     "trust": ("optimiser", ("lars",)),
     "beta2": ("optimiser", ("adam", "adamw", "lamb")),
     "vocabulary": ("tokens", TRAINED),
     **{f"crop_{name}": ("crops", ("contrastive",)) for name in ("alpha", "threshold", "first", "every")},
+    **{f"local_{name}": ("local_crops", ()) for name in ("share", "area")},
 }  # settings that are read only beside some values of another one; () means any but 0
-PHOTO_SIZE = 64  # side of a view where a folder of photos is given and no size: small enough for a CPU
+PHOTO_SIZE = 64  # side of a view where photos are given and no size: small enough for a CPU
+PHOTOS = ("imagenette", "stl10", "stl10-unlabeled")  # named sets of photos: of 96 pixels a side and more
 
 
 def recipe_name(paper: Paper, data: Any, wanted: str | None) -> str:
@@ -39,7 +42,8 @@ def recipe_name(paper: Paper, data: Any, wanted: str | None) -> str:
             raise ManyviewsError(f"{paper.name} has no recipe '{wanted}'; it has {', '.join(paper.recipes)}")
         return wanted
     named = {recipe.data: name for name, (_, recipe) in reversed(paper.recipes.items())}  # the first wins
-    known = data if isinstance(data, str) and data in paper.recipes else named.get(str(data))
+    said = str(data) if isinstance(data, (str, Path)) else ""
+    known = said if said in paper.recipes else named.get(said)
     return known or _or_first(paper, USUAL[paper.method.sees])
 
 
@@ -64,7 +68,9 @@ def base(paper: Paper, data: Any, wanted: str | None = None) -> tuple[Any, Recip
     data = sensed(paper, data)
     config, recipe = paper.recipes[recipe_name(paper, data, wanted)]
     if isinstance(data, (str, Path)):
-        photos = paper.method.sees == "images" and Path(data).expanduser().exists()
+        photos = paper.method.sees == "images" and (
+            str(data).lower().replace("_", "-") in PHOTOS or Path(data).expanduser().exists()
+        )
         recipe = dataclasses.replace(recipe, data=str(data))
         if photos and wanted is None and str(data) not in paper.recipes:
             recipe = dataclasses.replace(recipe, size=PHOTO_SIZE)
@@ -184,6 +190,10 @@ def check(recipe: Recipe) -> None:
             f"--crop-first is {recipe.crop_first} and --crop-every {recipe.crop_every}; they are shares of the run, "
             "from 0 to below 1 and above 0 to 1"
         )
+    if not 0 <= recipe.colour <= 1:
+        raise ManyviewsError(
+            f"--colour is {recipe.colour}; it is a share of the changes of colour, from 0 to 1"
+        )
     if not 0 <= recipe.warmup < 1:
         raise ManyviewsError(f"--warmup is {recipe.warmup}; it is a share of the run, from 0 to below 1")
     if recipe.schedule == "rsqrt" and not recipe.warmup:
@@ -194,14 +204,22 @@ def check(recipe: Recipe) -> None:
         raise ManyviewsError(
             f"A batch of {recipe.batch} does not split into {recipe.accumulate} pieces (--accumulate)"
         )
+    if recipe.accumulate > 1 and recipe.batch == recipe.accumulate:
+        raise ManyviewsError(
+            f"A batch of {recipe.batch} in as many pieces leaves one item to each, and a norm of the batch needs two (--accumulate)"
+        )
 
 
 def check_divisors(config: Any) -> None:
-    """Refuse what a loss would divide by, where it is not above 0."""
+    """Refuse what a loss would divide by, where it is not above 0, and shares that are none."""
     for name in DIVISORS:
         value = getattr(config, name, None)
         if isinstance(value, int | float) and not value > 0:
             raise ManyviewsError(f"--{name.replace('_', '-')} is {value}; it divides, and is above 0")
+    for name in SHARES:
+        value = getattr(config, name, None)
+        if isinstance(value, int | float) and not 0 <= value <= 1:
+            raise ManyviewsError(f"--{name.replace('_', '-')} is {value}; it is a share, from 0 to 1")
 
 
 def check_served(paper: Paper, config: Any, recipe: Recipe, changes: Iterable[str]) -> None:

@@ -16,7 +16,7 @@ from manyviews.data import in_memory
 from manyviews.errors import Diverged
 from manyviews.method import Batch, Method, Out, Spec
 from manyviews.recipe import Recipe
-from manyviews.training.hooks import Log, Saver
+from manyviews.training.hooks import Log, Saver, at_line
 from manyviews.training.loop import Loop
 from manyviews.views import Looks, View, views_of
 
@@ -104,11 +104,20 @@ def test_what_is_logged_is_the_mean_over_the_ranks(folder: Path) -> None:
 
 def test_a_line_has_the_mean_of_all_losses_since_the_one_before(tmp_path: Path) -> None:
     loop, seen = loop_of(Uneven()), list[float]()
-    loop.hooks = (Log(tmp_path, every=1e9), lambda moment: seen.append(float(moment.loss)))
+    loop.hooks = (Log(tmp_path, every=1e9, lines=1), lambda moment: seen.append(float(moment.loss)))
     loop.run()
     first, last = (json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines())
     assert (first["step"], last["step"]) == (1, STEPS) and first["loss_mean"] == first["loss"]
     assert last["loss_mean"] == pytest.approx(sum(seen[1:]) / (STEPS - 1), rel=1e-6) != last["loss"]
+
+
+def test_there_are_lines_at_even_marks_however_fast_a_run_is(tmp_path: Path) -> None:
+    loop = loop_of(Uneven())
+    loop.hooks = (Log(tmp_path, every=1e9, lines=2),)
+    loop.run()
+    rows = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert rows == [1, STEPS // 2, STEPS]
+    assert [step for step in range(1, 401) if at_line(step, 400)] == list(range(2, 401, 2))
 
 
 def test_all_have_the_clock_of_one(folder: Path) -> None:

@@ -76,4 +76,5 @@ class Prototypes(nn.Module):
         w_KD = normalize(self.direction_KD, dim=1)
         if self.length_K1 is not None:
             w_KD = self.length_K1 * w_KD
-        return linear(normalize(z_BD, dim=1), w_KD)
+        with torch.autocast(z_BD.device.type, enabled=False):  # a small temperature divides what comes out
+            return linear(normalize(z_BD.to(w_KD.dtype), dim=1), w_KD)

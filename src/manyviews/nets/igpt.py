@@ -5,6 +5,7 @@ Paper    Chen, Radford, Child, Wu, Jun, Luan, Sutskever, "Generative Pretraining
          vector, the activation and the first weights are those of the authors' code.
 Differs  Images are resized bilinearly, antialiased, by the net itself. The paper's largest net, iGPT-XL, is left out. Until a
          method finds a palette, it is an even grid of colours. The vector that starts a sequence is the causal net's alone.
+         Beside fine-tuning 15% of the pixels are hidden, whatever share was before.
 Shapes   B images, C H W pixels, S side that the net sees, N = S * S positions in reading order, D width, V colours of the
          palette, L blocks.
 """

@@ -21,6 +21,8 @@ from manyviews.training import checkpoint
 from manyviews.training.finite import ill_weights, stop_all
 from manyviews.training.progress import Moment
 
+LINES = 200  # even marks of a run at which a line is logged
+
 
 class Saver:
     """Writes a checkpoint at once where there is none, every ``every`` seconds and at the end, never one of weights that
@@ -55,18 +57,21 @@ class Saver:
 
 
 class Log:
-    """One JSON line and one set of TensorBoard scalars every ``every`` seconds, at each monitor's word and at the end.
+    """One JSON line and one set of TensorBoard scalars at ``lines`` even marks of the run, every ``every`` seconds, at each
+    monitor's word and at the end.
 
     ``loss`` is the step's, ``loss_mean`` that of all steps since the line before. They and what the method logs are means over
     the ranks, which all take part in a line; rank 0 writes it. A run that resumes at step k first drops the lines past k, so
     the log is that of one unbroken run.
     """
 
-    def __init__(self, folder: Path, step: int = 0, every: float = 2.0) -> None:
-        self.path, self.board_folder, self.every = folder / "metrics.jsonl", folder / "tensorboard", every
+    def __init__(self, folder: Path, step: int = 0, every: float = 2.0, lines: int = LINES) -> None:
+        self.path, self.board_folder = folder / "metrics.jsonl", folder / "tensorboard"
+        self.every, self.lines = every, lines
         self.last, self.board = -math.inf, None
         self.seen: tuple[int, float] | None = None
         self.losses: list[Tensor] = []  # since the last line
+        self.before = 0.0  # progress at the step before
         self.memory = PeakMemory()
         self.step = step
         if distributed.is_main():
@@ -77,7 +82,8 @@ class Log:
         if self.seen is None:
             self.seen = (moment.items, moment.seconds)
         self.losses.append(moment.loss.detach())
-        if not (moment.seconds - self.last >= self.every or moment.looked or moment.ends):
+        even, self.before = at_mark(self.before, moment.progress, self.lines), moment.progress
+        if not (even or moment.seconds - self.last >= self.every or moment.looked or moment.ends):
             return
         self.last, means = moment.seconds, _means(moment, torch.stack(self.losses).mean())
         self.losses.clear()
@@ -114,6 +120,16 @@ class Log:
         for name, value in row.items():
             if isinstance(value, (int, float)) and name != "step":
                 self.board.add_scalar(name, value, row["step"])
+
+
+def at_mark(before: float, progress: float, marks: int = LINES) -> bool:
+    """Whether a step passes one of so many even marks of the run."""
+    return int(progress * marks + 1e-9) > int(before * marks + 1e-9)
+
+
+def at_line(step: int, steps: int) -> bool:
+    """Whether the log has a line of a step of a run of so many, however fast that was."""
+    return at_mark((step - 1) / steps, step / steps)
 
 
 def _means(moment: Moment, loss_mean: Tensor) -> dict[str, float]:

@@ -57,7 +57,7 @@ class Loop:
             )
         self.length = Length.of(recipe, self.steps_per_epoch)
         self.device = next(self.method.parameters()).device
-        self.views = self.method.views()
+        self.views = self.method.suited_views()
         self.senses = self.method.senses(self.method.config)
         require(self.data, self.senses)
         synchronise(self.method)
@@ -139,6 +139,7 @@ class Loop:
             return "finished"
         for drawn in self._drawn():
             if self.step % self.steps_per_epoch == 0:
+                self._agree(started, last)  # what is found as an epoch begins rests on the step before
                 self._begin_epoch(progress)
             lr = set_rate(self.optimiser, self.recipe, progress)
             out = self._advance(drawn, progress)

@@ -52,6 +52,8 @@ ANATOMY = Anatomy(
 
 
 class CPC(Method):
+    colours = True  # patches lose channels
+
     def __init__(self, config: Config, net: NetFactory, spec: Spec) -> None:
         super().__init__(config, spec)
         if not 0 <= config.margin < config.patch:
@@ -78,7 +80,7 @@ class CPC(Method):
     def augmented(self, x_NCPP: Tensor) -> Tensor:
         u_N4 = distributed.rand(len(x_NCPP), 4)
         x_NCPP = moved(x_NCPP, u_N4[:, :2], self.config.margin)
-        return one_channel(x_NCPP, u_N4[:, 2:], self.config.drop)
+        return one_channel(x_NCPP, u_N4[:, 2:], self.config.drop * self.spec.colour)
 
     def loss(self, batch: Batch, progress: float) -> Out:
         (x_BCHW,) = batch.views

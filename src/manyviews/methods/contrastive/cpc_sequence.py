@@ -3,7 +3,8 @@
 Paper    van den Oord, Li, Vinyals 2018 (arXiv:1807.03748). Model section 2.2, loss eq. 4 with f_k of eq. 3, audio
          section 3.1, negatives table 2.
 Differs  Every context that all steps still fit after predicts. Windows are set to standard deviation 1, and the negatives
-         of "batch" are all other latents of all windows, of whichever speaker. A sound's embedding is its mean context.
+         of "batch" are all other latents of all windows, of whichever speaker. A sound's embedding is its mean context. The
+         silence behind a sound that is shorter than the window counts as latents too.
 Shapes   B sounds, T samples, L latents (frames of 160 samples), D width of a latent, C of a context, K steps.
 """
 

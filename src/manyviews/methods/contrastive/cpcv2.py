@@ -22,7 +22,7 @@ from manyviews.nets.masked_conv import DIRECTIONS, Direction, MaskedContext, tur
 from manyviews.nets.patchwise import Patchwise
 from manyviews.objectives import future
 from manyviews.recipe import Recipe
-from manyviews.views import View, Views
+from manyviews.views import View, Views, weaker
 from manyviews.views.patchwise import elastic, needs, one_channel, seen
 
 
@@ -47,6 +47,7 @@ class Config:
     grey: float = 0.25  # share of patches turned grey (appendix A)
 
 
+SERVES = {"magnitude": ("randaugment", ()), "reach": ("elastic", ())}
 ANATOMY = Anatomy(
     pretext="predict latents of patches on every side",
     positives="the patch k rows or columns further",
@@ -57,6 +58,8 @@ ANATOMY = Anatomy(
 
 
 class CPCv2(Method):
+    colours = True  # of each patch by itself
+
     def __init__(self, config: Config, net: NetFactory, spec: Spec) -> None:
         super().__init__(config, spec)
         if not config.directions or not set(config.directions) <= set(DIRECTIONS):
@@ -90,11 +93,12 @@ class CPCv2(Method):
             jitter_p=config.jitter,
             grey=config.grey,
         )
+        view = weaker(view, self.spec.colour)
         u_NU, deform_N33, drop_N2 = distributed.rand(len(x_NCPP), needs(view) + 33 + 2).split(
             [needs(view), 33, 2], 1
         )
         x_NCPP = elastic(x_NCPP, deform_N33, config.elastic, config.reach)
-        return one_channel(seen(x_NCPP, u_NU, view), drop_N2, config.drop)
+        return one_channel(seen(x_NCPP, u_NU, view), drop_N2, config.drop * self.spec.colour)
 
     def loss(self, batch: Batch, progress: float) -> Out:
         (x_BCHW,) = batch.views

@@ -39,6 +39,7 @@ class Config:
     pad: int = 4  # pixels around the image before a square of its size is cut out (authors' code)
 
 
+SERVES = {"kd_temperature": ("alpha", ())}
 ANATOMY = Anatomy(
     pretext="match the teacher's embedding",
     positives="the image as the other network sees it",

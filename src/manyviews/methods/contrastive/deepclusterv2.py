@@ -62,8 +62,7 @@ class DeepClusterV2(Method):
         check(config, spec.items)
         self.encoder = net()
         self.projector = self.head()
-        share = config.local_share
-        self.local = local_side(self.encoder, spec.size, share) if config.local_crops else 0  # pixels
+        self.local = local_side(self.encoder, spec.size, config.local_crops, config.local_share)  # pixels
         # What each image looked like when last seen, once for either full-size view.
         self.bank_1 = Bank(spec.items, config.dim, "view 1")
         self.bank_2 = Bank(spec.items, config.dim, "view 2")
@@ -117,7 +116,8 @@ class DeepClusterV2(Method):
         for c_KD, label_N in zip(self.prototypes_HKD, self.label_HN, strict=True):
             y_B = label_N[index_B]
             # Small views are told the cluster too, and make none: multi-crop (section 3.2).
-            losses += [cross_entropy(z_BD @ c_KD.T / self.config.temperature, y_B) for z_BD in z_VBD]
+            with torch.autocast(h[0].device.type, enabled=False):
+                losses += [cross_entropy(z_BD @ c_KD.T / self.config.temperature, y_B) for z_BD in z_VBD]
         carry = (index_B, torch.stack(z_VBD[:2], 1).detach())
         return Out(torch.stack(losses).mean(), carry=carry, z=z_VBD[0])
 

@@ -20,6 +20,7 @@ from manyviews.methods.contrastive import mocov2
 from manyviews.nets.encoder import Encoder
 from manyviews.nets.grids import grid_of
 from manyviews.objectives import info_nce
+from manyviews.objectives.contrast import precise
 from manyviews.recipe import Recipe
 
 
@@ -31,7 +32,7 @@ class Config(mocov2.Config):
     match: Literal["backbone", "projection", "random"] = "backbone"  # what finds counterparts (3.4)
 
 
-SERVES = mocov2.SERVES
+SERVES = {"blur": mocov2.SERVES["blur"], "dense_from": ("dense", ())}
 ANATOMY = Anatomy(
     pretext="instance discrimination, of images and of places in them",
     positives="another view of the image; the most similar place in it",
@@ -80,7 +81,9 @@ class DenseCL(mocov2.MoCoV2):
             B, S = t_BSD.shape[:2]
             return (distributed.rand(B, S) * S).long().to(t_BSD.device)
         f, f_k = (f_BSC, f_k_BSC) if self.config.match == "backbone" else (r_BSD, t_BSD)
-        return (normalize(f.detach(), dim=2) @ normalize(f_k, dim=2).mT).argmax(2)
+        with torch.autocast(f.device.type, enabled=False):  # half precision would tie places that are alike
+            f, f_k = (normalize(precise(x), dim=2) for x in (f.detach(), f_k))
+            return (f @ f_k.mT).argmax(2)
 
     def after_step(self, out: Out, progress: float) -> None:
         self.key.follow(self.query, self.config.momentum)

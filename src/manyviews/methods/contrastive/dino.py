@@ -54,6 +54,10 @@ class Config:
     solarise: tuple[float, float] = (0.0, 0.2)  # probability for both global crops (BYOL's views, 3.2)
 
 
+SERVES = {
+    **dict.fromkeys(("teacher_temperature", "teacher_warmup"), ("sharpen", (True,))),
+    "centre_momentum": ("centring", (True,)),
+}
 ANATOMY = Anatomy(
     pretext="self-distillation from crops",
     positives="two global crops of the image, for every other crop",
@@ -77,7 +81,7 @@ class DINO(Method):
         self.teacher = Twin(self.student)  # g_theta_t
         self.encoder: Encoder = self.teacher.module[0]  # pyright: ignore[reportIndexIssue, reportAttributeAccessIssue]
         stochastic_depth(encoder, config.drop_path)  # the teacher, copied before, skips nothing
-        self.local = local_side(encoder, spec.size, config.local_share) if config.local_crops else 0
+        self.local = local_side(encoder, spec.size, config.local_crops, config.local_share)  # pixels
         self.register_buffer("centre_K", torch.zeros(config.prototypes))  # c
 
     def views(self) -> Views:
@@ -131,11 +135,6 @@ def check(config: Config) -> None:
     temperatures = (config.temperature, *config.teacher_temperature)
     if min(temperatures) <= 0:
         raise ManyviewsError(f"Temperatures divide and must be above zero, but one is {min(temperatures)}.")
-    if config.local_crops < 0 or not 0 < config.local_share <= 1:
-        raise ManyviewsError(
-            f"Local crops are {config.local_crops} of {config.local_share} of a global crop's side: "
-            "set local_crops to 0 or more and local_share above 0 and at most 1."
-        )
     if not 0 <= config.drop_path < 1:
         raise ManyviewsError(f"drop_path is {config.drop_path}, a chance: set it to 0 or more, and below 1.")
 

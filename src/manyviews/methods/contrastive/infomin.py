@@ -60,6 +60,7 @@ class Config:
     frequency: float | None = None  # views are what a blur of so many pixels leaves, takes (paper's sweep)
 
 
+SERVES = {"grey": ("space", (None,)), "magnitude": ("randaugment", ())}
 ANATOMY = Anatomy(
     pretext="instance discrimination, jigsaw",
     positives="a strongly changed view, a jigsaw of the image",

@@ -29,6 +29,7 @@ class Config:
     softmax: bool = False  # compare with all N items instead of m of them (eq. 2; CIFAR-10 in section 4.1)
     proximal: float = 0.0  # lambda, weight of the squared distance to the stored embedding (eq. 9)
     bank_momentum: float = 0.5  # share of the stored embedding that is kept (authors' code; 0 in section 3.1)
+    min_area: float = 0.2  # smallest crop, as a share of the image's area (authors' code)
 
 
 SERVES = {"noise": ("softmax", (False,))}
@@ -55,8 +56,8 @@ class InstDisc(Method):
         self.log_z = Once()  # of eq. 8, estimated from the first batch
 
     def views(self) -> Views:
-        size = self.spec.size
-        return Views(View(size=size, crop=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.4), jitter_p=1.0, grey=0.2))
+        size, area = self.spec.size, self.config.min_area
+        return Views(View(size=size, crop=(area, 1.0), jitter=(0.4, 0.4, 0.4, 0.4), jitter_p=1.0, grey=0.2))
 
     def loss(self, batch: Batch, progress: float) -> Out:
         (x,) = batch.views

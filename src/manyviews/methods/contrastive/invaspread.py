@@ -27,10 +27,12 @@ from manyviews.views import View, Views
 class Config:
     dim: int = 128  # D, width of the embedding (section 4)
     temperature: float = 0.1  # tau, divides the cosine (section 4)
+    min_area: float = 0.2  # smallest crop, as a share of the image's area (authors' code)
     augmentation: bool = True  # False: the twin is the image itself, uncropped (section 4, "No DA")
     spreading: bool = True  # False: without the term that drives different images apart (the second sum of J)
 
 
+SERVES = {"min_area": ("augmentation", (True,))}
 ANATOMY = Anatomy(
     pretext="instance discrimination",
     positives="another view of the image",
@@ -47,8 +49,8 @@ class InvaSpread(Method):
         self.f = nn.Sequential(self.encoder, nn.Linear(self.encoder.width, config.dim))
 
     def views(self) -> Views:
-        size = self.spec.size
-        t = View(size=size, crop=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.4), jitter_p=1.0, grey=0.2)
+        size, area = self.spec.size, self.config.min_area
+        t = View(size=size, crop=(area, 1.0), jitter=(0.4, 0.4, 0.4, 0.4), jitter_p=1.0, grey=0.2)
         plain = View(size=size, crop=None, flip=0.0)
         return Views(t, t) if self.config.augmentation else Views(plain, plain)
 

@@ -26,6 +26,7 @@ class Config:
     momentum: float = 0.999  # m, share of the old key encoder kept at each step (eq. 2; 0.99 on CIFAR-10)
     temperature: float = 0.07  # divides the cosine (section 3.3; 0.1 on CIFAR-10)
     splits: int = 8  # slices of the whole batch with batch statistics of their own (3.3: of 8 devices)
+    min_area: float = 0.2  # smallest crop, as a share of the image's area (authors' code)
 
 
 ANATOMY = Anatomy(
@@ -54,7 +55,13 @@ class MoCo(Method):
         return nn.Linear(self.encoder.width, self.config.dim)
 
     def views(self) -> Views:
-        t = View(size=self.spec.size, crop=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.4), jitter_p=1.0, grey=0.2)
+        t = View(
+            size=self.spec.size,
+            crop=(self.config.min_area, 1.0),
+            jitter=(0.4, 0.4, 0.4, 0.4),
+            jitter_p=1.0,
+            grey=0.2,
+        )
         return Views(t, t)
 
     def loss(self, batch: Batch, progress: float) -> Out:

@@ -25,7 +25,7 @@ class Config(moco.Config):
     aug_plus: bool = True  # blur, and the hue moved less; False: MoCo's views (table 1, "aug+")
 
 
-SERVES = {"blur": ("aug_plus", (True,))}
+SERVES = {"blur": ("aug_plus", (True,)), "hidden": ("mlp", (True,))}
 ANATOMY = Anatomy(
     pretext="instance discrimination",
     positives="another view of the image",
@@ -46,8 +46,9 @@ class MoCoV2(moco.MoCo):
         if not self.config.aug_plus:
             return super().views()
         # Table 1, "aug+".
+        c = self.config
         t = View(
-            size=self.spec.size, crop=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), grey=0.2, blur=self.config.blur
+            size=self.spec.size, crop=(c.min_area, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), grey=0.2, blur=c.blur
         )
         return Views(t, t)
 

@@ -51,8 +51,7 @@ class SimCLR(Method):
     def __init__(self, config: Config, net: NetFactory, spec: Spec) -> None:
         super().__init__(config, spec)
         self.encoder, self.projector = self.networks(net)  # f and g
-        crops, share = config.local_crops, config.local_share
-        self.local = local_side(self.encoder, spec.size, share) if crops else 0  # pixels
+        self.local = local_side(self.encoder, spec.size, config.local_crops, config.local_share)  # pixels
 
     def networks(self, net: NetFactory) -> tuple[Encoder, nn.Module]:
         f = net()

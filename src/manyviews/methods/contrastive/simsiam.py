@@ -25,8 +25,10 @@ class Config:
     predictor: bool = True  # the ablation without it collapses (section 4.2)
     constant_predictor: bool = True  # the predictor's learning rate is not decayed (section 4.2, table 1c)
     blur: float = 0.5  # probability of Gaussian blur (section 3; 0 on CIFAR-10, appendix D)
+    min_area: float = 0.2  # smallest crop, as a share of the image's area (authors' code)
 
 
+SERVES = dict.fromkeys(("bottleneck", "constant_predictor"), ("predictor", (True,)))
 ANATOMY = Anatomy(
     pretext="predict the other view",
     positives="another view of the image",
@@ -45,8 +47,9 @@ class SimSiam(Method):
         self.h = mlp(config.dim, config.bottleneck, config.dim) if config.predictor else nn.Identity()
 
     def views(self) -> Views:
+        c = self.config
         t = View(
-            size=self.spec.size, crop=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), grey=0.2, blur=self.config.blur
+            size=self.spec.size, crop=(c.min_area, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), grey=0.2, blur=c.blur
         )
         return Views(t, t)
 

@@ -47,6 +47,7 @@ class Config:
     freeze: float = 0.00125  # share of the run in which prototypes stay (authors' code: an epoch of 800)
 
 
+SERVES = {"queue_from": ("queue", ()), **dict.fromkeys(("iterations", "queue"), ("sinkhorn", (True,)))}
 ANATOMY = Anatomy(
     pretext="clustering",
     positives="another view of the image",
@@ -68,8 +69,7 @@ class SwAV(Method):
         self.encoder = net()
         self.projector = mlp(self.encoder.width, config.hidden, config.dim)
         self.prototypes = nn.Linear(config.dim, config.prototypes, bias=False)  # C
-        crops, share = config.local_crops, config.local_share
-        self.local = local_side(self.encoder, spec.size, share) if crops else 0  # pixels
+        self.local = local_side(self.encoder, spec.size, config.local_crops, config.local_share)  # pixels
         # Past embeddings of both full-size views, side by side.
         self.queue = Queue(config.queue, 2 * config.dim) if config.queue else None
         self.register_buffer("pushed", torch.zeros((), dtype=torch.int64))  # into the queue so far

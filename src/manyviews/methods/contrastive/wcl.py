@@ -40,6 +40,7 @@ class Config:
     neighbours: int = 4  # images whose low-resolution crops are positives, beside the image's own
 
 
+SERVES = {"neighbours": ("local_crops", ())}
 ANATOMY = Anatomy(
     pretext="instance discrimination, and groups of images",
     positives="another view of the image; images of its component of the nearest-neighbour graph",
@@ -52,9 +53,12 @@ ANATOMY = Anatomy(
 class WCL(Method):
     def __init__(self, config: Config, net: NetFactory, spec: Spec) -> None:
         super().__init__(config, spec)
+        if config.local_crops and config.neighbours < 1:
+            raise ManyviewsError(
+                f"--neighbours is {config.neighbours}; look for 1 or more, or leave out --local-crops."
+            )
         self.encoder = net()
-        crops, share = config.local_crops, config.local_share
-        self.local = local_side(self.encoder, spec.size, share) if crops else 0  # pixels
+        self.local = local_side(self.encoder, spec.size, config.local_crops, config.local_share)  # pixels
         widths = (self.encoder.width, config.hidden, config.hidden, config.dim)
         self.g = mlp(*widths)  # the first head: which image is it?
         self.phi = mlp(*widths) if config.heads == 2 else self.g  # the second: which group?

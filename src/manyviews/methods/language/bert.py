@@ -115,7 +115,8 @@ class BERTPretraining(Method):
         return Out(words + F.cross_entropy(logits_B2, elsewhere_B), log)  # appendix A.2: their sum
 
     def told(self, token_BT: Tensor, part_BT: Tensor, u_BT: Tensor) -> Tensor:
-        """Which tokens are told: so many of each sequence, those of least `u_BT`; none that begins, ends or fills it."""
+        """Which tokens are told: so many of each sequence, those of least `u_BT`, and none that begins, ends or
+        fills it (section 3.1, task 1)."""
         there_BT = part_BT > 0
         may_BT = there_BT.clone()
         for special in self.never:
@@ -137,7 +138,8 @@ class BERTPretraining(Method):
 
 
 def either(x_B4T: Tensor, u_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A with the B that follows it or with one from elsewhere, each half of the time: tokens, parts, and which it is."""
+    """A with the B that follows it or with one from elsewhere, each half of the time: tokens, parts, and which it is (section
+    3.1, task 2)."""
     if x_B4T.shape[1] != 4:
         raise ManyviewsError(
             "The next sentence is learned from pairs of spans, and these texts hold one a row: give texts, not rows of "

@@ -51,6 +51,7 @@ class Config:
     jitter: float = 0.4  # strength of changes of brightness, contrast and saturation (section 2.4)
 
 
+SERVES = dict.fromkeys(("block", "aspect"), ("masking", ("block",)))
 ANATOMY = Anatomy(
     pretext="tell the visual tokens of hidden patches",
     positives="the image's own tokens",

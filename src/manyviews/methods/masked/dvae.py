@@ -80,10 +80,10 @@ class DVAE(Method):
         with torch.autocast(x.device.type, enabled=False):  # half precision would tie codes that are not
             logits_BVhw = self.online.encoder.logits_of(precise(h_BDhw))  # of q(z | x)
         tau, beta = self.tau(progress), self.beta(progress)
-        z_BVhw = relaxed(logits_BVhw, tau)
+        z_BVhw = relaxed(logits_BVhw, tau)  # Gumbel-softmax (section 2.1)
         told = precise(self.online.decoder(z_BVhw))
         nll_B = -self.log_p(x, told).sum((1, 2, 3))
-        kl_B = kl_to_uniform(logits_BVhw)
+        kl_B = kl_to_uniform(logits_BVhw)  # the prior p(z) is uniform (section 2.1)
         values = x[0].numel()
         loss = (nll_B + beta * kl_B).mean() / values  # eq. 1, divided as in A.2
         with torch.no_grad():
@@ -101,10 +101,12 @@ class DVAE(Method):
         return Out(loss, log, z=h_BDhw.mean((2, 3)))
 
     def tau(self, progress: float) -> float:
+        """Of the relaxation: falls along a cosine (appendix A.2)."""
         start, end = self.config.temperature
         return cosine(start, end, progress, self.config.annealing)
 
     def beta(self, progress: float) -> float:
+        """Weight of the divergence: rises along a cosine (appendix A.2)."""
         return cosine(0.0, self.config.beta, progress, self.config.beta_warmup)
 
     def log_p(self, x: Tensor, told: Tensor) -> Tensor:

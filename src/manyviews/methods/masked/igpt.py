@@ -41,6 +41,7 @@ class Config:
     flip: float = 0.0  # probability of a mirror image (section 3.1: 0.5 on CIFAR)
 
 
+SERVES = {"ratio": ("objective", ("masked",))}
 ANATOMY = Anatomy(
     pretext="tell the next pixel, or hidden ones",
     positives="the image's own pixels",

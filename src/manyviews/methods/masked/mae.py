@@ -41,6 +41,7 @@ class Config:
     min_area: float = 0.2  # smallest crop, as a share of the image's area (authors' code)
 
 
+SERVES = {"min_area": ("augment", ("crop", "jitter"))}
 ANATOMY = Anatomy(
     pretext="paint the hidden patches",
     positives="the image's own hidden patches",
