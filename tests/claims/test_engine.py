@@ -182,7 +182,9 @@ def test_a_run_that_diverges_is_a_result(kept: Cache, trainer: Trainer) -> None:
     trainer.diverges = lambda trial: dict(trial.settings)["momentum"] == 0.9
     collapse = Claim(**vars(MOMENTA) | {"predicts": (Healthy("0.99"), Collapse("0.9"))})
     result = run(collapse, kept)
-    assert result["verdict"]["state"] == "holds" and result["figures"]["0.9"] == [None] * 3
+    assert result["verdict"]["state"] == "cannot tell" and result["figures"]["0.9"] == [None] * 3
+    assert result["states"]["0.9"] == ["diverged"] * 3  # which is no collapse, and not healthy
+    assert run(Claim(**vars(MOMENTA) | {"predicts": Healthy("0.9")}), kept)["verdict"]["state"] == "fails"
     assert run(MOMENTA, kept)["verdict"]["state"] == "cannot tell" and len(trainer.begun) == 6
 
 

@@ -116,10 +116,10 @@ def test_exact_claims_hold(name: str) -> None:
 
 def test_roughness_is_that_of_the_loss_without_what_the_term_weighs() -> None:
     def rough(losses: list[float], weight: float, moved: list[float]) -> float:
-        rows = [{"loss": 99.0, "moved": 0.0, "progress": 0.2}] + [
-            {"loss": loss + weight * way, "moved": way, "progress": 0.9}
-            for loss, way in zip(losses, moved, strict=True)
-        ]
+        rows: list[dict[str, float]] = [{"step": 100, "loss": 99.0, "moved": 0.0}]  # of the first half
+        for step, loss, way in zip(range(402 - 2 * len(losses), 402, 2), losses, moved, strict=True):
+            rows.append({"step": step - 1, "loss": 50.0, "moved": 0.0})  # there by the clock alone
+            rows.append({"step": step, "loss": loss + weight * way, "moved": way})
         run: Any = SimpleNamespace(settings={"config": {"proximal": weight}}, metrics=lambda: rows)
         return instdisc.roughness(run)
 

@@ -152,10 +152,17 @@ def test_states_of_representations() -> None:
     assert judge([Collapse("x")], figures, {"x": ["too early", "too early"]}).state == "cannot tell"
 
 
-def test_a_run_without_a_figure_is_left_out() -> None:
+def test_a_run_without_a_figure_lets_nothing_hold() -> None:
     figures = {"a": [9.0, None, 9.1, 9.0], "b": [1.0, 1.0, math.nan, 1.1]}
     (part,) = judge([Order("a", "b")], figures).parts
-    assert part.seeds == 2 and part.mean == pytest.approx(7.95)
+    assert part.seeds == 2 and part.mean == pytest.approx(7.95) and part.state == "cannot tell"
+    assert part.found == "no figure under 2 of 4 seeds" and part.needed is None
+    whole = {"a": [9.0, 9.1, 9.0], "b": [1.0, 1.0, 1.1]}
+    assert judge([Order("a", "b")], whole).state == "holds"
+    assert (
+        judge([Order("b", "a")], figures).state == "cannot tell"
+        and judge([Order("b", "a")], whole).state == "fails"
+    )
     assert judge([Order("a", "b")], {"a": [None], "b": [1.0]}).state == "cannot tell"
 
 

@@ -13,6 +13,7 @@ from manyviews.errors import ManyviewsError
 
 COLLAPSED = ("collapsed", "collapsing")  # states of the monitor
 LIVES = ("healthy", "plateaued")
+DIVERGED = "diverged"  # no word of the monitor: the run's loss, or what it learned, became no number
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,7 @@ class Healthy(Prediction):
 
     arm: str
     states = LIVES
-    against = COLLAPSED
+    against = (*COLLAPSED, DIVERGED)
 
     @property
     def arms(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -12,6 +12,7 @@ import ast
 import dataclasses
 import hashlib
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -49,6 +50,8 @@ TOLD_ELSEWHERE = (
 YOUNGER = {
     "eps": 1e-8,  # before, torch's own
     "layer_decay": 1.0,  # before, one rate for all layers
+    "upright": True,  # before, views were not turned
+    "colour": 1.0,  # before, always all of the method's own changes
 }
 """Settings of ``Recipe`` that came after runs were kept, and what these runs were trained with. At that value a setting is
 left out of the digest, so that a new option makes no run another. The value stands here and is not looked up: were the
@@ -180,6 +183,8 @@ def _made_in(maker: Any) -> str:
 
 
 def _file(module: str) -> Path | None:
+    if module.startswith("manyviews.nets.own."):
+        return Path(str(sys.modules[module].__file__))
     path = ROOT.joinpath(*module.split(".")[1:])
     return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 

@@ -10,8 +10,9 @@ The interval is Student's t of the paired differences. With the 3 to 5 seeds tha
 too narrow: ``benchmarks/verdicts.py`` measures how often each of them finds an effect that is not there.
 
 A prediction of several differences holds where each of them does, at the full level (the worst of them decides, so
-nothing is gained by having many); it fails where one of them fails at the level divided by their number. Where one of
-several ways is enough (``Peak``), each way has to hold at the level divided by the number of ways.
+nothing is gained by having many); it fails where one of them fails at the level divided by their number. Where a run gave no
+figure, because it diverged, those that did decide nothing. Where one of several ways is enough (``Peak``), each way has to hold
+at the level divided by the number of ways.
 """
 
 import math
@@ -142,9 +143,13 @@ def _part(one: Difference, figures: Figures, exact: bool, ways: int, beside: int
     bounds = (_finite(one.low), _finite(one.high))
     if len(d) < 2 and not (exact and d):
         return Part(one.name, "cannot tell", len(d), mean=d[0] if d else None, bounds=bounds)
+    lost = max(len(figures.get(arm, ())) for arm, _ in one.weights) - len(d)
     holds, shown, fails = (interval(d, level) for level in (LEVEL / ways, LEVEL, LEVEL / beside))
     beyond = operator.le if exact else operator.lt  # of samples a tie, as at a ceiling, decides nothing
     state: State = "cannot tell"
+    if lost:
+        found = f"no figure under {lost} of {lost + len(d)} seeds"
+        return Part(one.name, state, len(d), shown.mean, shown.low, shown.high, bounds, found=found)
     if one.low < holds.low and holds.high < one.high:
         state = "holds"
     elif beyond(fails.high, one.low) or beyond(one.high, fails.low):

@@ -2,7 +2,7 @@
 
 from manyviews.claims import Arm, Claim, Equal, Order, Scale
 
-LAPTOP = Scale(data="world", net="small_resnet", size=24, batch=128, budget="1ep")
+LAPTOP = Scale(data="world", net="small_resnet", size=24, batch=128, budget="1ep", seeds=5)
 GPU = Scale(data="world", net="resnet18", size=32, batch=256, budget="50ep")  # which has depth and masks
 
 CLAIMS = {
@@ -30,7 +30,8 @@ CLAIMS = {
         laptop=LAPTOP,
         gpu=GPU,
         measure="linear",
-        predicts=Equal("full graph", "core view", within=0.05),
+        predicts=Equal("full graph", "core view", within=0.02),
         paper="NYU-Depth v2, segmentation by the encoder of L: 34.4 mIoU by the full graph, 34.1 by the core view.",
+        remark="The arms differ in one pair, depth and mask, which reaches the encoder of the image through the other two alone.",
     ),
 }

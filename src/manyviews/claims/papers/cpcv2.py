@@ -2,7 +2,7 @@
 
 from manyviews.claims import Arm, Claim, Order, Scale
 
-LAPTOP = Scale(data="world", net="small_resnet", size=32, batch=32, budget="250steps")
+LAPTOP = Scale(data="world", net="small_resnet", size=32, batch=32, budget="250steps", seeds=5)
 GPU = Scale(data="cifar10", net="resnet18", size=32, batch=256, budget="50ep")
 SHORT = "250 steps on a small set; the paper's figure adds one change after another to a net of 161 layers."
 

@@ -2,7 +2,7 @@
 
 from manyviews.claims import Arm, Claim, Gap, Order, Scale
 
-LAPTOP = Scale(data="world", net="small_resnet", size=32, batch=64, budget="300steps")
+LAPTOP = Scale(data="world", net="small_resnet", size=32, batch=64, budget="300steps", seeds=5)
 GPU = Scale(data="cifar10", net="resnet18", size=32, batch=512, budget="50ep")
 DENSE_GPU = Scale(
     data="world", net="resnet18", size=32, batch=256, budget="50ep"
@@ -29,7 +29,7 @@ CLAIMS = {
         laptop=LAPTOP,
         gpu=GPU,
         measure="linear",
-        predicts=Gap("dense and global", "global alone", low=-0.05),
+        predicts=Gap("dense and global", "global alone", low=-0.03),
         remark="So early in training both arms are near an untrained encoder, which also bounds what can be lost.",
         paper="The weight of the dense loss is 0.5, at which dense transfer gains and classification loses little.",
     ),

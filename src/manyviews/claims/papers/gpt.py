@@ -1,6 +1,6 @@
 """GPT (Radford et al. 2018)."""
 
-from manyviews.claims import Arm, Claim, Order, Rising, Scale
+from manyviews.claims import Arm, Claim, Order, Scale
 from manyviews.prompting import prompt
 from manyviews.runs import Run
 from manyviews.use import evaluate
@@ -43,7 +43,7 @@ CLAIMS = {
         laptop=TOLD,
         gpu=TOLD_GPU,
         measure=told,
-        predicts=Rising("40 steps", "120 steps", "360 steps"),
+        predicts=Order("360 steps", "120 steps", "40 steps"),
         unit="accuracy without fine-tuning",
         paper="A figure of four tasks, all of which rise with the updates.",
     ),

@@ -1,6 +1,6 @@
 """InfoMin (Tian et al. 2020, arXiv:2005.10243)."""
 
-from manyviews.claims import Arm, Claim, Peak, Scale
+from manyviews.claims import Arm, Claim, Order, Peak, Scale
 
 LAPTOP = Scale(data="world", net="small_resnet", size=24, batch=64, budget="300steps")
 GPU = Scale(data="cifar10", net="resnet18", size=32, batch=512, budget="50ep")
@@ -10,11 +10,24 @@ def _smallest(area: float) -> Arm:
     return Arm("infomin", min_area=area, jigsaw=0.0, randaugment=0)
 
 
+AREAS = {f"{area}": _smallest(area) for area in (0.02, 0.2, 0.9)}
 CLAIMS = {
+    "infomin-information": Claim(
+        sentence="Smaller crops share less information.",
+        source="data augmentation to reduce mutual information, figure 5",
+        arms=AREAS,
+        laptop=LAPTOP,
+        gpu=GPU,
+        measure="mutual_information",
+        predicts=Order("0.9", "0.2", "0.02"),
+        unit="estimated mutual information of both views, nats",
+        paper="A figure: the estimate rises with the smallest area of a crop.",
+        remark="What InfoNCE tells of it, at most the log of a batch: the axis along which infomin-middle looks for a peak.",
+    ),
     "infomin-middle": Claim(
         sentence="Views that share neither too much nor too little teach best: accuracy peaks in the middle.",
         source="data augmentation to reduce mutual information, figure 5",
-        arms={f"{area}": _smallest(area) for area in (0.02, 0.2, 0.9)},
+        arms=AREAS,
         laptop=LAPTOP,
         gpu=GPU,
         measure="linear",

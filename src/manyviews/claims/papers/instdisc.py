@@ -9,16 +9,18 @@ from torch.nn.functional import normalize
 from manyviews.claims import Arm, Claim, Equal, Found, Healthy, Order, Scale
 from manyviews.objectives import log_normaliser
 from manyviews.runs import Run
+from manyviews.training.hooks import at_line
 
 LAPTOP = Scale(data="world", net="small_resnet", size=24, batch=64, budget="3ep")
 GPU = Scale(data="cifar10", net="resnet18", size=32, batch=512, budget="50ep")
-NEAR = 3  # logged steps on either side that a running mean is over
+NEAR = 3  # even lines of the log on either side that a running mean is over
 
 
 def roughness(run: Run) -> float:
     """How far the objective without the proximal term strays from its running mean in the second half, root mean square."""
-    weight = run.settings["config"]["proximal"]
-    rows = [row for row in run.metrics() if "moved" in row and row.get("progress", 0.0) > 0.5]
+    weight, rows = run.settings["config"]["proximal"], run.metrics()
+    steps = rows[-1]["step"]
+    rows = [row for row in rows if row["step"] > steps / 2 and at_line(row["step"], steps)]
     losses = [row["loss"] - weight * row["moved"] for row in rows]
     around = [fmean(losses[max(0, i - NEAR) : i + NEAR + 1]) for i in range(len(losses))]
     return math.sqrt(fmean((loss - mean) ** 2 for loss, mean in zip(losses, around, strict=True)))
@@ -50,6 +52,7 @@ CLAIMS = {
         predicts=Equal("one batch", "all items", within=0.05),
         unit="estimate of Z, relative",
         paper="An estimate from the first batches is found to be sufficient; no figure.",
+        remark="Of vectors that point anywhere, as those of a bank do at the beginning, where Z is estimated once for all. Whether it stays so is another matter.",
     ),
     "instdisc-proximal": Claim(
         sentence="A proximal term makes the objective oscillate less.",
@@ -62,7 +65,7 @@ CLAIMS = {
         predicts=(Healthy("with"), Order("with", "without")),
         unit="deviation of NCE about its running mean, nats",
         paper="No figure: the objective is said to oscillate less and to converge faster.",
-        remark="NCE is measured, without the term itself. A representation that collapsed would be smooth as well, so that its state counts too. The bank keeps the last embedding alone, as the paper has it; the authors' code, and our recipes, let it move slowly instead.",
+        remark="NCE is measured, without the term itself. A representation that collapsed, or learns more slowly, would be smooth as well: its state counts too, and instdisc-smooth tells how good it is. The bank keeps the last embedding alone, as the paper has it; the authors' code, and our recipes, let it move slowly instead.",
     ),
     "instdisc-smooth": Claim(
         sentence="With a proximal term the representation is better after as many passes.",

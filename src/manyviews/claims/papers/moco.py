@@ -1,6 +1,6 @@
 """MoCo (He et al. 2020, arXiv:1911.05722)."""
 
-from manyviews.claims import Arm, Claim, Order, Rising, Scale
+from manyviews.claims import Arm, Claim, Order, Scale
 from manyviews.runs import Run
 from manyviews.use import evaluate
 
@@ -9,7 +9,7 @@ GPU = Scale(data="cifar10", net="resnet18", size=32, batch=512, budget="50ep")
 
 
 def _probed(run: Run, lr: float) -> float:
-    how = {"linear-sgd": {"lr": lr, "epochs": 3}}
+    how = {"linear-sgd": {"lr": lr, "epochs": 8, "schedule": "step"}}
     return float(evaluate(run, protocol=("linear-sgd",), options=how)["figures"]["linear-sgd"]["top1"])
 
 
@@ -44,11 +44,11 @@ CLAIMS = {
     "moco-queue": Claim(
         sentence="A larger dictionary helps.",
         source="section 4.1, figure 3",
-        arms={k: Arm("moco", queue=int(k)) for k in ("64", "512", "4096")},
+        arms={k: Arm("moco", queue=int(k)) for k in ("4096", "64")},
         laptop=LAPTOP,
         gpu=GPU,
         measure="linear",
-        predicts=Rising("64", "512", "4096"),
+        predicts=Order("4096", "64"),
         paper="ImageNet, ResNet-50: accuracy rises with K, to 60.6% at 65,536.",
     ),
     "moco-probe": Claim(

@@ -57,7 +57,7 @@ CLAIMS = {
         paper="Both designs have similar time complexity.",
     ),
     "resnet-degradation": Claim(
-        sentence="A deeper plain net has the higher training error, and shortcuts take that price away.",
+        sentence="A deeper plain net has the higher training error, and shortcuts make that price smaller.",
         source="section 4.2, figure 6",
         arms=DEPTHS,
         laptop=LAPTOP,

@@ -112,7 +112,8 @@ CLAIMS = {
         measure="linear",
         predicts=Order("crop + colour", ("crop + blur", "colour + blur")),
         paper="ImageNet, ResNet-50: of all pairs in figure 5, crop with colour stands out.",
-        remark="Both views are augmented here; the paper augments one of two for this figure. All views are also flipped.",
+        remark="Of the three pairs that crop, colour and blur make; the paper's figure has more. Both views are augmented here, there one of two. "
+        "All views are also flipped.",
     ),
     "simclr-batch": _batches(
         128, 32, "0.6ep", "2.4ep", laptop=Scale(data="world", net="small_resnet", size=24)

@@ -99,6 +99,7 @@ CLAIMS = {
         measure="single",
         predicts=Order("CNN, a tenth", "ViT, a tenth"),
         paper="Pre-trained on ImageNet, BiT is ahead of ViT; on JFT-300M ViT overtakes it.",
+        remark="Neither learning rate was searched for, and at 16 pixels the last map of the convolutional net has 2x2 cells.",
     ),
     "vit-more-data": Claim(
         sentence="With more data the gap between a ViT and a convolutional net closes.",
