@@ -16,7 +16,7 @@ help:  ## say what there is
 
 install: .venv/.test  ## .venv with everything that the tests need
 
-demo: .venv/.runtime  ## learn on the embedded world and open the report (five to twelve minutes)
+demo: .venv/.runtime  ## learn on the embedded world and open the report (five to ten minutes)
 	@$(BIN)/manyviews pretrain simclr --baselines pixels random supervised --out runs/demo --overwrite
 	@$(BIN)/python -c 'import os, pathlib, sys, webbrowser; \
 		page = pathlib.Path("runs/demo/report.html").resolve(strict=True); \
