@@ -114,6 +114,8 @@ def pretrain(
         )
     about["cost"] = _rehearse(run, seen)
     if overwrite:
+        with _held(path):  # by nobody else
+            pass
         _require_spare(
             path,
             [
