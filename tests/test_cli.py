@@ -681,7 +681,7 @@ def test_two_commands_do_not_write_one_run(
 ) -> None:
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
-    with alone(copy):
+    with alone(copy / "run.json"):
         assert "Another process is at work on" in refused(capsys, "resume", str(copy))
 
 
@@ -708,3 +708,12 @@ def test_data_inside_a_run_are_not_overwritten(
 def test_options_of_what_is_not_asked_are_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = refused(capsys, "evaluate", str(run), "--protocol", "knn", "--option", "finetune.lr=1e-4")
     assert '"finetune" has options, and is not among the protocols' in said
+
+
+def test_of_very_many_classes_there_is_a_report_without_a_table_of_all_pairs(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("manyviews.evaluation.scores.MOST", 2)
+    answer(capsys, "pretrain", "simclr", "--data", str(photos), "--out", str(tmp_path / "run"), *SMALL)
+    figures = Run.open(tmp_path / "run").results()["figures"]["this encoder"]["knn"]
+    assert figures["confusion"] is None and (tmp_path / "run" / "report.html").is_file()

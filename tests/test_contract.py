@@ -81,7 +81,6 @@ def build(name: str, **changes: object) -> tuple[Method, Recipe]:
      ("simsiam", {"predictor": False, "bottleneck": 64}, "--bottleneck is read only with --predictor"),
      ("infomin", {"space": "lab", "grey": 0.5}, "--grey is read only with --space None, and here it is --space lab"),
      ("moco", {"momentum": 1.5}, "--momentum is 1.5; it is a share"), ("densecl", {"dense": 2.0}, "--dense is 2.0; it is a share"),
-     ("simclr", {"batch": 8, "accumulate": 8}, "A batch of 8 in as many pieces leaves one item to each"),
      ("igpt", {"ratio": 0.5}, "--ratio is read only with --objective masked, and here it is --objective next"),
      ("beit", {"block": 4, "masking": "random"}, "--block is read only with --masking block"),
      ("mae", {"min_area": 0.5, "augment": "none"}, "--min-area is read only with --augment crop or --augment jitter"),

@@ -1,12 +1,14 @@
 """Python files that do not lie in the package: methods and nets of one's own, and which of them may be run."""
 
+import hashlib
 import importlib.util
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
-_named: set[str] = set()  # in this process
+NAMED = "MANYVIEWS_NAMED"  # the files that this process and those that it starts were given by name
 
 
 def run(path: Path, dotted: str) -> ModuleType:
@@ -24,24 +26,29 @@ def run(path: Path, dotted: str) -> ModuleType:
     return module
 
 
+def dotted(path: Path) -> str:
+    """What a file is called among modules: two of one name, in different folders, differ."""
+    return f"{path.stem}_{hashlib.blake2b(bytes(path), digest_size=4).hexdigest()}"
+
+
 def name(path: Path) -> None:
     """Note that the user has named this file to be run, so that what he made with it may ask for it from now on."""
     if is_named(path):
         return
-    _named.add(str(path))
-    try:
+    os.environ[NAMED] = os.pathsep.join(filter(None, (os.environ.get(NAMED), str(path))))
+    with suppress(OSError, RuntimeError, ValueError):  # no home, or none that can be written to
         _register().parent.mkdir(parents=True, exist_ok=True)
         with _register().open("a") as file:
             file.write(f"{path}\n")
-    except OSError:  # a home that cannot be written to: it is known in this process alone
-        pass
 
 
 def is_named(path: Path) -> bool:
     """Whether the user of this machine has named it, once: a run folder, which may come from a stranger, is not he."""
-    if str(path) not in _named and _register().is_file():
-        _named.update(_register().read_text().splitlines())
-    return str(path) in _named
+    if str(path) in os.environ.get(NAMED, "").split(os.pathsep):
+        return True
+    with suppress(OSError, RuntimeError, ValueError):
+        return str(path) in _register().read_text().splitlines()
+    return False
 
 
 def _register() -> Path:

@@ -56,6 +56,9 @@ def set_aside(folder: Path) -> Iterator[None]:
     shutil.rmtree(aside)
 
 
+_held: set[int] = set()  # files that this process holds alone
+
+
 @contextmanager
 def alone(place: Path, otherwise: str | None = None) -> Iterator[None]:
     """One process at a time with this file or folder; a killed one lets go by itself. Where there are no locks, on trust.
@@ -64,20 +67,26 @@ def alone(place: Path, otherwise: str | None = None) -> Iterator[None]:
         ManyviewsError: another one is there: the sentence ``otherwise``. None: it is waited for.
     """
     held = _open_to_hold(place)
+    if held is None:
+        yield
+        return
+    _held.add(held)
     try:
-        if held is not None and not _is_held(held, wait=otherwise is None):
+        if not _is_held(held, wait=otherwise is None):
             raise ManyviewsError(str(otherwise))
         yield
     finally:
-        if held is not None:
-            os.close(held)
+        _held.discard(held)
+        _let_go(held)
 
 
 def _open_to_hold(place: Path) -> int | None:
-    try:
-        return os.open(place, os.O_RDONLY)
-    except OSError:  # Windows cannot open folders
-        return None
+    for how in (os.O_RDWR, os.O_RDONLY):  # file systems of networks want the first, which folders refuse
+        try:
+            return os.open(place, how)
+        except OSError:
+            continue
+    return None  # Windows cannot open folders
 
 
 def _is_held(held: int, wait: bool) -> bool:
@@ -90,6 +99,27 @@ def _is_held(held: int, wait: bool) -> bool:
     except (ImportError, OSError):  # Windows; or a file system without locks
         pass
     return True
+
+
+def _let_go(held: int) -> None:
+    try:
+        import fcntl
+
+        fcntl.flock(held, fcntl.LOCK_UN)  # whichever children have the file open too
+    except (ImportError, OSError):
+        pass
+    os.close(held)
+
+
+def _leave_to_the_parent() -> None:
+    """A forked child holds nothing: were its parent killed, it would keep what that held."""
+    for held in _held:
+        os.close(held)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_the_parent)
 
 
 def writable(path: Path | str) -> bool:

@@ -114,19 +114,17 @@ def pretrain(
         )
     about["cost"] = _rehearse(run, seen)
     if overwrite:
-        with _held(path):  # by nobody else
-            pass
-        _require_spare(
-            path,
-            [
-                init_from,
-                *(getattr(config, name, None) for name in plan.RUNS),
-                settings.pretrained,
-                settings.data,
-            ],
-        )
+        place = settings.data.rpartition("#")[0] or settings.data
+        there = place if Path(place).expanduser().exists() else None
+        others = [getattr(config, name, None) for name in plan.RUNS]
+        _require_spare(path, [init_from, *others, settings.pretrained, data_root, there])
     how = {"workers": workers, "quiet": quiet, "save_every": save_every}
-    return _train(lambda: Run.create(path, about, overwrite), run, images, data, devices, how)
+
+    def create() -> Run:
+        with _held(path):
+            return Run.create(path, about, overwrite)
+
+    return _train(create, run, images, data, devices, how)
 
 
 def resume(
@@ -220,6 +218,8 @@ def _told_how_to_go_on(done: str, run: Run, data: Any) -> Iterator[None]:
     except KeyboardInterrupt:
         named = isinstance(data, (str, Path)) and str(data) != run.recipe.data
         moved = f" --data {shlex.quote(str(data))}" if named else ""
+        if (root := run.settings["data"]["root"]) != Run.open(run.path).settings["data"]["root"]:
+            moved += f" --data-root {shlex.quote(str(root))}"
         if distributed.is_main():
             print(f"{done}; continue with: manyviews resume {run.path}{moved}", file=sys.stderr)
         raise
@@ -228,7 +228,7 @@ def _told_how_to_go_on(done: str, run: Run, data: Any) -> Iterator[None]:
 def _held(path: Path) -> AbstractContextManager[None]:
     """Raises ``ManyviewsError`` where another command has the run: both would write the same files."""
     sentence = f"Another process is at work on {path}: wait for it, or stop it."
-    return alone(path, sentence) if distributed.is_main() else nullcontext()
+    return alone(path / "run.json", sentence) if distributed.is_main() else nullcontext()
 
 
 def _rehearse(run: Run, seen: ItemSet) -> float:

@@ -282,7 +282,7 @@ def _own(path: Path, changed: int) -> Paper:
         raise ManyviewsError(
             f"{path} has the name of a method that is there already; call the file otherwise."
         )
-    module = code.run(path, f"manyviews.methods.own.{path.stem}")
+    module = code.run(path, f"manyviews.methods.own.{code.dotted(path)}")
     if lacks := [part for part in ("Config", "ANATOMY", "RECIPES") if not getattr(module, part, None)]:
         raise ManyviewsError(f"{path} is no methods file: it has no {' and no '.join(lacks)}.")
     return Paper(path.stem, module, path)

@@ -115,7 +115,8 @@ def changed(paper: Paper, config: Any, recipe: Recipe, changes: dict[str, Any]) 
     check_words(config)
     check_words(recipe)
     check(recipe)
-    check_divisors(config)
+    if paper.own is None:  # elsewhere such a name may mean something else
+        check_numbers(config)
     check_served(paper, config, recipe, changes)
     if recipe.labels < 1 and not paper.method.supervised:
         raise ManyviewsError(
@@ -204,13 +205,9 @@ def check(recipe: Recipe) -> None:
         raise ManyviewsError(
             f"A batch of {recipe.batch} does not split into {recipe.accumulate} pieces (--accumulate)"
         )
-    if recipe.accumulate > 1 and recipe.batch == recipe.accumulate:
-        raise ManyviewsError(
-            f"A batch of {recipe.batch} in as many pieces leaves one item to each, and a norm of the batch needs two (--accumulate)"
-        )
 
 
-def check_divisors(config: Any) -> None:
+def check_numbers(config: Any) -> None:
     """Refuse what a loss would divide by, where it is not above 0, and shares that are none."""
     for name in DIVISORS:
         value = getattr(config, name, None)
@@ -227,6 +224,8 @@ def check_served(paper: Paper, config: Any, recipe: Recipe, changes: Iterable[st
     serves, settings = SERVES | paper.serves, vars(recipe) | vars(config)
     for name in serves.keys() & set(changes):
         other, words = serves[name]
+        if other not in settings:
+            continue
         chosen = settings[other]
         if chosen in words or (not words and chosen):
             continue

@@ -165,7 +165,7 @@ class Run:
 
     def add_results(self, on: str | None = None, **figures: Any) -> None:
         """Enter figures beside those that are there; with ``on``, what the encoder is worth on the data of that name."""
-        with alone(self.path / "run.json"):
+        with alone(self.path):
             results = self.results()
             if on is not None:
                 entered = results.get("evaluations", {})

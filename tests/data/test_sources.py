@@ -385,6 +385,14 @@ def test_what_tells_no_classes_apart_is_no_label(labels: list[Any]):
     assert open_data(Records(labels)).labels is None
 
 
+def test_classes_may_be_named_by_an_array_and_be_more_than_there_are_images():
+    data = Records([8000, 3])
+    data.classes = np.array([f"species {number}" for number in range(8142)])  # pyright: ignore[reportAttributeAccessIssue]
+    opened = open_data(data)
+    assert opened.labels is not None and opened.labels.tolist() == [8000, 3]
+    assert opened.classes is not None and opened.classes[8000] == "species 8000"
+
+
 def test_labels_far_beyond_the_number_of_images_are_refused():
     with pytest.raises(
         ManyviewsError, match="Labels go up to 1000000007 for 5 images: number the classes from 0"

@@ -14,11 +14,11 @@ from manyviews.nets.attention import Attention, Cache
 from manyviews.nets.transformer import NormPlace, Transformer
 from manyviews.nets.vit import ViT, resnet50_stage
 from manyviews.nets.watching import (
-    ReadsPatches,
     attention_distance,
     cross_attention,
     filters,
     position_similarity,
+    reads_patches,
     rollout,
     rollout_maps,
     watch,
@@ -188,8 +188,8 @@ def test_similarity_of_positions_is_the_cosine():
 
 
 def test_what_can_be_watched_is_told_by_what_it_can_do():
-    assert isinstance(build("small_vit"), ReadsPatches)
-    assert not isinstance(small_resnet(), ReadsPatches)
+    assert reads_patches(build("small_vit"))
+    assert not reads_patches(small_resnet())
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])

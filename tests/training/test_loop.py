@@ -148,6 +148,14 @@ def test_a_batch_larger_than_the_data_is_refused() -> None:
         loop_of("simclr", recipe(batch=128), noise())
 
 
+def test_pieces_of_one_item_are_refused_where_a_norm_wants_two() -> None:
+    with pytest.raises(ManyviewsError, match="leaves 1 item to each device and piece"):
+        loop_of("simclr", recipe(batch=8, accumulate=8), noise())
+    loop_of(
+        "moco", recipe(batch=8, accumulate=8), noise(), splits=1, queue=32
+    )  # whose projection has no norm
+
+
 def test_the_log_of_a_resumed_run_is_that_of_one_run(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"step": 4')
     Log(tmp_path, step=2)

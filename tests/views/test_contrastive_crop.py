@@ -239,6 +239,8 @@ def test_what_cannot_work_is_said_before_the_first_step() -> None:
         loop_of("simclr", net=lambda: Brightness(1))
     with pytest.raises(ManyviewsError, match="squares is read from disk"):
         loop_of("simclr", dataclasses.replace(squares(), values=None))
+    with pytest.raises(ManyviewsError, match="normalised to add up to nothing"):
+        loop_of("simclr", net="small_vit")
     with pytest.raises(ManyviewsError, match="would never look for boxes"):
         loop_of("simclr", budget="3steps")
 

@@ -197,5 +197,6 @@ def _mean_loss(rows: list[dict[str, Any]]) -> float | None:
 def _alone(folder: Path) -> Iterator[None]:
     """One process at a time in a run's folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    with alone(folder):
+    (folder / "lock").touch()
+    with alone(folder / "lock"):
         yield

@@ -4,8 +4,8 @@ Shapes   N items, H W pixels, C in {1, 3, 4} channels (grey, RGB, RGB and alpha 
 """
 
 from collections.abc import Mapping, Sequence, Sized
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from manyviews.errors import ManyviewsError
 
 CHANNELS = (1, 3, 4)
 IMAGES, LABELS = ("image", "img"), ("label", "class", "category", "target")  # what a dict calls them
-UNREAD = object()  # stands for the label of an item that cannot be read
 
 
 def from_arrays(images: np.ndarray | Tensor, labels: Any = None, *, name: str = "array") -> ItemSet:
@@ -50,7 +49,9 @@ def as_rgb(x: Tensor, channels_first: bool) -> Tensor:
     return x_NCHW.expand(-1, 3, -1, -1).contiguous()
 
 
-def as_labels(labels: Any, count: int, kind: str = "images") -> tuple[Tensor, tuple[str, ...]]:
+def as_labels(
+    labels: Any, count: int, kind: str = "images", named: int = 0
+) -> tuple[Tensor, tuple[str, ...]]:
     """Labels as int64 [N] and the names of the classes. Integers keep their values; strings are numbered in order."""
     values = labels.cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if values.shape != (count,):
@@ -65,7 +66,7 @@ def as_labels(labels: Any, count: int, kind: str = "images") -> tuple[Tensor, tu
         return torch.tensor([number[str(value)] for value in values]), tuple(classes)
     if values.dtype.kind not in "iu" or values.min() < 0:
         raise ManyviewsError("Labels are integers from 0 upwards, or strings.")
-    if values.max() >= 1000 + 10 * count:
+    if values.max() >= max(1000 + 10 * count, named):  # as many classes as are named there may be
         raise ManyviewsError(
             f"Labels go up to {values.max()} for {count} {kind}: number the classes from 0, or give their names as strings."
         )
@@ -90,12 +91,13 @@ def from_dataset(dataset: Any, *, name: str | None = None) -> ItemSet:
     count = len(dataset)
     if count == 0:
         raise ManyviewsError(f"{name} has no items: give a data set with at least one.")
-    labels, classes = _labels_of(dataset, count)
-    known = getattr(dataset, "classes", None) or _hub_classes(dataset)
+    known = getattr(dataset, "classes", None)
+    known = _hub_classes(dataset) if known is None else known
+    labels, classes, unread = _labels_of(dataset, count, 0 if known is None else len(known))
     if known is not None and classes is not None and len(known) >= len(classes):
         classes = tuple(str(value) for value in known)
     names = [f"{name}/{i:06d}" for i in range(count)]
-    return ItemSet(name, names, labels, classes, None, Items(dataset, name))
+    return ItemSet(name, names, labels, classes, None, Items(dataset, name, unread))
 
 
 @dataclass(frozen=True)
@@ -104,15 +106,17 @@ class Items:
 
     dataset: Any
     name: str
+    unread: Mapping[int, str] = field(default_factory=dict)  # items whose label could not be read, and why
 
     def __call__(self, item: int) -> Tensor:
+        if item in self.unread:
+            raise Unreadable(f"Item {item} of {self.name} cannot be read: {self.unread[item]}.")
         try:
             value = self.dataset[item]
         except MemoryError:
             raise
         except Exception as error:  # decoders that meet damaged bytes raise nearly anything
-            said = str(error).rstrip(".") or type(error).__name__
-            raise Unreadable(f"Item {item} of {self.name} cannot be read: {said}.") from error
+            raise Unreadable(f"Item {item} of {self.name} cannot be read: {_reason(error)}.") from error
         try:
             return as_image(_taken(value, IMAGES, 0))
         except (ManyviewsError, OSError, ValueError) as error:
@@ -130,21 +134,34 @@ def as_image(value: Any) -> Tensor:
     raise ManyviewsError(f"it is a {type(value).__name__}{shape}, where an image was expected.")
 
 
-def _labels_of(dataset: Any, count: int) -> tuple[Tensor | None, tuple[str, ...] | None]:
+def _reason(error: Exception) -> str:
+    return str(error).rstrip(".") or type(error).__name__
+
+
+Labelled: TypeAlias = tuple[Tensor | None, tuple[str, ...] | None]
+
+
+def _labels_of(
+    dataset: Any, count: int, named: int
+) -> tuple[Tensor | None, tuple[str, ...] | None, dict[int, str]]:
+    """Labels, classes, and the items that could not be read to learn theirs: they are named and skipped later."""
     targets = getattr(dataset, "targets", None)
     if targets is not None and len(targets) == count:
-        return _told(list(targets))
-    values: list[Any] = []
+        return *_told(list(targets), named), {}
+    values: dict[int, Any] = {}
+    unread: dict[int, str] = {}
     for item in range(count):
         try:
-            value = _taken(dataset[item], LABELS, 1)
-        except Exception:  # it is named and skipped when its image is to be read
-            value = UNREAD
-        if value is not UNREAD and not _is_label(value):
-            return None, None
-        values.append(value)
-    known = next((value for value in values if value is not UNREAD), -1)
-    return _told([known if value is UNREAD else value for value in values])
+            values[item] = _taken(dataset[item], LABELS, 1)
+        except MemoryError:
+            raise
+        except Exception as error:
+            unread[item] = _reason(error)
+            continue
+        if not _is_label(values[item]):
+            return None, None, {}
+    some = next(iter(values.values()), -1)  # nobody sees the label of what cannot be read
+    return *_told([values.get(item, some) for item in range(count)], named), unread
 
 
 def _hub_classes(dataset: Any) -> Sequence[str] | None:
@@ -155,12 +172,12 @@ def _hub_classes(dataset: Any) -> Sequence[str] | None:
     return next((getattr(features[name], "names", None) for name in LABELS if name in features), None)
 
 
-def _told(values: list[Any]) -> tuple[Tensor | None, tuple[str, ...] | None]:
+def _told(values: list[Any], named: int) -> Labelled:
     """Labels and classes; both None where they are no classes, or all hidden."""
     if not all(map(_is_label, values)):
         return None, None
     plain = [value if isinstance(value, str) else int(value) for value in values]
-    return (None, None) if set(plain) == {-1} else as_labels(plain, len(plain))
+    return (None, None) if set(plain) == {-1} else as_labels(plain, len(plain), named=named)
 
 
 def _taken(value: Any, names: Sequence[str], place: int) -> Any:

@@ -71,5 +71,9 @@ def _first(words: Words, after: str) -> int | None:
     if not after:
         return words.end
     (alone,) = words.encode([after])
+    if not alone:
+        raise ManyviewsError(
+            f"These tokens do not tell {after!r} from nothing, so that no answer would end; separate demonstrations by something else."
+        )
     joined = words.encode([f"{letter}{after}" for letter in "ab"])
     return alone[0] if alone and all(alone[0] in text for text in joined) else None

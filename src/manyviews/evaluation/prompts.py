@@ -75,26 +75,24 @@ def in_context(
     _check(train, test, shots, scoring, batch)
     asked: list[Asked] = []
     read: list[str] = []
-    used, room = (
-        0,
-        length - 2 * (scoring == "written"),
-    )  # a token ends what is written, and none may be foretold too many
+    used, tokens = 0, 0
+    if scoring == "written":
+        tokens = max(map(len, words.encode([text for item in test for text in item.completions])))
     for number, item in enumerate(test):
         shown = demonstrations(train, item, shots, seed, number)
         one = tokenised(words, whole := prompt(shown, item, instruction, between), item.completions)
-        while one.longest > room and shown:
+        while _read(one, tokens) > length and shown:
             shown = shown[1:]
             one = tokenised(words, whole := prompt(shown, item, instruction, between), item.completions)
-        if one.longest > room:
+        if _read(one, tokens) > length:
             raise ManyviewsError(
-                f"Item {number + 1} has {one.longest} tokens without any demonstration, and the net reads {length}; "
+                f"Item {number + 1} has {_read(one, tokens)} tokens without any demonstration, and the net reads {length}; "
                 "shorten it, or take a net with a longer context."
             )
         used += len(shown)
         asked.append(one)
         read.append(whole)
     if scoring == "written":
-        tokens = max(max(one.counts) for one in asked)
         how: dict[str, Any] = {"after": between, "batch": batch, "device": device}
         told = written(logits, cast(Speaks, words), read, tokens, **how)
         return _judged(
@@ -110,6 +108,11 @@ def in_context(
         found = [[a / n for a, n in zip(*rows, strict=True)] for rows in zip(found, counts, strict=True)]
     answers = tuple(max(range(len(row)), key=row.__getitem__) for row in found)
     return _judged(test, answers, sum(1 / len(item.completions) for item in test) / len(test), used)
+
+
+def _read(one: Asked, written: int) -> int:
+    """Tokens that a net reads to score an item, or to write so many and the one that ends them."""
+    return one.first + written + 1 if written else one.longest
 
 
 def _judged(test: Sequence[Item], answers: tuple[int, ...], chance: float, used: int) -> InContext:

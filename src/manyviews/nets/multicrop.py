@@ -10,7 +10,7 @@ from torch import Tensor
 
 from manyviews.errors import ManyviewsError
 from manyviews.nets.encoder import Encoder, judging
-from manyviews.nets.watching import ReadsPatches
+from manyviews.nets.watching import reads_patches
 
 
 def by_size(net: Callable[[Tensor], Tensor], views: Sequence[Tensor]) -> list[Tensor]:
@@ -39,7 +39,7 @@ def local_side(net: Encoder, side: int, crops: int, share: float) -> int:
         )
     if crops == 0:
         return 0
-    patch = net.patch_size if isinstance(net, ReadsPatches) else 1
+    patch = net.patch_size if reads_patches(net) else 1
     local = max(1, round(share * side / patch)) * patch
     weight = next(net.parameters())
     try:

@@ -90,7 +90,7 @@ def _inside() -> list[ModuleType]:
 @cache
 def _own(path: Path, changed: int) -> ModuleType:
     """A file from outside the package, run once as long as it is not `changed`."""
-    file = code.run(path, f"manyviews.nets.own.{path.stem}")
+    file = code.run(path, f"manyviews.nets.own.{code.dotted(path)}")
     if not (hasattr(file, "NETS") or hasattr(file, "AROUND")):
         raise ManyviewsError(f"{path} is no nets file: it has neither NETS nor AROUND ({VARIABLE} names it).")
     return file

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +24,6 @@ from manyviews.nets.encoder import judging
 from manyviews.nets.transformer import Transformer
 
 
-@runtime_checkable
 class ReadsPatches(Protocol):
     """An encoder that can be watched: its tokens are patches of the image, after `first` others."""
 
@@ -37,6 +36,12 @@ class ReadsPatches(Protocol):
     def cells_of(self, height: int, width: int) -> tuple[int, int]:
         """(h, w) of an image in pixels."""
         ...
+
+
+def reads_patches(net: object) -> TypeGuard[ReadsPatches]:
+    """Whether it is such an encoder; ``isinstance`` would not see its submodules from Python 3.12 on."""
+    needed = ("patch_size", "first", "cells", "patch", "positions", "cells_of")
+    return all(hasattr(net, name) for name in needed)
 
 
 @contextmanager

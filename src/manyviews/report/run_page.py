@@ -13,11 +13,11 @@ from manyviews.data import ItemSet
 from manyviews.evaluation import embed_all, neighbours
 from manyviews.nets.encoder import Encoder
 from manyviews.nets.watching import (
-    ReadsPatches,
     attention_distance,
     class_maps,
     filters,
     position_similarity,
+    reads_patches,
     rollout_maps,
     watch,
 )
@@ -72,7 +72,9 @@ def tell(run: Run, train: ItemSet, test: ItemSet | None) -> Story:
         pictures=_pictures(run.path / "pictures"),
         written=written.read_text() if (written := run.path / "written.txt").exists() else "",
         plain=("spread", "rankme", "uniformity"),
-        confusion=Confusion(torch.tensor(best["confusion"]), classes) if best and classes else None,
+        confusion=Confusion(torch.tensor(best["confusion"]), classes)
+        if best.get("confusion") and classes
+        else None,
         per_class=dict(zip(classes, best["per_class"], strict=True)) if best and classes else {},
     )
 
@@ -234,7 +236,7 @@ def gaze(encoder: Encoder, image_N3HW: Tensor, size: int) -> Gaze | None:
 
     ``None`` for an encoder that does not read patches by attention.
     """
-    if not isinstance(encoder, ReadsPatches) or len(image_N3HW) == 0:
+    if not reads_patches(encoder) or len(image_N3HW) == 0:
         return None
     device = next(encoder.parameters()).device
     image_N3HW, cells = image_N3HW[:WATCHED], encoder.cells_of(size, size)

@@ -16,7 +16,7 @@ from manyviews.evaluation.features import device_of, same_randomness
 from manyviews.method import Method
 from manyviews.nets.encoder import Encoder, judging
 from manyviews.nets.grids import grid_of
-from manyviews.nets.watching import ReadsPatches
+from manyviews.nets.watching import reads_patches
 from manyviews.recipe import Recipe
 from manyviews.views import Draws, Looks, Views, normalise
 from manyviews.views.contrastive_crop import Focus, boxes_of
@@ -52,7 +52,7 @@ class Boxes:
                 f"{WHO} looks for the boxes of all images in memory, and {data.name} is read from disk; leave it out, "
                 "or take a smaller set or --size that fits."
             )
-        if isinstance(method.encoder, ReadsPatches):
+        if reads_patches(method.encoder):
             raise ManyviewsError(
                 f"{WHO} looks where the channels of a convolutional net add up to most, and those of a ViT are normalised to add "
                 "up to nothing; leave it out, or take a ResNet."

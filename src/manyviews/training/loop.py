@@ -55,6 +55,7 @@ class Loop:
             raise ManyviewsError(
                 f"A batch of {recipe.batch} does not divide among {ranks} devices; choose a multiple"
             )
+        self._require_more_than_one()
         self.length = Length.of(recipe, self.steps_per_epoch)
         self.device = next(self.method.parameters()).device
         self.views = self.method.suited_views()
@@ -74,6 +75,15 @@ class Loop:
             compile_encoders(self.method)
         self.compute = self._across_devices()
         self.optimiser = optimiser(self.method, recipe)
+
+    def _require_more_than_one(self) -> None:
+        """Raises ``ManyviewsError`` where a norm over vectors of a batch would be given one."""
+        rows = self.recipe.batch // (distributed.world_size() * self.recipe.accumulate)
+        if rows < 2 and any(isinstance(part, nn.BatchNorm1d) for part in self.method.modules()):
+            raise ManyviewsError(
+                f"A batch of {self.recipe.batch} leaves {rows} item to each device and piece (--accumulate), and a norm of the batch "
+                "needs two; choose a larger --batch or fewer pieces."
+            )
 
     def _across_devices(self) -> nn.Module:
         compute = _Loss(self.method)

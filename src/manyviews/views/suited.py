@@ -13,7 +13,8 @@ def suited(looks: Looks, upright: bool, colour: float, elsewhere: bool = False) 
 
     Args:
         upright: False: each view is also turned by 0 to 3 quarters.
-        colour: share in [0, 1] of the strength of its changes of colour, and of the probability of those that have none.
+        colour: share in [0, 1] of the strength of its changes of colour, and of the probability of those that have none;
+            RandAugment's are all there, or with 0 none.
         elsewhere: colours are also changed later, by that share.
 
     Raises:
@@ -26,7 +27,7 @@ def suited(looks: Looks, upright: bool, colour: float, elsewhere: bool = False) 
     found = [weaker(view, colour) for view in looks.views]
     if colour < 1 and found == list(looks.views) and not elsewhere:
         raise ManyviewsError(
-            "--colour is a share of the changes of colour, and the views of this method have none; leave it out."
+            "--colour is a share of the changes of colour, and the views of this method have none that can be weaker; leave it out."
         )
     return Views(*(replace(view, turn=not upright) for view in found))
 
