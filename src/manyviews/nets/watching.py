@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeGuard
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,9 @@ from manyviews.errors import ManyviewsError
 from manyviews.nets.attention import Attention
 from manyviews.nets.encoder import judging
 from manyviews.nets.transformer import Transformer
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 
 class ReadsPatches(Protocol):
@@ -38,7 +41,7 @@ class ReadsPatches(Protocol):
         ...
 
 
-def reads_patches(net: object) -> TypeGuard[ReadsPatches]:
+def reads_patches(net: object) -> TypeIs[ReadsPatches]:
     """Whether it is such an encoder; ``isinstance`` would not see its submodules from Python 3.12 on."""
     needed = ("patch_size", "first", "cells", "patch", "positions", "cells_of")
     return all(hasattr(net, name) for name in needed)
