@@ -713,7 +713,7 @@ def test_options_of_what_is_not_asked_are_refused(run: Path, capsys: pytest.Capt
 def test_of_very_many_classes_there_is_a_report_without_a_table_of_all_pairs(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("manyviews.evaluation.scores.MOST", 2)
+    monkeypatch.setattr(sys.modules["manyviews.evaluation.scores"], "MOST", 2)
     answer(capsys, "pretrain", "simclr", "--data", str(photos), "--out", str(tmp_path / "run"), *SMALL)
     figures = Run.open(tmp_path / "run").results()["figures"]["this encoder"]["knn"]
     assert figures["confusion"] is None and (tmp_path / "run" / "report.html").is_file()
