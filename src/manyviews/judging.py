@@ -98,9 +98,8 @@ def _supervised(run: Run, images: ItemSet, data: Any, quiet: bool) -> Run:
     paper = find("supervised")
     same = {name: getattr(run.recipe, name) for name in ("net", "size", "upright", "seed")}
     same["batch"] = min(run.recipe.batch, len(images))  # a part may be held out of what the run learned from
-    if run.recipe.budget not in {
-        recipe.budget for _, recipe in run.paper.recipes.values()
-    }:  # it was asked how long
+    usual = {recipe.budget for _, recipe in run.paper.recipes.values()}
+    if run.recipe.budget not in usual:  # it was asked how long
         same["budget"] = run.recipe.budget
     config, recipe = plan.changed(paper, *plan.base(paper, data), same)
     settings = run.settings | {

@@ -255,7 +255,7 @@ def test_settings_that_make_no_sense_are_one_sentence():
             in_context(made, words, TRAIN, [ITEM, wrong], length=64)
 
 
-def test_what_a_net_writes_is_what_it_writes_after_each_prompt_alone():
+def test_what_a_net_writes_is_what_it_writes_after_each_prompt_alone(monkeypatch: pytest.MonkeyPatch):
     made, words = net(), Pieces()
     contexts = ["the sky is", "a", "so it is and was"]
     words.encode([*contexts, "\n"])
@@ -267,6 +267,9 @@ def test_what_a_net_writes_is_what_it_writes_after_each_prompt_alone():
         (row,) = goes_on(made, prompt_BT, 4, end=stop).tokens_BT.tolist()
         by_hand.append(words.decode(row[: row.index(stop)] if stop in row else row).strip())
     assert written(made, words, contexts, 3, after="\n", batch=2) == by_hand and len(set(by_hand)) > 1
+    monkeypatch.setattr(words, "encode", lambda texts: [[] for _ in texts])
+    with pytest.raises(ManyviewsError, match="so that no answer would end"):
+        written(made, words, contexts, 3, after="\n")
     with pytest.raises(ManyviewsError, match='"written" are those of a GPT'):
         written(lambda tokens: tokens, words, contexts, 3, after="\n")
 

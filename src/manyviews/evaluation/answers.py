@@ -76,4 +76,4 @@ def _first(words: Words, after: str) -> int | None:
             f"These tokens do not tell {after!r} from nothing, so that no answer would end; separate demonstrations by something else."
         )
     joined = words.encode([f"{letter}{after}" for letter in "ab"])
-    return alone[0] if alone and all(alone[0] in text for text in joined) else None
+    return alone[0] if all(alone[0] in text for text in joined) else None

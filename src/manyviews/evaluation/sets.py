@@ -109,9 +109,8 @@ def _by_passage(data: ItemSet) -> tuple[ItemSet, ItemSet]:
     rows = zip(data.values[:, 0, 1:], marks_NT, strict=True)
     keys = [token_T[mark_T != BEYOND].numpy().tobytes() for token_T, mark_T in rows]
     unmarked_N = ((marks_NT == BEYOND) & (data.values[:, 1, 1:] > 0)).sum(1)
-    asked = (
-        int(unmarked_N.max()) > 1
-    )  # not the end alone: a question, which may have cost a passage its own end
+    # Not the end alone: a question, which may have cost a passage its own end.
+    asked = int(unmarked_N.max()) > 1
     number = _by_beginning(keys) if asked else {key: i for i, key in enumerate(dict.fromkeys(keys))}
     if (count := 1 + max(number.values())) < 2:
         return held_apart(data)
