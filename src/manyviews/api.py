@@ -3,12 +3,14 @@
 from manyviews.claims.engine import claim
 from manyviews.claims.every import claim_all, claimed
 from manyviews.comparing import compare
+from manyviews.given import load
 from manyviews.learn import pretrain, resume
 from manyviews.method import Anatomy, find, names
 from manyviews.nets.counting import network, networks
 from manyviews.prompting import prompt
 from manyviews.tuning import optimisers
-from manyviews.use import embed, evaluate, export, load, search
+from manyviews.use import embed, export, search
+from manyviews.worth import evaluate
 from manyviews.writing import bleu_of, translate, write
 
 __all__ = [

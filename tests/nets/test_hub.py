@@ -42,7 +42,7 @@ def test_a_transformers_patches_keep_their_places():
     with torch.no_grad():
         tokens = net.model.get_submodule("patch_embed")(x)
         grid = net.grid(x)
-        features = net.model.forward_features(x)
+        features = net.model.forward_features(net.as_there(x))
     assert net.width == 192 and grid.shape == (1, 192, 4, 4) and tokens.shape == (1, 16, 192)
     assert torch.equal(grid[0, :, 1, 2], features[0, 1 + 1 * 4 + 2])
 

@@ -142,7 +142,7 @@ class Cache:
                 [*PROTOCOLS, *(name for name, value in kept["last"].items() if _is_number(value))]
             )
             raise ManyviewsError(f"A run of {trial.method} has no figure '{measure}'; it has {there}.")
-        from manyviews.use import evaluate
+        from manyviews.worth import evaluate
 
         figures = evaluate(self._whole(trial), protocol=(protocol,), seed=trial.seed)["figures"]
         return float(figures[protocol][key or "top1"])

@@ -8,13 +8,15 @@ from typing import Any
 from manyviews.cli.shared import figures_table, parse, positional, print_json, said
 from manyviews.errors import ManyviewsError
 
+RUN = "the run's folder; or a pretrained net: timm/NAME, torchvision/NAME; or an encoder.safetensors"
+
 
 def evaluate_command(words: list[str]) -> None:
     @dataclass(frozen=True)
     class Evaluate:
-        """What a run's encoder is worth: with labels, with few, or with none."""
+        """What an encoder is worth: with labels, with few, or with none."""
 
-        run: positional(Path, "the run's folder")  # pyright: ignore[reportInvalidTypeForm]
+        run: positional(Path, RUN)  # pyright: ignore[reportInvalidTypeForm]
         data: str | None = None  # labelled images; unless told, what the run learned from
         protocol: tuple[str, ...] = ()  # linear, finetune, scratch ...; unless told, knn or labelfree
         option: tuple[str, ...] = ()  # of protocols, such as finetune.lr=1e-4 finetune.layer_decay=0.65
@@ -24,7 +26,7 @@ def evaluate_command(words: list[str]) -> None:
         json: bool = False  # print one JSON object
 
     ask = parse(Evaluate, words, "evaluate")
-    from manyviews.use import evaluate
+    from manyviews.worth import evaluate
 
     asked = {"protocol": ask.protocol, "options": _options(ask.option), "seeds": ask.seeds, "seed": ask.seed}
     result = evaluate(ask.run, ask.data, data_root=ask.data_root, **asked)
@@ -63,14 +65,15 @@ def embed_command(words: list[str]) -> None:
     class Embed:
         """Turn every image, sound or text into a vector."""
 
-        run: positional(Path, "the run's folder")  # pyright: ignore[reportInvalidTypeForm]
+        run: positional(Path, RUN)  # pyright: ignore[reportInvalidTypeForm]
         data: positional(str, "a folder, a file, a name")  # pyright: ignore[reportInvalidTypeForm]
         out: Path = Path("vectors.parquet")  # .parquet, .npz or .csv
         data_root: Path | None = None  # where named sets are
         json: bool = False  # print one JSON object
 
     ask = parse(Embed, words, "embed")
-    from manyviews.use import embed, every_item, load
+    from manyviews.given import load
+    from manyviews.use import embed, every_item
 
     run = load(ask.run)
     images = every_item(run, ask.data, ask.data_root)
@@ -90,7 +93,7 @@ def search_command(words: list[str]) -> None:
     class Search:
         """Find the images, sounds or texts nearest to one."""
 
-        run: positional(Path, "the run's folder")  # pyright: ignore[reportInvalidTypeForm]
+        run: positional(Path, RUN)  # pyright: ignore[reportInvalidTypeForm]
         data: positional(str, "what is searched: a folder, a name")  # pyright: ignore[reportInvalidTypeForm]
         query: str  # an image or sound file, or the text itself
         k: int = 10  # how many
@@ -99,7 +102,8 @@ def search_command(words: list[str]) -> None:
         json: bool = False  # print one JSON object
 
     ask = parse(Search, words, "search")
-    from manyviews.use import load, search
+    from manyviews.given import load
+    from manyviews.use import search
 
     run = load(ask.run)
     sheet = ask.sheet if run.reading is None else None
@@ -121,7 +125,7 @@ def export_command(words: list[str]) -> None:
     class Export:
         """Hand the encoder over to another library."""
 
-        run: positional(Path, "the run's folder")  # pyright: ignore[reportInvalidTypeForm]
+        run: positional(Path, RUN)  # pyright: ignore[reportInvalidTypeForm]
         to: str  # timm, torchvision, transformers, onnx or safetensors
         out: Path | None = None  # the file, or transformers' folder; unless told, beside the run's encoder
         json: bool = False  # print one JSON object

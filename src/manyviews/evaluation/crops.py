@@ -17,7 +17,7 @@ from manyviews.errors import ManyviewsError
 from manyviews.evaluation.features import device_of, read_ahead, same_randomness
 from manyviews.evaluation.scores import Scores, scores
 from manyviews.nets.encoder import Encoder, judging
-from manyviews.views import normalise, plain
+from manyviews.views import normalise, plain, short_side
 from manyviews.views.geometry import scaled
 
 SCALES = tuple(short / 224 for short in (224, 256, 384, 480, 640))  # ResNet, section 3.4
@@ -82,7 +82,7 @@ def multi_scale(
 
 def ten_crops(image_BCHW: Tensor, size: int) -> Iterator[Tensor]:
     """The ten crops of uint8 ``[B, 3, H, W]``, each normalised ``[B, 3, size, size]``: five, then those of the mirror image."""
-    short = round(size * 8 / 7)
+    short = short_side(size)
     x_BCHW = scaled(image_BCHW, short)
     top, left = round((x_BCHW.shape[2] - short) / 2), round((x_BCHW.shape[3] - short) / 2)
     square_BCHW = x_BCHW[:, :, top : top + short, left : left + short]

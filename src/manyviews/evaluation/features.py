@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from manyviews.data import ItemSet, Unreadable
 from manyviews.errors import ManyviewsError
 from manyviews.nets.encoder import judging
-from manyviews.views import centred, kind_of, picture, plain
+from manyviews.views import centred, kind_of, picture, plain, short_side
 from manyviews.views.waves import HEARD
 
 THREADS = 8  # that decode: decoders let go of the interpreter, so they run side by side
@@ -146,11 +146,6 @@ def canvas(image_CHW_uint8: Tensor, size: int) -> Tensor:
         heard = centred(image_CHW_uint8, HEARD * size)
         return nn.functional.pad(heard, (0, HEARD * size - heard.shape[-1]))
     return picture(plain(image_CHW_uint8[None], size)[0])
-
-
-def short_side(size: int) -> int:
-    """The shorter side to which ``plain`` resizes an image before it cuts the square."""
-    return round(size * 8 / 7)
 
 
 def device_of(module: nn.Module) -> torch.device:

@@ -116,6 +116,10 @@ def build(
             raise ManyviewsError(
                 f'"{name}" is a {type(encoder).__name__}, and methods learn an Encoder; make it one.'
             )
+        if pretrained and kind == "images" and in_channels == 3:
+            from manyviews.nets.interop.inward import see_ours
+
+            see_ours(encoder, pretrained)
     encoder.built = Built(name, in_channels, size)
     return encoder
 

@@ -6,12 +6,14 @@ import math
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from manyviews.errors import ManyviewsError, nearest
+from manyviews.nets import pixels
 from manyviews.nets.encoder import Encoder, judging
 
 
@@ -52,18 +54,35 @@ def make(name: str, *, in_channels: int, size: int, pretrained: bool = False) ->
 class HubEncoder(Encoder):
     """A model of another library; it is `encoder.model`, where its weights keep their own names.
 
-    `construct` is Python that makes `model` again without us.
+    `construct` is Python that makes `model` again without us. Some models are made for images that are normalised in another
+    way than here: these are shown what they expect, whether their weights come from there or are learned here.
     """
 
     library: str
+    a_C11: Tensor | None
+    c_C11: Tensor | None
 
     def __init__(self, model: nn.Module, architecture: str, construct: str, in_channels: int):
         super().__init__(width=0, in_channels=in_channels)  # `build` measures the width
         self.model = model
         self.architecture, self.construct = architecture, construct
+        a_C11, c_C11 = (in_channels == 3 and expects(f"{self.library}/{architecture}")) or (None, None)
+        self.register_buffer(
+            "a_C11", a_C11, persistent=False
+        )  # the name says it all: no weight, and not saved
+        self.register_buffer("c_C11", c_C11, persistent=False)
+
+    @property
+    def change(self) -> pixels.Change | None:
+        """From images that are normalised as here to what the model expects; None where that is the same."""
+        return None if self.a_C11 is None or self.c_C11 is None else pixels.Change(self.a_C11, self.c_C11)
+
+    def as_there(self, x_BCHW: Tensor) -> Tensor:
+        """Images that are normalised as here, normalised as the model expects them."""
+        return x_BCHW if self.change is None else pixels.changed(x_BCHW, self.change)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        return self.model(x_BCHW)
+        return self.model(self.as_there(x_BCHW))
 
 
 class TimmEncoder(HubEncoder):
@@ -73,7 +92,7 @@ class TimmEncoder(HubEncoder):
 
     def grid(self, x_BCHW: Tensor) -> Tensor:
         model: Any = self.model
-        features = model.forward_features(x_BCHW)
+        features = model.forward_features(self.as_there(x_BCHW))
         if features.ndim == 3:
             return _tokens_to_grid(features[:, _prefix_tokens(model, features.shape[1]) :], x_BCHW)
         if features.shape[1] != model.num_features and features.shape[3] == model.num_features:
@@ -101,11 +120,39 @@ class TorchvisionEncoder(HubEncoder):
             last = next(places[name] for name in ("encoder", "features", "layers", "conv5") if name in places)
             handle = last.register_forward_hook(lambda _, __, output: caught.append(output))
         try:
-            self.model(x_BCHW)
+            self(x_BCHW)
         finally:
             handle.remove()
         (features,) = caught
         return features if features.ndim == 4 else _tokens_to_grid(features[:, 1:], x_BCHW)
+
+
+def expects(name: str) -> pixels.Change | None:
+    """How the images for "timm/NAME" or "torchvision/NAME" differ from ours; None where they do not, or nobody says."""
+    about = _about(name)
+    return pixels.change(about[1], about[2]) if about is not None and len(about[1]) == 3 else None
+
+
+def side_of(name: str) -> int:
+    """Pixels a side of the images that "timm/NAME" or "torchvision/NAME" was made for.
+
+    Raises `ManyviewsError` where the library is missing or does not know the name.
+    """
+    about = _about(name)
+    return 224 if about is None else about[0]
+
+
+def _about(name: str) -> tuple[int, tuple[float, ...], tuple[float, ...]] | None:
+    """What a library's weights for a model expect: the side of images, the mean and the deviation of their channels."""
+    library, _, architecture = name.partition("/")
+    if library == "timm":
+        config = _timm(architecture).get_pretrained_cfg(architecture)
+        return config and (config.input_size[-1], tuple(config.mean), tuple(config.std))
+    weights: Any = _torchvision(architecture).get_model_weights(architecture)
+    if not len(weights):
+        return None
+    shown = weights.DEFAULT.transforms()
+    return shown.crop_size[0], tuple(shown.mean), tuple(shown.std)
 
 
 def _tokens_to_grid(tokens_BNC: Tensor, x_BCHW: Tensor) -> Tensor:
@@ -116,15 +163,9 @@ def _tokens_to_grid(tokens_BNC: Tensor, x_BCHW: Tensor) -> Tensor:
 
 
 def _make_timm(name: str, in_channels: int, size: int, pretrained: bool) -> HubEncoder:
-    try:
-        import timm
-        from timm.layers.patch_embed import PatchEmbed
-    except ImportError as error:
-        raise ManyviewsError(
-            'timm is needed for "timm/..." nets and for --to timm: pip install "manyviews[hub]"'
-        ) from error
-    if not timm.is_model(name):
-        raise ManyviewsError(_unknown("timm", name, timm.list_models()))
+    timm = _timm(name)
+    from timm.layers.patch_embed import PatchEmbed
+
     options: dict[str, Any] = {"num_classes": 0, "in_chans": in_channels}
     config = timm.get_pretrained_cfg(name)
     if config is not None and config.fixed_input_size:
@@ -147,11 +188,7 @@ def _make_timm(name: str, in_channels: int, size: int, pretrained: bool) -> HubE
 
 
 def _make_torchvision(name: str, in_channels: int, size: int, pretrained: bool) -> HubEncoder:
-    from torchvision import models
-
-    known = models.list_models(module=models)
-    if name not in known:
-        raise ManyviewsError(_unknown("torchvision", name, known))
+    models = _torchvision(name)
     if pretrained and in_channels != 3:
         raise ManyviewsError(
             f'"torchvision/{name}" is pretrained on 3 channels, not {in_channels}; "timm/..." nets adapt theirs.'
@@ -189,6 +226,27 @@ def no_unpickling() -> Iterator[None]:
         del os.environ[switch]
         if before is not None:
             os.environ[switch] = before
+
+
+def _timm(name: str) -> ModuleType:
+    try:
+        import timm
+    except ImportError as error:
+        raise ManyviewsError(
+            'timm is needed for "timm/..." nets and for --to timm: pip install "manyviews[hub]"'
+        ) from error
+    if not timm.is_model(name):
+        raise ManyviewsError(_unknown("timm", name, timm.list_models()))
+    return timm
+
+
+def _torchvision(name: str) -> ModuleType:
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if name not in known:
+        raise ManyviewsError(_unknown("torchvision", name, known))
+    return models
 
 
 def _arguments(name: str, options: dict[str, Any]) -> str:

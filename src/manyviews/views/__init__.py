@@ -10,7 +10,7 @@ from manyviews.views.kinds import (
     view_pictures,
     views_of,
 )
-from manyviews.views.pipeline import MEAN, STD, Views, normalise, picture
+from manyviews.views.pipeline import MEAN, STD, Views, normalise, picture, short_side
 from manyviews.views.suited import suited, weaker
 from manyviews.views.texts import Text, Texts
 from manyviews.views.usual import colour_jitter, large_and_small, unlike_pair
@@ -39,6 +39,7 @@ __all__ = [
     "picture",
     "pictures",
     "plain",
+    "short_side",
     "spectrogram",
     "suited",
     "unlike_pair",

@@ -201,11 +201,15 @@ def plain(image: Tensor, size: int) -> Tensor:
     _check_image(image, 4)
     height, width = image.shape[2:]
     if (height, width) != (size, size):
-        short = round(size * 8 / 7)
-        image = geometry.scaled(geometry.less_long(image), short)
+        image = geometry.scaled(geometry.less_long(image), short_side(size))
         top, left = round((image.shape[2] - size) / 2), round((image.shape[3] - size) / 2)
         image = image[:, :, top : top + size, left : left + size]
     return normalise(image.float().div_(255))
+
+
+def short_side(size: int) -> int:
+    """The shorter side, in pixels, to which ``plain`` resizes an image before it cuts the square."""
+    return round(size * 8 / 7)
 
 
 def normalise(x: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from manyviews.claims import Arm, Claim, Order, Scale
 from manyviews.prompting import prompt
 from manyviews.runs import Run
-from manyviews.use import evaluate
+from manyviews.worth import evaluate
 
 LAPTOP = Scale(data="world-riddles", net="small_gpt", size=64, batch=32, budget="300steps")
 GPU = Scale(data="world-riddles", net="small_gpt", size=64, batch=128, budget="20ep")

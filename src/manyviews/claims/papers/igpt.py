@@ -4,7 +4,7 @@ from functools import cache
 
 from manyviews.claims import Arm, Claim, Order, Peak, Scale
 from manyviews.runs import Run
-from manyviews.use import evaluate
+from manyviews.worth import evaluate
 
 LAPTOP = Scale(data="world", net="small_igpt/6x64/8px", size=32, batch=64, budget="250steps")
 GPU = Scale(data="cifar10", net="small_igpt", size=32, batch=128, budget="50ep")

@@ -2,7 +2,7 @@
 
 from manyviews.claims import Arm, Claim, Order, Scale
 from manyviews.runs import Run
-from manyviews.use import evaluate
+from manyviews.worth import evaluate
 
 LAPTOP = Scale(data="world", net="small_resnet", size=24, batch=64, budget="300steps")
 GPU = Scale(data="cifar10", net="resnet18", size=32, batch=512, budget="50ep")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from manyviews.errors import ManyviewsError
-from manyviews.nets import hub
+from manyviews.nets import hub, pixels
 from manyviews.nets.encoder import Encoder, Resizable
 from manyviews.nets.interop import known
 from manyviews.nets.interop.own import read_weights
@@ -191,6 +191,48 @@ def _fitting(
         return {**options, "size": size} if size else dict(options)
     counts = {option: found[ours].shape[:1].numel() for ours, option in COUNTS.items() if ours in found}
     return {option: count for option, count in counts.items() if option in names.speaks_of} | dict(options)
+
+
+def see_ours(encoder: Encoder, source: str) -> None:
+    """Have a net with weights of `source` see images as they are normalised here, where they were learned from others.
+
+    By timm and torchvision it is known of each model, and by transformers where a preprocessor_config.json says it; weights from a
+    file, beside which nothing does, are taken as they are. Raises `ManyviewsError` where the net's first layer cannot be changed so.
+    """
+    library, _, place = source.partition(":")
+    by = known.made(encoder)
+    there = None if by is None else known.name_at(library, by)
+    if library == "transformers":
+        change = _processed(place or str(there), here=bool(place))
+    else:
+        change = None if place or there is None else hub.expects(f"{library}/{there}")
+    if change is not None:
+        pixels.take_in(encoder, change)
+
+
+def _processed(there: str, here: bool) -> pixels.Change | None:
+    """What the images for a model of transformers differ in, as the preprocessor that lies beside it says."""
+    folder = Path(there) if Path(there).is_dir() else Path(there).parent
+    told = folder / known.PREPROCESSOR if here else _preprocessor(there)
+    if told is None or not told.is_file():
+        return None
+    try:
+        about = json.loads(told.read_text())
+        if not about.get("do_normalize", True) or "image_mean" not in about:
+            return None
+        return pixels.change(about["image_mean"], about["image_std"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ManyviewsError(f"{told} is damaged ({error}); take another copy.") from error
+
+
+def _preprocessor(there: str) -> Path | None:
+    from transformers.utils.hub import cached_file
+
+    try:
+        found: Any = cached_file(there, known.PREPROCESSOR, _raise_exceptions_for_missing_entries=False)
+    except Exception as error:
+        raise ManyviewsError(hub.no_weights("transformers", there, error)) from error
+    return None if found is None else Path(found)
 
 
 def _advice(name: str, options: Mapping[str, Any], weights: Mapping[str, Tensor], names: Names) -> str:

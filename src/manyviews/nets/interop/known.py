@@ -18,6 +18,7 @@ from manyviews.nets.reader import Reader
 
 Library = Literal["timm", "torchvision", "transformers"]
 LIBRARIES: tuple[Library, ...] = get_args(Library)
+PREPROCESSOR = "preprocessor_config.json"  # of transformers: how an image becomes what its model sees
 
 # Options that say what a net is shown and how it is trained, not what it computes.
 NO_MATTER = {"in_channels", "size", "dropout", "zero_init", "start", "scaled"}

@@ -7,14 +7,14 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
 from manyviews.errors import ManyviewsError
 from manyviews.files import replacing, write_json
-from manyviews.nets import hub
+from manyviews.nets import hub, pixels
 from manyviews.nets.encoder import Encoder, called, judging
 from manyviews.nets.hub import HubEncoder
 from manyviews.nets.interop import known
@@ -22,6 +22,7 @@ from manyviews.nets.interop.own import KEY, about_encoder, write_weights
 from manyviews.nets.names import Names, rows, to_theirs
 from manyviews.nets.net import find
 from manyviews.nets.reader import Reader
+from manyviews.views import MEAN, STD, short_side
 
 Target = Literal["timm", "torchvision", "transformers", "onnx", "safetensors"]
 # What a line of Python that loads an export may have to import.
@@ -69,7 +70,12 @@ def _written(net: nn.Module, file: Path, to: Target, size: int | None) -> Export
     weights, construct = _for_hub(net, to, size)
     write_weights(file, weights, {})
     load = f"load_state_dict(safetensors.torch.load_file({place}))"
-    return Exported(file, f"{construct}; model.{load}")
+    shows = (
+        f"; model.pretrained_cfg.update({_transform(net, size)})"
+        if to == "timm" and _channels(net) == 3
+        else ""
+    )
+    return Exported(file, f"{construct}; model.{load}{shows}")
 
 
 def to_torchvision(net: nn.Module, size: int | None = None) -> dict[str, Tensor]:
@@ -98,11 +104,13 @@ def _for_hub(net: nn.Module, library: str, size: int | None) -> tuple[dict[str, 
         same = known.ours(net, _side(net, size))
         if same is None or not known.has(same, library):
             raise known.no_such_net(net, library)
+        if net.change is not None:
+            pixels.take_in(same, net.change)
         return _for_hub(same, library, _side(net, size))
     names, by = known.table(net, library), known.made(net)
     if by is None or names is None or not known.has(net, library):
         raise known.no_such_net(net, library)
-    channels = by.options.get("in_channels", 3)
+    channels = _channels(net)
     with torch.device("meta"):
         there = hub.make(
             f"{library}/{known.name_at(library, by)}", in_channels=channels, size=_side(net, size)
@@ -111,6 +119,14 @@ def _for_hub(net: nn.Module, library: str, size: int | None) -> tuple[dict[str, 
     if weights.keys() != there.model.state_dict().keys():
         raise known.no_such_net(net, library)
     return weights, "; ".join([there.construct, *_replaced(net, there.model, names, weights, library)])
+
+
+def _channels(net: nn.Module) -> int:
+    """Of the images that a net was made for."""
+    if isinstance(net, Encoder):
+        return net.in_channels
+    by = known.made(net)
+    return 3 if by is None else by.options.get("in_channels", 3)
 
 
 def _side(net: nn.Module, size: int | None) -> int:
@@ -149,6 +165,16 @@ def _layer(tensor: str) -> str:
     return tensor.rpartition(".")[0]
 
 
+def _transform(net: nn.Module, size: int | None) -> str:
+    """Arguments that have timm's transforms show images as `views.plain` does, but normalised as its own model expects them."""
+    side = _side(net, size)
+    crop = round(side / (short_side(side) + 0.1), 4)  # timm takes what is whole of side / crop
+    about: dict[str, Any] = {"input_size": (3, side, side), "crop_pct": crop, "interpolation": "bilinear"}
+    if not (isinstance(net, HubEncoder) and net.library == "timm"):
+        about |= {"mean": MEAN, "std": STD}
+    return ", ".join(f"{key}={value!r}" for key, value in about.items())
+
+
 # --- transformers, whose models come from a config ------------------------------------------------
 
 
@@ -162,8 +188,28 @@ def _write_folder(net: nn.Module, folder: Path) -> Exported:
     weights = to_theirs(names, net.state_dict())
     write_weights(folder / "model.safetensors", weights, {"format": "pt"})
     write_json(folder / "config.json", config)
+    if known.sees_images(net) and _channels(net) == 3:
+        write_json(folder / known.PREPROCESSOR, _preprocessor(_side(net, None)))
     arguments = ", ".join(filter(None, [repr(str(folder)), names.call]))
     return Exported(folder, f"model = transformers.{config['architectures'][0]}.from_pretrained({arguments})")
+
+
+def _preprocessor(size: int) -> dict[str, Any]:
+    """Has transformers' AutoImageProcessor show images as `views.plain` does."""
+    return {
+        "image_processor_type": "CLIPImageProcessor",  # the one that resizes the short side, then cuts out the middle
+        "do_convert_rgb": True,
+        "do_resize": True,
+        "size": {"shortest_edge": short_side(size)},
+        "resample": 2,  # bilinear
+        "do_center_crop": True,
+        "crop_size": {"height": size, "width": size},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": MEAN,
+        "image_std": STD,
+    }
 
 
 @contextmanager

@@ -1,0 +1,144 @@
+"""What an encoder is worth, by any protocol, on any data."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from manyviews import judging
+from manyviews.data import open_data, summary
+from manyviews.errors import ManyviewsError
+from manyviews.evaluation import PROTOCOLS, held_apart, tells_apart
+from manyviews.evaluation import evaluate as judge
+from manyviews.files import replacing, writable
+from manyviews.given import Given, opened, require_suits, sensed
+from manyviews.runs import Run
+
+# Figures of which several seeds give a mean and a deviation.
+MEANT = ("top1", "pretrained", "miou", "f1", "exact")
+LEAST = 96  # pixels that a picture's side is enlarged to where it is smaller, by whole multiples
+
+
+def evaluate(
+    run: str | Path | Run,
+    data: Any = None,
+    *,
+    protocol: Sequence[str] = (),
+    data_root: str | Path | None = None,
+    seeds: int = 1,
+    seed: int = 0,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """What an encoder is worth, by any of ``evaluation.PROTOCOLS``; of a run also entered in its ``results.json``.
+
+    Args:
+        run: a run, or what ``load`` opens: its folder, a pretrained net, an encoder's file.
+        data: labelled images; None: the run's own data. Of its own data the verdict is that of the run, which also looked at
+            what its loss compares; of others that of one look.
+        protocol: none: knn, or labelfree where there are no labels. Else of knn, linear, linear-sgd, finetune, linear-1%,
+            finetune-10%, scratch, layers, last-layers, labelfree ...; tag and span of texts with marks; segment and
+            segment-linear where the data has a class of every pixel, which also write into the run's ``pictures/``; and
+            where the run learned a classifier, single, ten-crop, dense, multi-scale.
+        data_root: where named sets are; None: where they were when the run began.
+        seeds: how often each protocol is repeated with another seed; several give mean and deviation of top-1, mean IoU, F1 ...
+        seed: the first of them.
+        options: by protocol, e.g. ``{"finetune": {"lr": 1e-4, "layer_decay": 0.65}}``.
+
+    Raises:
+        ManyviewsError: an unknown protocol, or one that this data cannot serve.
+    """
+    if seeds < 1:
+        raise ManyviewsError(f"--seeds is {seeds}; it must be at least 1.")
+    run = opened(run)
+    root = data_root if data_root is not None else run.settings["data"]["root"]
+    source = run.recipe.data if data is None else sensed(run, data)
+    if isinstance(source, str) and not source:
+        learned = "was learned elsewhere" if isinstance(run, Given) else "learned from an array"
+        raise ManyviewsError(f"{run.path} {learned}; say with --data (data=) what to judge it by.")
+    drawn = isinstance(source, str) and source == "world"
+    side = run.size if run.apart or drawn else judging.CANVAS * run.size
+    enters = not isinstance(run, Given) and writable(run.path / "results.json")
+    if not (enters or isinstance(run, Given)):
+        print(
+            f"manyviews: {run.path} cannot be written to, so the figures are not entered there",
+            file=sys.stderr,
+        )
+    dense = {sense for name in protocol if name in PROTOCOLS for sense in PROTOCOLS[name].senses}
+    senses = tuple(sorted(dense)) if drawn else ()  # other sets have what they have
+    given = {"rate": run.rate, "reading": run.apart, "senses": senses}
+    train = open_data(source, split="train", root=root, size=side, **given)
+    require_suits(run, train)
+    labelled = train.labels is not None and not dense
+    test = judging.held_out(source, run.size, root, labelled=labelled, **given)
+    protocol = protocol or ("knn" if tells_apart(train) else "labelfree",)
+    own = data is None or summary(train)["digest"] == run.settings["data"]["digest"]
+    seen = own and test is None
+    if seen and run.settings.get("held_out"):
+        train, test = held_apart(train)
+    elif asked := [name for name in protocol if seen and _knows_labels(run, name)]:
+        raise ManyviewsError(
+            f'{train.name} has no test split, and what "{asked[0]}" judges has learned from the labels of all of it; '
+            "give other images with --data."
+        )
+    options = dict(options or {})
+    if "scratch" in protocol:
+        options["scratch"] = {**_cost(run), **options.get("scratch", {})}
+    settings = {"protocols": protocol, "options": options, "classifier": run.classifier}
+    judged = test if train.labels is not None or dense else None
+    all_seeds = [
+        judge(
+            run.embedder,
+            train,
+            judged,
+            seed=seed + more,
+            show=_shown(run) if enters and not more else None,
+            **settings,
+        )
+        for more in range(seeds)
+    ]
+    figures = all_seeds[0]
+    if own and "labelfree" in figures and (said := run.verdict()):
+        figures["labelfree"] |= said.as_dict()
+    if seeds > 1:
+        found = [(name, key) for name in figures for key in MEANT if key in figures[name]]
+        for name, key in found:
+            each = torch.tensor([one[name][key] for one in all_seeds], dtype=torch.float64)
+            figures[name] |= {
+                f"{key}_mean": each.mean().item(), f"{key}_std": each.std().item(), "seeds": seeds,
+            }  # fmt: skip
+    if enters:
+        run.add_results(on=train.name, **figures)
+    return {"run": str(run.path), "data": train.name, "figures": figures}
+
+
+def _knows_labels(run: Run, name: str) -> bool:
+    """Whether what a protocol judges by labels has learned from them."""
+    return name in PROTOCOLS and (
+        PROTOCOLS[name].classifier or (run.paper.method.supervised and PROTOCOLS[name].labels)
+    )
+
+
+def _shown(run: Run) -> Callable[[str, Tensor], None]:
+    """Writes what a protocol has to show into the run's pictures."""
+
+    def write(title: str, sheet_RC3SS: Tensor) -> None:
+        from manyviews.report.sheet import views_sheet
+
+        times = max(1, LEAST // sheet_RC3SS.shape[-1])
+        large = sheet_RC3SS.repeat_interleave(times, -1).repeat_interleave(times, -2)
+        with replacing(run.path / "pictures" / f"{title}.png") as file:
+            views_sheet(large).save(file, "PNG")
+
+    return write
+
+
+def _cost(run: Run) -> dict[str, Any]:
+    """What the run has cost: seconds, and images of its size that it learned from, where it knows."""
+    if isinstance(run, Given):
+        return {}
+    last, cost = run.metrics()[-1], run.settings.get("cost")
+    items = None if cost is None else round(last["items"] * cost)
+    return {"pretraining_items": items, "pretraining_seconds": last["seconds"]}
