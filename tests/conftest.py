@@ -1,10 +1,11 @@
-"""What every test shares: one thread a process, and no clock in the verdict."""
+"""What every test shares: one thread a process, the same numbers in whatever order tests run, and no clock in the verdict."""
 
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, and for processes that tests start
 os.environ.pop("MANYVIEWS_NETS", None)  # nets of whoever runs the tests
 
+import pytest
 import torch
 from hypothesis import settings
 
@@ -12,3 +13,8 @@ torch.set_num_threads(1)
 
 settings.register_profile("manyviews", deadline=None, max_examples=25)  # a busy machine is not a failure
 settings.load_profile("manyviews")
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)

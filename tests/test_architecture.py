@@ -37,7 +37,7 @@ MAY_USE = {
     "beginning": "nets method",
     "runs": f"{LEAVES} nets views data method evaluation training beginning",
     "report": f"{LEAVES} nets views data evaluation runs",
-    "launching": "errors recipe",
+    "launching": "errors recipe distributed",
     "vectors": "errors files data evaluation",
     "judging": f"{LEAVES} nets data method evaluation plan runs report",
     "learn": f"{LEAVES} data method evaluation plan machine beginning runs launching judging",

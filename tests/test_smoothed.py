@@ -20,11 +20,6 @@ from manyviews.objectives.smoothed import IGNORED, linear_cross_entropy, next_to
 RANKS = 2
 
 
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.manual_seed(0)
-
-
 def tokens(N: int = 11, V: int = 7, D: int = 5) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """States, words, bias and targets, of which some do not count."""
     target_N = torch.randint(V, (N,))

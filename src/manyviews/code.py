@@ -47,7 +47,7 @@ def is_named(path: Path) -> bool:
     if str(path) in os.environ.get(NAMED, "").split(os.pathsep):
         return True
     with suppress(OSError, RuntimeError, ValueError):
-        return str(path) in _register().read_text().splitlines()
+        return str(path) in _register().read_text(encoding="utf-8").splitlines()
     return False
 
 

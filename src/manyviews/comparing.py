@@ -223,11 +223,12 @@ def _one(
             raise ManyviewsError(
                 f"{path} is a run of other settings than are asked for now: choose another --out, or compare as before."
             )
-        return run if run.results().keys() & {"figures", "diverged"} else resume(path, data, quiet=quiet)
+        done = run.judged or "diverged" in run.results()
+        return run if done else resume(path, data, data_root=root, quiet=quiet)
     except Diverged as error:
         run = Run.open(path)
         if baselines:
-            judge_beside(run, data, quiet)
+            judge_beside(run, data, quiet, data_root=root)
         run.add_results(diverged=str(error))
         return run
 

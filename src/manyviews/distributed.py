@@ -186,6 +186,11 @@ def barrier() -> None:
     added(0.0)
 
 
+def started() -> int:
+    """How many processes torchrun (or what speaks its language) started together, in a group or not; 1 where nobody did."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def everyone(value: T) -> list[T]:
     """What every rank has, in rank order; of anything that can be pickled, and all of them have to ask."""
     if world_size() == 1:

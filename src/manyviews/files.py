@@ -4,12 +4,17 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from manyviews.errors import ManyviewsError
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None
 
 
 @contextmanager
@@ -81,33 +86,31 @@ def alone(place: Path, otherwise: str | None = None) -> Iterator[None]:
 
 
 def _open_to_hold(place: Path) -> int | None:
+    if fcntl is None:  # Windows, where a folder with an open file in it could not be moved
+        return None
     for how in (os.O_RDWR, os.O_RDONLY):  # file systems of networks want the first, which folders refuse
         try:
             return os.open(place, how)
         except OSError:
             continue
-    return None  # Windows cannot open folders
+    return None
 
 
 def _is_held(held: int, wait: bool) -> bool:
+    assert fcntl is not None
     try:
-        import fcntl
-
         fcntl.flock(held, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
-    except (ImportError, OSError):  # Windows; or a file system without locks
+    except OSError:  # a file system without locks
         pass
     return True
 
 
 def _let_go(held: int) -> None:
-    try:
-        import fcntl
-
+    assert fcntl is not None
+    with suppress(OSError):
         fcntl.flock(held, fcntl.LOCK_UN)  # whichever children have the file open too
-    except (ImportError, OSError):
-        pass
     os.close(held)
 
 
@@ -134,6 +137,18 @@ def write_text(path: Path | str, text: str) -> None:
     """Write text atomically."""
     with replacing(path) as file:
         file.write(text.encode())
+
+
+def change_json(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Enter in an object of JSON what is to be changed in it, given what it holds; alone with its folder, so that nothing is lost."""
+    with alone(path.parent):
+        there = read_json(path)
+        write_json(path, there | change(there))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object of JSON; an empty one where there is no file yet."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def write_json(path: Path | str, value: Any) -> None:

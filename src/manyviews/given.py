@@ -1,5 +1,6 @@
 """Encoders to use, wherever they come from: a run's, a pretrained net's of timm or torchvision, or one that was handed over."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ class Given(Run):
     def metrics(self) -> list[dict[str, Any]]:
         return []
 
-    def add_results(self, on: str | None = None, **figures: Any) -> None:
+    def enter(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         """Nowhere: there is no folder."""
 
 

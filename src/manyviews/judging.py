@@ -4,17 +4,19 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import gcd
 from pathlib import Path
 from typing import Any
 
-from manyviews import plan
+from manyviews import distributed, plan
 from manyviews.data import ItemSet, Reading, open_data
-from manyviews.errors import NoSplit
+from manyviews.errors import ManyviewsError, NoSplit
 from manyviews.evaluation import EncoderEmbedder, evaluate, held_apart, tells_apart
 from manyviews.evaluation.baselines import raw
 from manyviews.evaluation.sets import HELD_OUT
 from manyviews.method import Paper, find
 from manyviews.nets.encoder import Midway
+from manyviews.recipe import record
 from manyviews.report.run_page import write_report
 from manyviews.runs import Run
 
@@ -26,11 +28,11 @@ def judge(run: Run, images: ItemSet, data: Any, quiet: bool = False) -> None:
     """Enter what a finished run is worth, beside its baselines, and write ``report.html``."""
     sets = _sets(run, images, data)
     by_layer = ("layers",) if sets.labelled and isinstance(run.encoder, Midway) else ()
-    beside = _baselines(run, sets, data, quiet)
-    figures = {"this encoder": sets.worth(run.embedder, by_layer)} | _each(sets, beside)
-    said = run.verdict()
+    figures, said = {"this encoder": sets.worth(run.embedder, by_layer)}, run.verdict()
     if said and not sets.labelled:
         figures["this encoder"]["labelfree"] |= said.as_dict()
+    run.add_results(figures=figures)  # stands, whatever becomes of the baselines
+    figures |= _each(sets, _baselines(run, sets, data, quiet))
     run.add_results(figures=figures, verdict=said and said.as_dict())
     write_report(run, sets.images, sets.test)
 
@@ -39,6 +41,21 @@ def judge_baselines(run: Run, images: ItemSet, data: Any, quiet: bool = False) -
     """Enter what the baselines of a run that diverged are worth: they do not depend on what it learned."""
     sets = _sets(run, images, data)
     run.add_results(figures=_each(sets, _baselines(run, sets, data, quiet)))
+
+
+def require_suits(baselines: Sequence[str], images: ItemSet) -> None:
+    """Raises ``ManyviewsError`` where a baseline cannot learn from these items."""
+    if "supervised" not in baselines:
+        return
+    if images.kind != (due := find("supervised").method.sees):
+        raise ManyviewsError(
+            f"The supervised baseline learns from {due}; {images.name} holds {images.kind}: leave it out of --baselines."
+        )
+    if not tells_apart(images):
+        has = "none" if images.labels is None else "only one class"
+        raise ManyviewsError(
+            f"The supervised baseline learns from labels, and {images.name} has {has}: leave it out of --baselines."
+        )
 
 
 @dataclass(frozen=True)
@@ -67,7 +84,8 @@ def _sets(run: Run, images: ItemSet, data: Any) -> _Sets:
     if run.apart is not None:
         images = open_data(data, root=root, size=run.size, reading=run.apart)
     labelled = tells_apart(images)
-    test = held_out(data, run.size, root, run.rate, run.apart, labelled=labelled)
+    side = canvas(data, run.size, run.apart)
+    test = held_out(data, side, root, run.rate, run.apart, labelled=labelled)
     # What nothing that is judged has learned the labels of; a run that learns from labels has left it out.
     hold = labelled and test is None
     rest, judged = held_apart(images) if hold else (images, test)
@@ -93,11 +111,11 @@ def _baselines(run: Run, sets: _Sets, data: Any, quiet: bool) -> dict[str, Any]:
 def _supervised(run: Run, images: ItemSet, data: Any, quiet: bool) -> Run:
     """The same net trained on the labels, by the supervised recipe for this data, in a run of its own inside this one."""
     path = run.path / "supervised"
-    if (path / "run.json").exists() and Run.open(path).finished:
-        return Run.open(path)
     paper = find("supervised")
-    same = {name: getattr(run.recipe, name) for name in ("net", "size", "upright", "seed")}
+    same = {name: getattr(run.recipe, name) for name in ("net", "size", "upright", "precision", "seed")}
     same["batch"] = min(run.recipe.batch, len(images))  # a part may be held out of what the run learned from
+    pieces = run.recipe.accumulate * distributed.started()  # it learns on one device, with no more at a time
+    same["accumulate"] = gcd(same["batch"], pieces)
     usual = {recipe.budget for _, recipe in run.paper.recipes.values()}
     if run.recipe.budget not in usual:  # it was asked how long
         same["budget"] = run.recipe.budget
@@ -110,7 +128,9 @@ def _supervised(run: Run, images: ItemSet, data: Any, quiet: bool) -> Run:
         "init_from": None,
         "held_out": 0.0,  # what it learns from is the rest already
     }
-    other = Run.create(path, settings, overwrite=path.exists())
+    other = Run.open(path) if (path / "run.json").exists() else None
+    if other is None or (record(paper.config, other.settings["config"]), other.recipe) != (config, recipe):
+        other = Run.create(path, settings, overwrite=path.exists())
     if other.train(images, quiet=quiet) == "interrupted":
         raise KeyboardInterrupt
     return other
@@ -119,9 +139,17 @@ def _supervised(run: Run, images: ItemSet, data: Any, quiet: bool) -> Run:
 # -- what it is judged by ---------------------------------------------------------------------------------------------
 
 
+def canvas(data: Any, size: int, reading: Reading | None = None, whole: bool = False) -> int | None:
+    """The ``size`` of `data.open_data` for what a net that sees images of ``size`` learns from or is judged by; of texts that many
+    tokens. None, where ``whole`` images are asked for: files stay on the disk."""
+    if reading or (isinstance(data, str) and data == "world"):
+        return size
+    return None if whole else CANVAS * size
+
+
 def held_out(
     data: Any,
-    size: int,
+    side: int | None,
     root: str | Path | None,
     rate: int | None = None,
     reading: Reading | None = None,
@@ -134,7 +162,6 @@ def held_out(
     """
     if not isinstance(data, (str, Path)):
         return None
-    side = size if reading or (isinstance(data, str) and data == "world") else CANVAS * size
     how: dict[str, Any] = {"root": root, "size": side, "senses": senses, "rate": rate, "reading": reading}
     test = _split(data, "test", how)
     if test is not None and test.labels is None and labelled:
@@ -149,12 +176,14 @@ def _split(data: str | Path, split: str, how: dict[str, Any]) -> ItemSet | None:
         return None
 
 
-def share_held_out(paper: Paper, images: ItemSet, data: Any, size: int, root: str | Path | None) -> float:
+def share_held_out(
+    paper: Paper, images: ItemSet, data: Any, side: int | None, root: str | Path | None
+) -> float:
     """The share of the items that a method which learns from labels does not see, because nothing else is there to judge by."""
     if (
         not paper.method.supervised
         or not tells_apart(images)
-        or held_out(data, size, root, images.rate, labelled=True) is not None
+        or held_out(data, side, root, images.rate, labelled=True) is not None
     ):
         return 0.0
     print(

@@ -13,13 +13,14 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from manyviews import distributed
 from manyviews.errors import ManyviewsError
 from manyviews.recipe import Recipe
 
 
 def launched() -> bool:
     """Whether torchrun (or what speaks its language) started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return distributed.started() > 1
 
 
 def launch(processes: int, arguments: list[str]) -> None:
@@ -85,7 +86,7 @@ def require_shares(devices: int, data: Any, recipe: Recipe) -> None:
     """Raises ``ManyviewsError`` for what cannot be shared among so many, or those of torchrun, before anything is written."""
     if devices < 1:
         raise ManyviewsError(f"--devices is {devices}; a run needs at least one.")
-    ranks = int(os.environ["WORLD_SIZE"]) if launched() else devices
+    ranks = distributed.started() if launched() else devices
     if ranks < 2:
         return
     if recipe.batch % (ranks * recipe.accumulate):

@@ -4,7 +4,7 @@ import dataclasses
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,11 @@ from typing import Any
 import torch
 
 from manyviews import beginning, distributed, launching, plan
-from manyviews.data import ItemSet, Reading, open_data, summary
+from manyviews.data import ItemSet, open_data, summary
 from manyviews.data.tokeniser import Tokeniser, require_size
 from manyviews.errors import ManyviewsError
-from manyviews.evaluation import tells_apart
 from manyviews.files import alone
-from manyviews.judging import CANVAS, judge, judge_baselines, share_held_out
+from manyviews.judging import canvas, judge, judge_baselines, require_suits, share_held_out
 from manyviews.machine import about_machine
 from manyviews.method import find
 from manyviews.runs import Run
@@ -83,12 +82,14 @@ def pretrain(
         raise ManyviewsError(f"There is no baseline '{unknown.pop()}'; there are {', '.join(BASELINES)}.")
     launching.require_shares(devices, data, settings)
     reading = paper.method.reading(config)
-    images = _training_set(data, settings.size, data_root, paper.method.senses(config), reading)
+    side = canvas(data, settings.size, reading)
+    senses = paper.method.senses(config)
+    images = open_data(data, root=data_root, size=side, senses=senses, reading=reading)
     if words is not None and images.tokeniser is not None:
         _same_words(words, images.tokeniser)
     if out is None and launching.launched():
         raise ManyviewsError("Under torchrun all processes must agree on the folder: say --out.")
-    path = Path(out) if out is not None else free_folder(paper.name, images.name)
+    path = Path(out) if out is not None else None
     about = {
         "method": paper.address,
         "config": dataclasses.asdict(config),
@@ -96,33 +97,26 @@ def pretrain(
         "data": summary(images) | {"root": data_root and str(Path(data_root).expanduser().resolve())},
         "baselines": list(baselines),
         "init_from": init_from and str(Path(init_from).resolve()),
-        "held_out": share_held_out(paper, images, data, settings.size, data_root),
+        "held_out": share_held_out(paper, images, data, side, data_root),
         "command": command or _as_python(str(method), settings.data, asked),
         **about_machine(),
     }
-    run = Run(path, about)
+    run = Run(path or Path(), about)
     seen = run.seen(images)
     plan.check_data(settings, len(seen))
-    if "supervised" in baselines and images.kind != (due := find("supervised").method.sees):
-        raise ManyviewsError(
-            f"The supervised baseline learns from {due}; {images.name} holds {images.kind}: leave it out of --baselines."
-        )
-    if "supervised" in baselines and not tells_apart(images):
-        has = "none" if images.labels is None else "only one class"
-        raise ManyviewsError(
-            f"The supervised baseline learns from labels, and {images.name} has {has}: leave it out of --baselines."
-        )
+    require_suits(baselines, images)
     about["cost"] = _rehearse(run, seen)
-    if overwrite:
+    if overwrite and path is not None:
         place = settings.data.rpartition("#")[0] or settings.data
         there = place if Path(place).expanduser().exists() else None
         others = [getattr(config, name, None) for name in plan.RUNS]
         _require_spare(path, [init_from, *others, settings.pretrained, data_root, there])
     how = {"workers": workers, "quiet": quiet, "save_every": save_every}
 
-    def create() -> Run:
-        with _held(path):
-            return Run.create(path, about, overwrite)
+    def create() -> None:
+        run.path = path or free_folder(paper.name, images.name)
+        with _held(run.path):
+            Run.create(run.path, about, overwrite)
 
     return _train(create, run, images, data, devices, how)
 
@@ -156,9 +150,8 @@ def resume(
             f"{path} learned from an array; give it again: manyviews.resume({str(path)!r}, data=...)."
         )
     launching.require_shares(devices, source, run.recipe)
-    if data_root is not None:  # whatever comes after training looks there too
-        run.settings["data"]["root"] = str(Path(data_root).expanduser().resolve())
-    images = _training_set(source, run.size, run.settings["data"]["root"], run.senses, run.reading)
+    _look_in(run, data_root)
+    images = _learned_from(run, source)
     was, now = run.settings["data"], summary(images)
     if images.tokeniser is not None:
         require_size(images.tokeniser, was["vocabulary"], f"the run {path}")
@@ -168,21 +161,29 @@ def resume(
             f"(digests {was['digest'][:8]} and {str(now['digest'])[:8]}); restore it, or start a new run."
         )
     how = {"workers": workers, "quiet": quiet, "save_every": save_every}
-    return _train(lambda: run, run, images, source, devices, how)
+    return _train(lambda: None, run, images, source, devices, how)
 
 
-def judge_beside(run: Run, data: Any, quiet: bool = False) -> None:
+def judge_beside(run: Run, data: Any, quiet: bool = False, *, data_root: str | Path | None = None) -> None:
     """Enter what the baselines of a run that diverged are worth.
 
     Args:
         data: what it learned from.
+        data_root: where named sets are now; None: where they were.
     """
-    images = _training_set(data, run.size, run.settings["data"]["root"], run.senses, run.reading)
+    _look_in(run, data_root)
+    images = _learned_from(run, data)
     judge_baselines(run, images, data, quiet)
 
 
+def _look_in(run: Run, data_root: str | Path | None) -> None:
+    """From now on the run's data is looked for there, whatever asks for it."""
+    if data_root is not None:
+        run.settings["data"]["root"] = str(Path(data_root).expanduser().resolve())
+
+
 def _train(
-    create: Callable[[], Run], run: Run, images: ItemSet, data: Any, devices: int, how: dict[str, Any]
+    create: Callable[[], None], run: Run, images: ItemSet, data: Any, devices: int, how: dict[str, Any]
 ) -> Run:
     """Make the folder (one process does), train on all devices, judge (one process does)."""
     if devices > 1 and not launching.launched():
@@ -266,23 +267,22 @@ def _same_words(words: Path, tokeniser: Tokeniser) -> None:
 # -- data ----------------------------------------------------------------------------------------------------------
 
 
-def _training_set(
-    data: Any,
-    size: int,
-    root: str | Path | None,
-    senses: Sequence[str] = (),
-    reading: Reading | None = None,
-) -> ItemSet:
-    """What is learned from, with what the method asks for beside images: in memory where it fits, on disk otherwise."""
-    side = size if reading or (isinstance(data, str) and data == "world") else CANVAS * size
-    return open_data(data, split="train", root=root, size=side, senses=senses, reading=reading)
+def _learned_from(run: Run, data: Any) -> ItemSet:
+    """What a run learns from, with what its method asks for beside images: in memory where it fits, on disk otherwise."""
+    side, root = canvas(data, run.size, run.reading), run.settings["data"]["root"]
+    return open_data(data, root=root, size=side, senses=run.senses, reading=run.reading)
 
 
 def free_folder(method: str, data: str, under: Path = Path("runs")) -> Path:
-    """``runs/simclr-world``, or the next number after it that is free."""
+    """``runs/simclr-world``, or the next number after it that is free: a new folder, which nobody else is given."""
     stem = f"{method}-{Path(data.split('/')[0]).stem or Path(data).stem or 'data'}"
     names = [stem, *(f"{stem}-{number}" for number in range(2, 10_000))]
-    return next(under / name for name in names if not (under / name).exists())
+    under.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        with suppress(FileExistsError):
+            (under / name).mkdir()
+            return under / name
+    raise ManyviewsError(f"{under} has ten thousand runs of that name; say where this one goes with --out.")
 
 
 def _as_python(method: str, data: str, asked: dict[str, Any]) -> str:

@@ -182,7 +182,8 @@ def names() -> tuple[str, ...]:
 def titles() -> dict[str, str]:
     """The first line of each method's file, read without importing any: the list behind ``--help``."""
     lines = {
-        path.stem: path.read_text().partition('"""')[2].partition("\n")[0] for path in FOLDER.rglob("*.py")
+        path.stem: path.read_text(encoding="utf-8").partition('"""')[2].partition("\n")[0]
+        for path in FOLDER.rglob("*.py")
     }
     return {name: lines[name] for name in names()}
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from manyviews.data import is_named
 from manyviews.data.reading import TRAINED
 from manyviews.errors import ManyviewsError, nearest
 from manyviews.method import Paper, find, names
@@ -69,7 +70,8 @@ def base(paper: Paper, data: Any, wanted: str | None = None) -> tuple[Any, Recip
     config, recipe = paper.recipes[recipe_name(paper, data, wanted)]
     if isinstance(data, (str, Path)):
         photos = paper.method.sees == "images" and (
-            str(data).lower().replace("_", "-") in PHOTOS or Path(data).expanduser().exists()
+            str(data).lower().replace("_", "-") in PHOTOS
+            or (Path(data).expanduser().exists() and not is_named(str(data)))
         )
         recipe = dataclasses.replace(recipe, data=str(data))
         if photos and wanted is None and str(data) not in paper.recipes:

@@ -104,11 +104,15 @@ def prompt(
             by_shots[str(k)] = _figures(
                 [in_context(net, words, *task, shots=k, device=device, **how) for task in tasks]
             )
-    entered = run.results().get("prompts", {})
-    before = entered.get(name, {})
-    same = all(before.get(key) == value for key, value in settings.items())
-    kept = before.get("shots", {}) if same else {}
-    run.add_results(prompts=entered | {name: settings | {"shots": kept | by_shots}})
+
+    def entered(results: dict[str, Any]) -> dict[str, Any]:
+        prompts = results.get("prompts", {})
+        before = prompts.get(name, {})
+        same = all(before.get(key) == value for key, value in settings.items())
+        kept = before.get("shots", {}) if same else {}
+        return {"prompts": prompts | {name: settings | {"shots": kept | by_shots}}}
+
+    run.enter(entered)
     return {"run": str(run.path), "data": name} | settings | {"shots": by_shots}
 
 

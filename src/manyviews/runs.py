@@ -12,8 +12,9 @@ report.html           all of it to look at
 
 import json
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from manyviews.data.tokeniser import Tokeniser, require_size
 from manyviews.errors import Diverged, ManyviewsError
 from manyviews.evaluation import EncoderEmbedder, LabelFree, Verdict, held_apart, verdict
 from manyviews.evaluation.labels import label_subset
-from manyviews.files import alone, set_aside, write_json
+from manyviews.files import alone, change_json, read_json, set_aside, writable, write_json
 from manyviews.method import Method, Paper, find
 from manyviews.nets import interop, net_factory
 from manyviews.nets.classifier import Classifier, load_classifier, save_classifier
@@ -38,7 +39,7 @@ from manyviews.rng import seed_of
 from manyviews.training import checkpoint
 from manyviews.training.hooks import Bar, Interrupt, Log, Saver, logged
 from manyviews.training.loop import Loop
-from manyviews.training.monitor import Monitor
+from manyviews.training.monitor import Monitor, looks_among
 from manyviews.training.showing import show
 from manyviews.training.spec import spec_of
 
@@ -63,13 +64,14 @@ class Run:
         if there and not (path / "run.json").exists():
             raise ManyviewsError(f"{path} exists and is no run: it stays as it is; choose another --out")
         if there and not overwrite:
-            raise ManyviewsError(
-                f"{path} exists already; choose another --out, continue it with `manyviews resume {path}`, "
-                "or replace it with --overwrite"
-            )
+            how = f"continue it with `manyviews resume {path}`, or replace it with --overwrite"
+            raise ManyviewsError(f"{path} exists already; choose another --out, {how}")
         with set_aside(path) if there else nullcontext():
             path.resolve().mkdir(parents=True, exist_ok=True)
-            write_json(path / "run.json", settings)
+            with alone(path):
+                if (path / "run.json").exists():  # made by another command in the meantime
+                    raise ManyviewsError(f"Another process is at work on {path}: choose another --out.")
+                write_json(path / "run.json", settings)
         return cls(path, settings)
 
     @classmethod
@@ -79,16 +81,14 @@ class Run:
         Raises:
             ManyviewsError: there is no run at ``path``, or its ``run.json`` cannot be read.
         """
-        path = Path(path)
-        file = path / "run.json"
+        file = Path(path) / "run.json"
         if not file.is_file():
             raise ManyviewsError(f"There is no run at {path}: it has no run.json; give what --out named")
         try:
-            return cls(path, json.loads(file.read_text()))
+            return cls(Path(path), read_json(file))
         except json.JSONDecodeError as error:
-            raise ManyviewsError(
-                f"{file} is not whole JSON ({error}); it is needed to know what the run was"
-            ) from error
+            why = "it is needed to know what the run was"
+            raise ManyviewsError(f"{file} is not whole JSON ({error}); {why}") from error
 
     # -- what it was ---------------------------------------------------------------------------------------------
 
@@ -131,7 +131,7 @@ class Run:
 
     @property
     def apart(self) -> Reading | None:
-        """The same, a text an item: what is used and judged, however it was learned from."""
+        """The same, a text an item: what is used and judged."""
         return self.reading and replace(self.reading, packed=False, joined=True)
 
     def keep(self, tokeniser: Tokeniser | None) -> None:
@@ -149,9 +149,7 @@ class Run:
 
     def looks(self) -> list[LabelFree]:
         """What the monitor saw of the representation, oldest first."""
-        names = {field.name for field in fields(LabelFree)}
-        rows = [row for row in self.metrics() if "verdict" in row]
-        return [LabelFree(**{name: value for name, value in row.items() if name in names}) for row in rows]
+        return looks_among(self.metrics())
 
     def verdict(self) -> Verdict | None:
         """What the monitor's looks come to, now that the run has ended; None where it never looked."""
@@ -160,17 +158,22 @@ class Run:
 
     def results(self) -> dict[str, Any]:
         """What ``results.json`` holds so far."""
-        file = self.path / "results.json"
-        return json.loads(file.read_text()) if file.exists() else {}
+        return read_json(self.path / "results.json")
 
-    def add_results(self, on: str | None = None, **figures: Any) -> None:
-        """Enter figures beside those that are there; with ``on``, what the encoder is worth on the data of that name."""
-        with alone(self.path):
-            results = self.results()
-            if on is not None:
-                entered = results.get("evaluations", {})
-                figures = {"evaluations": entered | {on: entered.get(on, {}) | figures}}
-            write_json(self.path / "results.json", results | figures)
+    @property
+    def judged(self) -> bool:
+        """Whether all that a finished run is judged by is entered."""
+        return "verdict" in self.results()
+
+    def add_results(self, **figures: Any) -> None:
+        """Enter figures beside those that are there."""
+        self.enter(lambda _: figures)
+
+    def enter(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        """Enter what is to be changed in the results, given those that are there; said and left where they cannot be written."""
+        if writable(file := self.path / "results.json"):
+            return change_json(file, change)
+        print(f"manyviews: {file} cannot be written, so the figures are not entered there", file=sys.stderr)
 
     # -- what came out -------------------------------------------------------------------------------------------
 
@@ -182,9 +185,8 @@ class Run:
             ManyviewsError: the run has not finished yet, the file is damaged, or the tokeniser beside it is of other weights.
         """
         if not self.finished:
-            raise ManyviewsError(
-                f"{self.path} has no encoder yet; finish it with `manyviews resume {self.path}`"
-            )
+            how = f"finish it with `manyviews resume {self.path}`"
+            raise ManyviewsError(f"{self.path} has no encoder yet; {how}")
         encoder, _ = interop.load_encoder(self.path)
         if self.reading is not None:
             require_size(Tokeniser.load(self.words), encoder.in_channels, f"the encoder of {self.path}")
@@ -276,9 +278,7 @@ class Run:
                 raise Diverged(f"{error} ({saver.kept()})") from error
             finally:
                 bar.close()
-        skipped = data.skipped
-        for files in distributed.everyone(loop.skipped):
-            skipped = skipped | files
+        skipped = data.skipped | loop.skipped
         if skipped.files and distributed.is_main():
             print(f"manyviews: {skipped}", file=sys.stderr)
             self.add_results(skipped=skipped.as_dict())

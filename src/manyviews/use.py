@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from manyviews import vectors
-from manyviews.data import ItemSet, open_data, read, read_sound
+from manyviews.data import ItemSet, is_named, open_data, read, read_sound
+from manyviews.data.corpus_sources import is_named_corpus
 from manyviews.data.reading import laid_out
 from manyviews.data.tokeniser import Tokeniser
 from manyviews.errors import ManyviewsError
@@ -54,10 +55,15 @@ def embed(
 def every_item(run: Run, data: Any, root: str | Path | None) -> ItemSet:
     """Every image, sound or text of a source: of a folder with splits all of them, of a named set its training split."""
     data = sensed(run, data)
-    is_path = isinstance(data, (str, Path)) and any(
-        Path(place).expanduser().exists()
-        for place in (str(data), str(data).rpartition("#")[0])  # a table, or some of its columns
-        if place
+    known = is_named_corpus if run.apart else is_named
+    is_path = (
+        isinstance(data, (str, Path))
+        and not known(str(data))
+        and any(
+            Path(place).expanduser().exists()
+            for place in (str(data), str(data).rpartition("#")[0])  # a table, or some of its columns
+            if place
+        )
     )
     drawn = isinstance(data, str) and data == "world"
     split, size = "all" if is_path else "train", run.size if run.apart or drawn else None

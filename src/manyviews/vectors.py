@@ -6,7 +6,7 @@ from pathlib import Path
 from manyviews.data import ItemSet
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import Features
-from manyviews.files import replacing
+from manyviews.files import replacing, writable
 
 Writer = Callable[[Path, ItemSet, Features], None]
 
@@ -15,13 +15,15 @@ def writer(out: Path) -> Writer:
     """What writes a file with such an ending: path, label where there is one, and vector of every item.
 
     Raises:
-        ManyviewsError: the ending is not known.
+        ManyviewsError: the ending is not known, or nothing can be written there.
     """
     writers = {".parquet": _parquet, ".npz": _npz, ".csv": _csv}
     if out.suffix not in writers:
         raise ManyviewsError(
             f"Vectors cannot be written as '{out.suffix}' ({out}); choose {', '.join(writers)}."
         )
+    if not writable(out):
+        raise ManyviewsError(f"{out} cannot be written: give another place for the vectors (--out).")
     return writers[out.suffix]
 
 

@@ -1,6 +1,5 @@
 """What an encoder is worth, by any protocol, on any data."""
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor
 
 from manyviews import judging
-from manyviews.data import open_data, summary
+from manyviews.data import ItemSet, open_data, summary
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import PROTOCOLS, held_apart, tells_apart
 from manyviews.evaluation import evaluate as judge
@@ -53,65 +52,66 @@ def evaluate(
     if seeds < 1:
         raise ManyviewsError(f"--seeds is {seeds}; it must be at least 1.")
     run = opened(run)
+    train, test, own = _sets(run, data, protocol, data_root)
+    protocol = protocol or ("knn" if tells_apart(train) else "labelfree",)
+    options = dict(options or {})
+    if "scratch" in protocol:
+        options["scratch"] = {**_cost(run), **options.get("scratch", {})}
+    how: dict[str, Any] = {"classifier": run.classifier, "seen": {}}
+    shows = not isinstance(run, Given) and writable(run.path / "results.json")
+    show = _shown(run) if shows else None
+    figures = judge(
+        run.embedder, train, test, protocols=protocol, options=options, seed=seed, show=show, **how
+    )
+    if own and "labelfree" in figures and (said := run.verdict()):
+        figures["labelfree"] |= said.as_dict()
+    again = [name for name in protocol if PROTOCOLS[name].drawn]
+    how["options"] = {name: options[name] for name in again if name in options}
+    others = [
+        judge(run.embedder, train, test, protocols=again, seed=seed + more, **how)
+        for more in range(1, seeds if again else 1)
+    ]
+    for name, key in [(name, key) for name in again for key in MEANT if others and key in figures[name]]:
+        each = torch.tensor([of[name][key] for of in (figures, *others)], dtype=torch.float64)
+        figures[name] |= {f"{key}_mean": each.mean().item(), f"{key}_std": each.std().item(), "seeds": seeds}
+
+    def entered(results: dict[str, Any]) -> dict[str, Any]:
+        by_data = results.get("evaluations", {})
+        return {"evaluations": by_data | {train.name: by_data.get(train.name, {}) | figures}}
+
+    run.enter(entered)
+    return {"run": str(run.path), "data": train.name, "figures": figures}
+
+
+def _sets(
+    run: Run, data: Any, protocol: Sequence[str], data_root: str | Path | None
+) -> tuple[ItemSet, ItemSet | None, bool]:
+    """What may be learned from, what is judged (None: a part of that), and whether these are the run's own data."""
     root = data_root if data_root is not None else run.settings["data"]["root"]
     source = run.recipe.data if data is None else sensed(run, data)
     if isinstance(source, str) and not source:
         learned = "was learned elsewhere" if isinstance(run, Given) else "learned from an array"
         raise ManyviewsError(f"{run.path} {learned}; say with --data (data=) what to judge it by.")
     drawn = isinstance(source, str) and source == "world"
-    side = run.size if run.apart or drawn else judging.CANVAS * run.size
-    enters = not isinstance(run, Given) and writable(run.path / "results.json")
-    if not (enters or isinstance(run, Given)):
-        print(
-            f"manyviews: {run.path} cannot be written to, so the figures are not entered there",
-            file=sys.stderr,
-        )
-    dense = {sense for name in protocol if name in PROTOCOLS for sense in PROTOCOLS[name].senses}
+    asked = [PROTOCOLS[name] for name in protocol if name in PROTOCOLS]
+    dense = {sense for one in asked for sense in one.senses}
     senses = tuple(sorted(dense)) if drawn else ()  # other sets have what they have
-    given = {"rate": run.rate, "reading": run.apart, "senses": senses}
-    train = open_data(source, split="train", root=root, size=side, **given)
+    given = {"root": root, "rate": run.rate, "reading": run.apart, "senses": senses}
+    side = judging.canvas(source, run.size, run.apart, whole=any(one.whole for one in asked))
+    train = open_data(source, split="train", size=side, **given)
     require_suits(run, train)
     labelled = train.labels is not None and not dense
-    test = judging.held_out(source, run.size, root, labelled=labelled, **given)
-    protocol = protocol or ("knn" if tells_apart(train) else "labelfree",)
+    test = judging.held_out(source, side, labelled=labelled, **given)
     own = data is None or summary(train)["digest"] == run.settings["data"]["digest"]
-    seen = own and test is None
-    if seen and run.settings.get("held_out"):
-        train, test = held_apart(train)
-    elif asked := [name for name in protocol if seen and _knows_labels(run, name)]:
-        raise ManyviewsError(
-            f'{train.name} has no test split, and what "{asked[0]}" judges has learned from the labels of all of it; '
-            "give other images with --data."
-        )
-    options = dict(options or {})
-    if "scratch" in protocol:
-        options["scratch"] = {**_cost(run), **options.get("scratch", {})}
-    settings = {"protocols": protocol, "options": options, "classifier": run.classifier}
-    judged = test if train.labels is not None or dense else None
-    all_seeds = [
-        judge(
-            run.embedder,
-            train,
-            judged,
-            seed=seed + more,
-            show=_shown(run) if enters and not more else None,
-            **settings,
-        )
-        for more in range(seeds)
-    ]
-    figures = all_seeds[0]
-    if own and "labelfree" in figures and (said := run.verdict()):
-        figures["labelfree"] |= said.as_dict()
-    if seeds > 1:
-        found = [(name, key) for name in figures for key in MEANT if key in figures[name]]
-        for name, key in found:
-            each = torch.tensor([one[name][key] for one in all_seeds], dtype=torch.float64)
-            figures[name] |= {
-                f"{key}_mean": each.mean().item(), f"{key}_std": each.std().item(), "seeds": seeds,
-            }  # fmt: skip
-    if enters:
-        run.add_results(on=train.name, **figures)
-    return {"run": str(run.path), "data": train.name, "figures": figures}
+    if own and test is None:
+        if run.settings.get("held_out"):
+            return *held_apart(train), own
+        if learned := [name for name in protocol if _knows_labels(run, name)]:
+            raise ManyviewsError(
+                f'{train.name} has no test split, and what "{learned[0]}" judges has learned from the labels of all of it; '
+                "give other images with --data."
+            )
+    return train, test if train.labels is not None or dense else None, own
 
 
 def _knows_labels(run: Run, name: str) -> bool:

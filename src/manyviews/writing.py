@@ -163,9 +163,9 @@ def bleu_of(
     source, reference = ([item[side] for item in corpus.texts] for side in (0, 1))
     told = translate(run, source, beam=beam, alpha=alpha, attention=attention)
     score = bleu(told, reference)
-    entered = run.results().get("bleu", {})
     of = corpus.name if split == "test" else f"{corpus.name}, {split}"
-    run.add_results(bleu=entered | {of: asdict(score) | {"beam": beam, "alpha": alpha}})
+    told_of = {of: asdict(score) | {"beam": beam, "alpha": alpha}}
+    run.enter(lambda results: {"bleu": results.get("bleu", {}) | told_of})
     return Translated(source, reference, told, score)
 
 

@@ -30,7 +30,7 @@ def test_what_learned_remembers_and_what_did_not_does_not(tmp_path: Path) -> Non
     assert again is not None and again["figures"] == result["figures"]
 
 
-def test_a_plain_net_may_choose_among_rates_and_a_gradient_reaches_the_first_letter() -> None:
+def test_a_plain_net_may_choose_among_rates_and_the_first_letter_lies_within_reach() -> None:
     assert CLAIM.laptop is not None and len(RNNS) == 3 and set(RNNS) < set(CLAIM.arms)
     same = CLAIM.laptop.same
     gap = int(same["data"].removeprefix("recall-"))

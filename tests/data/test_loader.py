@@ -222,3 +222,10 @@ def test_a_set_on_disk_needs_views(photos: Path):
         ManyviewsError, match="is not in memory, and without views its images have no common size"
     ):
         batches(open_data(photos), batch=4, seed=0)
+
+
+def test_a_set_that_a_device_has_no_room_for_is_sent_batch_by_batch(monkeypatch: pytest.MonkeyPatch):
+    usual = list(islice(batches(numbered(24), batch=8, seed=1), 4))
+    monkeypatch.setattr("manyviews.data.loader._free", lambda _: 0)
+    beside = list(islice(batches(numbered(24), batch=8, seed=1), 4))
+    assert all(same(a, b) for a, b in zip(usual, beside, strict=True))

@@ -5,10 +5,13 @@ import torch
 from torch import nn
 
 from manyviews import nets
+from manyviews.data import ItemSet
+from manyviews.data.loader import enough
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import finetune
 from manyviews.evaluation.batches import usual_batch
 from manyviews.evaluation.finetune import layers, parameter_groups
+from manyviews.views import View, Views
 
 SMALL = {"classes": 3, "size": 16, "batch": 40}
 
@@ -159,3 +162,17 @@ def test_layer_decay_zero_trains_the_head_alone(blobs, net):
     tuned = finetune(net, blobs(80, seed=0), blobs(9, seed=1), epochs=1, layer_decay=0.0, **SMALL)
     for name, parameter in net.named_parameters():
         assert torch.equal(parameter, tuned.classifier[0].get_parameter(name))
+
+
+def test_images_on_disk_are_decoded_no_larger_than_the_crops_need(net) -> None:
+    pixels, asked = torch.randint(0, 256, (24, 3, 40, 40), dtype=torch.uint8), list[int]()
+
+    def near(item: int, side: int) -> torch.Tensor:
+        asked.append(side)
+        return pixels[item]
+
+    names = [str(item) for item in range(24)]
+    read = lambda item: pytest.fail("decoded whole")  # noqa: E731
+    data = ItemSet("photos", names, torch.arange(24) % 3, ("a", "b", "c"), None, read, read_near=near)
+    finetune(net, data, data, epochs=1, batch=12, classes=3, size=16)
+    assert set(asked) == {enough(Views(View(size=16))), 18}  # to learn from, and to be judged

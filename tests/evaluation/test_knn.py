@@ -1,5 +1,7 @@
 """Neighbours are exact for every size, and the vote is that of instance discrimination."""
 
+import importlib
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,10 @@ from torch.nn import functional as F
 
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation.knn import knn, knn_accuracy, neighbours
+
+knn_module = importlib.import_module(
+    "manyviews.evaluation.knn"
+)  # the package has the function under that name
 
 
 def rows(count: int, dim: int = 8, seed: int = 0) -> Tensor:
@@ -108,3 +114,22 @@ def test_what_cannot_be_judged_is_said_in_a_sentence() -> None:
         knn(bank_ND, labels, bank_ND, classes=2, temperature=0.0)
     with pytest.raises(ManyviewsError, match="at least one query"):
         knn_accuracy(bank_ND, labels, bank_ND[:0], labels[:0], classes=2)
+
+
+@pytest.mark.parametrize("cells", [2**26, 64 * 500 * 2, 1])
+def test_threads_share_what_memory_there_is(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    shares: list[tuple[int, int]] = []
+    search = knn_module._search
+
+    def watched(bank_ND: Tensor, query_MD: Tensor, k: int, chunk: int) -> tuple[Tensor, Tensor]:
+        shares.append((len(query_MD), chunk))
+        return search(bank_ND, query_MD, k, chunk)
+
+    monkeypatch.setattr(knn_module, "_search", watched)
+    monkeypatch.setattr(knn_module, "CELLS", cells)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    similarity, _ = neighbours(rows(500), rows(1000, seed=1), 5)
+    torch.testing.assert_close(similarity, cosine(rows(1000, seed=1), rows(500)).topk(5).values.float())
+    assert len(shares) == {2**26: 8, 64 * 500 * 2: 2, 1: 1}[cells]
+    assert sum(chunk for _, chunk in shares) * 500 <= max(cells, 64 * 500)

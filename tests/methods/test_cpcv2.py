@@ -160,3 +160,14 @@ def test_what_cannot_be_predicted_is_refused(changes: dict[str, Any], says: str)
 def test_a_net_that_cannot_see_patches_is_refused() -> None:
     with pytest.raises(ManyviewsError, match="63 pixels a side, not 8"):
         build(net="alexnet")
+
+
+def test_half_precision_moves_no_pixel() -> None:
+    method, x, shown = build(), image(), list[Tensor]()
+    latents = method.encoder.latents
+    method.encoder.latents = lambda x_NCPP, *cells: shown.append(x_NCPP) or latents(x_NCPP, *cells)
+    for half in (True, False):
+        torch.manual_seed(3)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            method.loss(Batch([x], torch.arange(B)), 0.0)
+    assert torch.equal(*shown)

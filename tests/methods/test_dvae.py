@@ -241,3 +241,8 @@ def test_images_that_codes_do_not_divide() -> None:
 def test_a_net_whose_map_cannot_be_doubled_back() -> None:
     with pytest.raises(ManyviewsError, match=r"does not lead from 5 x 5 codes to 18 x 18 pixels"):
         built("cifar_resnet8", size=18)
+
+
+def test_a_net_that_embeds_by_more_than_its_map_is_refused() -> None:
+    with pytest.raises(ManyviewsError, match=r'"vgg_a/thin/imagenet" embeds by layers beyond'):
+        built("vgg_a/thin/imagenet", size=32)

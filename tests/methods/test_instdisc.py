@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from manyviews.errors import ManyviewsError
 from manyviews.method import Batch, Spec
-from manyviews.methods.contrastive.instdisc import Config, InstDisc
+from manyviews.methods.contrastive.instdisc import RECIPES, Config, InstDisc
 from manyviews.runs import net_factory
 
 ITEMS, SIZE = 24, 16
@@ -91,3 +91,10 @@ def test_only_the_batch_is_stored_halfway_between_old_and_new() -> None:
 def test_nce_without_noise_is_refused() -> None:
     with pytest.raises(ManyviewsError, match=r"--noise is 0; give at least 1\."):
         built(noise=0)
+
+
+def test_images_of_cifars_recipe_are_not_mirrored() -> None:
+    for name, flip in (("cifar10", 0.0), ("paper", 0.5)):
+        config, _ = RECIPES[name]
+        (view,) = InstDisc(config, net_factory("cifar_resnet8", 16), Spec(items=64, size=16)).views().views
+        assert view.flip == flip

@@ -72,6 +72,18 @@ def test_a_vit_has_three_layers_and_norms_everywhere() -> None:
     assert told(method.predictor) == [(12, 24, False), (24, True), (24, 12, False), (12, False)]
 
 
+@pytest.mark.parametrize("net", ["timm/vit_tiny_patch16_224", "torchvision/vit_b_32"])
+def test_a_vit_of_another_library_is_one_too(net: str) -> None:
+    method = mocov3(net, size=32)
+    assert len(told(method.base[1])) == 6 and told(method.predictor)[-1] == (12, False)
+    held = {name for name, weight in method.encoder.named_parameters() if not weight.requires_grad}
+    (place,) = {name.split(".")[1] for name in held} if "timm" in net else {"conv_proj"}
+    assert {name.rpartition(".")[2] for name in held} == {"weight", "bias"} and all(
+        place in name for name in held
+    )
+    assert not any(not w.requires_grad for w in mocov3(net, size=32, freeze_patch=False).encoder.parameters())
+
+
 def test_a_resnet_has_two_layers_and_a_predictor_that_ends_bare() -> None:
     method = mocov3(RESNET)
     width = method.encoder.width

@@ -414,3 +414,19 @@ def test_first_tokens_of_what_has_none_are_refused() -> None:
     for name, said in (("first(small_gpt)", "small_bert"), ("pooler(small_bert, 3)", "needs no number")):
         with pytest.raises(ManyviewsError, match=said):
             build(name, in_channels=30, size=TOKENS)
+
+
+@pytest.mark.parametrize("net", ["small_transformer", "bert_tiny"])
+@pytest.mark.parametrize("pool", ["cls", "mean"])
+def test_what_learns_is_what_the_loss_reaches(net: str, pool: Any) -> None:
+    """Several devices would wait for the gradients of all else."""
+    if (net, pool) == ("small_transformer", "cls"):
+        pytest.skip("it has no [CLS]")
+    config = Config(pool=pool)
+    seen = data(config)
+    method = made(config, seen, net)
+    lost(method, seen).loss.backward()
+    learns = {name for name, weight in method.named_parameters() if weight.requires_grad}
+    assert learns == {name for name, weight in method.named_parameters() if weight.grad is not None}
+    parts = {name.split(".")[2] for name, weight in method.named_parameters() if not weight.requires_grad}
+    assert parts == ({"decoder"} if net == "small_transformer" else {"pooler"} if pool == "mean" else set())

@@ -68,6 +68,15 @@ def test_the_recipe_of_vit_is_its_papers() -> None:
     assert view.crop == (0.05, 1.0) and view.flip == 0.5
 
 
+def test_the_recipe_of_fine_tuning_is_its_papers() -> None:
+    """SimCLR v2: LARS at 0.005 times the root of the batch, neither decay nor warm-up, 60 passes over 1% of the labels."""
+    config, recipe = RECIPES["finetune-paper"]
+    assert recipe.lr == pytest.approx(0.005 * recipe.batch**0.5) and recipe.optimiser == "lars"
+    assert (recipe.weight_decay, recipe.warmup, recipe.budget, recipe.batch) == (0.0, 0.0, "60ep", 1024)
+    (view,) = built(config).views().views
+    assert view.crop == (0.08, 1.0) and view.flip == 0.5 and not view.blur
+
+
 def test_every_recipes_net_exists() -> None:
     assert {nets.find(recipe.net).net.sees for _, recipe in RECIPES.values()} == {"images"}
 

@@ -23,11 +23,6 @@ from manyviews.nets.transformer import Transformer
 PADDING, START, END = 0, 1, 2
 
 
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.manual_seed(0)
-
-
 def translator(vocabulary: int = 12, length: int = 40, scale: float = 1.5) -> Transformer:
     """A net with opinions: of its own start it would say the same whatever it reads."""
     net = Transformer(vocabulary, 16, 2, 4, 32, length=length)

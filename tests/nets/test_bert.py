@@ -18,11 +18,6 @@ from manyviews.nets.names import from_theirs, to_theirs
 V, NETWORKS = 40, sorted(name for name, net in NETS.items() if net.parameters is not None)
 
 
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.manual_seed(0)
-
-
 def config(net: BERT):
     return transformers.BertConfig(
         vocab_size=net.tokens.num_embeddings, hidden_size=net.width, num_hidden_layers=len(net.blocks),

@@ -10,11 +10,6 @@ from manyviews.nets.attention import Attention
 from manyviews.nets.dropout import dropout
 
 
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.manual_seed(0)
-
-
 @pytest.mark.parametrize("p", [0.001, 0.1, 0.5, 0.9, 0.999])
 def test_shares_and_scale(p: float):
     x = torch.full((400, 1000), 2.0)

@@ -20,11 +20,6 @@ from manyviews.nets.names import to_theirs
 V, LENGTH = 40, 24
 
 
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.manual_seed(1)
-
-
 def small(make: Any = gpt2, **options: object) -> GPT:
     """A net whose words follow each other in no simple circle."""
     net = make(vocabulary=V, width=16, depth=4, heads=4, length=LENGTH, **options)

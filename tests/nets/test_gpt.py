@@ -26,11 +26,6 @@ SMALL = {"vocabulary": V, "width": 16, "depth": 4, "heads": 4, "length": LENGTH}
 GENERATIONS = {"1": GPT, "2": gpt2, "3": gpt3}
 
 
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.manual_seed(0)
-
-
 def small(generation: str, **options: object) -> GPT:
     if generation == "3":
         options = {"band": 3, **options}

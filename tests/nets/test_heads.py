@@ -11,7 +11,7 @@ from torch import nn
 
 from manyviews.errors import ManyviewsError
 from manyviews.nets import build, mlp, split_batch_norm
-from manyviews.nets.norms import SplitBatchNorm, statistics_kept
+from manyviews.nets.norms import SplitBatchNorm, in_pieces, statistics_kept
 
 
 def kinds(head: nn.Module) -> list[str]:
@@ -80,6 +80,16 @@ def test_a_split_net_keeps_its_tensors_and_judges_as_before():
     assert not torch.allclose(net.train()(x)[:2], both, atol=1e-3)
     split_batch_norm(split, 2)
     assert {m.splits for m in split.modules() if isinstance(m, SplitBatchNorm)} == {2}
+
+
+def test_slices_are_as_large_where_the_batch_comes_in_pieces():
+    norm, x = SplitBatchNorm(3, 4), torch.randn(16, 3, 2, 2)
+    whole = norm(x)
+    in_pieces(norm, 2)
+    torch.testing.assert_close(torch.cat([norm(x[:8]), norm(x[8:])]), whole)
+    in_pieces(norm, 8)  # a piece is smaller than a slice was
+    alone = nn.BatchNorm2d(3)
+    torch.testing.assert_close(norm(x[:2]), alone(x[:2]))
 
 
 def test_the_parameters_that_an_optimiser_holds_stay_in_the_net():

@@ -15,11 +15,6 @@ from manyviews.nets.ode import Change, ConcatConv, ODEBlock, Solver
 EXACT = Solver("dopri5", rtol=1e-9, atol=1e-11)
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 class Linear(nn.Module):
     """f(t, z) = A z, whose solution is exp(A t) z(0)."""
 

@@ -25,11 +25,6 @@ from manyviews.nets.reader import Reader
 transformers.logging.set_verbosity_error()
 
 
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.manual_seed(0)
-
-
 def stirred(net: Any) -> Any:
     """Every tensor with values that matter, norms and biases too."""
     with torch.no_grad():

@@ -21,11 +21,6 @@ SMALL = {
 }
 
 
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.manual_seed(0)
-
-
 def reader(name: str) -> Reader:
     net = make(name, vocabulary=V, **SMALL[name])
     for p in net.parameters():  # values that matter, norms and biases too

@@ -15,11 +15,6 @@ KINDS = {**{name: ours for name, (ours, _) in PAIRS.items()}, "gru/before": lamb
 LENGTHS = torch.tensor([3, 7, 1])
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 def stir(net: nn.Module) -> nn.Module:
     """Biases away from zero, so that one in the wrong place shows."""
     for parameter in net.parameters():

@@ -17,11 +17,6 @@ from manyviews.nets.transformer import NAMES, Block, FeedForward, NormPlace, Tra
 V, PADDING = 31, 0
 
 
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.manual_seed(0)
-
-
 def small(norm: NormPlace = "post", **options: object) -> Transformer:
     net = Transformer(V, 16, 2, 4, 32, norm=norm, length=12, **{"dropout": 0.1, **options})
     with torch.no_grad():  # norms and biases that do something

@@ -243,10 +243,6 @@ def test_every_picture_has_a_text(story: Story) -> None:
     assert {"Item 2, view 1", "Neighbour 1, same class, similarity 0.91"} <= {a["alt"] for a in pictures}
 
 
-def test_the_same_story_gives_the_same_bytes(story: Story) -> None:
-    assert page(story) == page(story)
-
-
 EMPTY = {
     "figures": (),
     "curves": (),

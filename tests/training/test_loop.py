@@ -15,6 +15,7 @@ from manyviews.data.world import world
 from manyviews.errors import ManyviewsError
 from manyviews.method import Batch, Out, Spec, find
 from manyviews.nets import Encoder, ResNet
+from manyviews.nets.norms import SplitBatchNorm
 from manyviews.nets.resnet import BasicBlock
 from manyviews.recipe import Budget, Recipe
 from manyviews.rng import generator
@@ -220,8 +221,25 @@ def test_options_of_a_recipe_do_what_they_say(name: str, changes: dict[str, obje
     for loop, found in zip((plain, changed), losses, strict=True):
         loop.hooks = (lambda moment, found=found: found.append(float(moment.loss)),)
         assert loop.run() == "finished"
+    assert losses[1][0] == pytest.approx(losses[0][0], rel=0.02)
     assert losses[1] == pytest.approx(losses[0], rel=0.3)
     assert losses[1] != losses[0] or "channels_last" in changes
+    kernels = [w for w in plain.method.encoder.parameters() if w.ndim == 4 and min(w.shape[1:3]) > 1]
+    twins = [w for w in changed.method.encoder.parameters() if w.ndim == 4 and min(w.shape[1:3]) > 1]
+    as_asked = changes.get("channels_last", True)
+    assert all(w.is_contiguous(memory_format=torch.channels_last) for w in kernels) and kernels
+    assert all(w.is_contiguous(memory_format=torch.channels_last) == as_asked for w in twins)
+
+
+def test_a_batch_in_pieces_keeps_the_slices_of_its_statistics() -> None:
+    slices: list[int] = []
+    loop = loop_of("moco", recipe(batch=32, accumulate=2), noise(), splits=4)
+    norm = next(module for module in loop.method.query.modules() if isinstance(module, SplitBatchNorm))
+    norm.register_forward_pre_hook(
+        lambda module, x: slices.append(len(x[0]) // (module.splits // module.pieces))
+    )
+    loop.run()
+    assert set(slices) == {8}
 
 
 def test_clipping_bounds_the_gradient() -> None:

@@ -108,7 +108,6 @@ def test_rows_do_not_meet_and_a_view_comes_back():
 def test_half_precision_around_it_changes_nothing():
     x = torch.rand(2, 3, 4, 4, generator=generator("spaces"))
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(spaces.convert(x, "lab"), spaces.convert(x.clone(), "lab"))
         inside = spaces.convert(x, "lab")
     assert torch.equal(inside, spaces.convert(x, "lab"))
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare, ks_2samp, kstest
 from torch import Tensor
 
-from manyviews.views import MEAN, STD, Draws, View, Views, picture, plain
+from manyviews.views import MEAN, STD, Draws, View, Views, large_and_small, picture, plain
 from manyviews.views.blur import blur_
 from manyviews.views.colour import (
     ORDERS,
@@ -353,3 +353,12 @@ def test_images_and_draws_that_do_not_fit_are_refused() -> None:
         views.finish([pixels(4, 3, 32, 32), pixels(4, 3, 16, 16)], draws)
     with pytest.raises(ValueError, match="at least one"):
         Views()
+
+
+def test_small_crops_are_blurred_by_the_kernel_of_the_large_ones() -> None:
+    """SwAV's code has one of 23 pixels for crops of 224 and of 96."""
+    views = large_and_small(View(size=224, blur=0.5), 2, 96, (0.05, 0.14)).views
+    assert [view.blur_kernel for view in views] == [23] * 4
+    assert [view.size for view in views] == [224, 224, 96, 96]
+    tiny = large_and_small(View(size=224, blur=0.5), 1, 8, (0.05, 0.14)).views[-1]
+    assert tiny.blur_kernel == 15  # as far as it fits

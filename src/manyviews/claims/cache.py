@@ -36,7 +36,7 @@ def trainer(quiet: bool = False) -> Train:
     def train(trial: Trial, folder: Path, before: Mapping[str, Path]) -> Run:
         if (folder / "run.json").exists():
             run = Run.open(folder)
-            return run if "figures" in run.results() else learn.resume(folder, trial.data, quiet=quiet)
+            return run if run.judged else learn.resume(folder, trial.data, quiet=quiet)
         shutil.rmtree(folder, ignore_errors=True)  # killed before it had begun
         told: dict[str, Any] = trial.changes | {name: str(path) for name, path in before.items()}
         return learn.pretrain(trial.method, trial.data, out=folder, baselines=(), quiet=quiet, **told)
@@ -67,7 +67,7 @@ class Cache:
         if not file.exists():
             return None
         try:
-            return json.loads(file.read_text())
+            return json.loads(file.read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
             raise ManyviewsError(
                 f"{file} is not whole JSON ({error}); remove it, and the run is judged again."

@@ -115,8 +115,8 @@ def _rates(folder: Any, runs: int) -> list[tuple[tuple[str, str, int], float]]:
     found = []
     for file in folder.glob("*/figures.json"):
         try:
-            last = json.loads(file.read_text())["last"]
-            facts = json.loads((file.parent / "trial.json").read_text())
+            last = json.loads(file.read_text(encoding="utf-8"))["last"]
+            facts = json.loads((file.parent / "trial.json").read_text(encoding="utf-8"))
             if last.get("seconds") and last.get("items"):
                 of = (facts["method"], facts["recipe"]["net"], facts["recipe"]["size"])
                 found.append((of, last["items"] / last["seconds"]))

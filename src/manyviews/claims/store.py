@@ -88,7 +88,7 @@ def load(name: str, scale: str, folder: Path) -> dict[str, Any] | None:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        result = json.loads(file.read_text())
+        result = json.loads(file.read_text(encoding="utf-8"))
         missing = [key for key in NEEDED if key not in result]
     except (ValueError, TypeError) as error:
         raise ManyviewsError(

@@ -192,7 +192,7 @@ def _file(module: str) -> Path | None:
 @cache
 def _tree(module: str) -> ast.Module:
     file = _file(module)
-    return ast.Module([], []) if file is None else ast.parse(file.read_text())
+    return ast.Module([], []) if file is None else ast.parse(file.read_text(encoding="utf-8"))
 
 
 def _imports(module: str) -> set[str]:

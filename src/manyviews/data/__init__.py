@@ -7,7 +7,7 @@ from manyviews.data.loader import Drawn, batches, steps_per_epoch
 from manyviews.data.reading import Reading
 from manyviews.data.skipped import Skipped
 from manyviews.data.sounds import read_sound
-from manyviews.data.sources import open_data
+from manyviews.data.sources import is_named, open_data
 
 __all__ = [
     "Drawn",
@@ -19,6 +19,7 @@ __all__ = [
     "colour_sample",
     "fits",
     "in_memory",
+    "is_named",
     "open_data",
     "read",
     "read_sound",

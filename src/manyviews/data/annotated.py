@@ -54,7 +54,9 @@ def open_camvid(name: str, split: str, root: Path) -> ItemSet:
 def _listed(folder: Path, split: str) -> list[tuple[Path, Path]]:
     """Image and label files in the order of the list; only the last two parts of its paths count, and no suffix."""
     pairs = []
-    for number, line in enumerate((folder / f"{split}.txt").read_text().splitlines(), start=1):
+    for number, line in enumerate(
+        (folder / f"{split}.txt").read_text(encoding="utf-8").splitlines(), start=1
+    ):
         if not line.strip():
             continue
         stems = [PurePosixPath(word).with_suffix("").parts[-2:] for word in line.split()]

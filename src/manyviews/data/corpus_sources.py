@@ -61,6 +61,12 @@ def by_name(
     return _by_path(source, path, split, root)
 
 
+def is_named_corpus(source: str) -> bool:
+    """Whether texts are known by this name, whatever folder is called so too."""
+    name = source.replace("_", "-").lower()
+    return name in WORLD or name == "world" or name in NAMED or RECALL.fullmatch(name) is not None
+
+
 def _by_path(source: str, path: str, split: str, root: str | os.PathLike[str] | None) -> Corpus:
     if os.path.isdir(path):
         return open_text_folder(path, split)

@@ -252,8 +252,9 @@ def summary(data: ItemSet) -> dict[str, object]:
     values of up to 64 items where the set is in memory.
     """
     digest = hashlib.blake2b(digest_size=16)
-    common = os.path.commonprefix(list(data.names)).rpartition("/")[0]  # noqa: RUF071, cut at the last slash
-    for name in data.names:
+    names = [name.replace(os.sep, "/") for name in data.names]
+    common = os.path.commonprefix(names).rpartition("/")[0]  # noqa: RUF071, cut at the last slash
+    for name in names:
         digest.update(name[len(common) :].encode(errors="surrogateescape") + b"\0")
     if data.labels is not None:
         digest.update(data.labels.cpu().contiguous().numpy().tobytes())

@@ -20,6 +20,8 @@ from manyviews.data.skipped import Skipped
 from manyviews.errors import ManyviewsError
 from manyviews.views import Looks, View
 
+SHARE = 0.5  # of a GPU's free memory that a set may take up; a larger one stays where it is, and each batch is sent
+
 TRIES = 100
 """Replacements that are tried for one unreadable image before giving up."""
 
@@ -152,14 +154,20 @@ def _resident(
     data: ItemSet, order: Order, start: int, device: torch.device, senses: Sequence[str]
 ) -> Iterator[Drawn]:
     assert data.values is not None
-    pixels = data.values.to(device)
+    pixels = data.values.to(device) if data.values.nbytes <= SHARE * _free(device) else data.values.cpu()
     labels = None if data.labels is None else data.labels.to(device)
     wanted = {name: data.senses[name].to(device) for name in senses}
     for step, epoch, index in _indices(order, start):
         here = index.to(device, non_blocking=True)
+        image = pixels[here if pixels.device == here.device else index].to(device, non_blocking=True)
         label = None if labels is None else labels[here]
         more = {name: sense[here] for name, sense in wanted.items()}
-        yield Drawn(step, epoch, index, pixels[here], None, label, senses=more)
+        yield Drawn(step, epoch, index, image, None, label, senses=more)
+
+
+def _free(device: torch.device) -> float:
+    """Bytes of a GPU that nobody has taken; without end elsewhere, where a set lies in memory already."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else math.inf
 
 
 def _loader(

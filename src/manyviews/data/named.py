@@ -179,7 +179,7 @@ def _stl10(name: str, split: str, root: Path) -> ItemSet:
     image_file, label_file = folder / f"{split}_X.bin", folder / f"{split}_y.bin"
     try:
         images_NCHW = _stl10_images(image_file)
-        classes = tuple((folder / "class_names.txt").read_text().split())
+        classes = tuple((folder / "class_names.txt").read_text(encoding="utf-8").split())
         labels = (
             None
             if split == "unlabeled"

@@ -61,6 +61,11 @@ def open_data(
     return data.resident(size)
 
 
+def is_named(source: str) -> bool:
+    """Whether images or sounds are known by this name, whatever folder is called so too."""
+    return source in ("world", WORLD_SOUNDS) or source.replace("-", "_").lower() in NAMED
+
+
 def _opened(
     source: Any, split: str, root: str | os.PathLike[str] | None, size: int | None, senses: bool
 ) -> ItemSet:

@@ -1,5 +1,7 @@
 """What every encoder has to beat before it is worth anything."""
 
+from math import isqrt
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,8 @@ from manyviews.views import centred, kind_of, plain, spectrogram
 from manyviews.views.waves import HEARD
 
 SIDE = 32  # of a sound's spectrogram
+MOST_SIDE = 64  # of an image whose pixels are taken as they are
+MOST_NUMBERS = 2**28  # of a whole set: of more images fewer pixels are taken, and they stay within a gigabyte
 MOST_COUNTS = 4096  # numbers of a text's counts: 100,000 texts then take 1.6 GB
 
 
@@ -46,4 +50,6 @@ def raw(data: ItemSet, size: int) -> dict[str, Embedder]:
     """What stands for the items of this kind themselves, under its name."""
     if data.tokeniser is not None:
         return {"word counts": WordCounts(len(data.tokeniser), size)}
-    return {"log spectrogram" if data.kind == "sounds" else "raw pixels": RawPixels(size)}
+    if data.kind == "sounds":
+        return {"log spectrogram": RawPixels(size)}
+    return {"raw pixels": RawPixels(min(size, MOST_SIDE, max(1, isqrt(MOST_NUMBERS // (3 * len(data))))))}

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from manyviews import rng
 from manyviews.data import ItemSet
+from manyviews.data.loader import enough
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation.features import Make, read_ahead
 from manyviews.evaluation.labels import label_subset
@@ -36,8 +38,13 @@ class Plan:
     def rows(self, n: int, step: int) -> Tensor:
         """Which items of a set of ``n`` a step sees, int64 [B]: every epoch in another order."""
         epoch, turn = divmod(step, self.steps_per_epoch(n))
-        order_N = torch.randperm(n, generator=rng.generator(self.seed, self.purpose, "order", epoch))
+        order_N = _order(n, self.seed, self.purpose, epoch)
         return order_N[turn * self.batch : (turn + 1) * self.batch]
+
+
+@lru_cache(maxsize=4)
+def _order(n: int, seed: int, purpose: str, epoch: int) -> Tensor:
+    return torch.randperm(n, generator=rng.generator(seed, purpose, "order", epoch))
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,7 @@ def augmented(
     """Every step's batch, one view of each image. Images on disk are cropped at full resolution by threads."""
     assert data.labels is not None
     views = views_of(view)
+    side = enough(views)
     per_epoch = plan.steps_per_epoch(len(data))
     batch = min(plan.batch, len(data))
     total = per_epoch * plan.epochs
@@ -78,7 +86,7 @@ def augmented(
     def job(step: int) -> tuple[list[int], Make]:
         drawn = draws(step)
         items = plan.rows(len(data), step).tolist()
-        return items, lambda item, place: views.crop(data.read(item), drawn, place)[0]
+        return items, lambda item, place: views.crop(data.read_at(item, side), drawn, place)[0]
 
     crops = read_ahead(data, (job(step) for step in range(total))) if data.values is None else None
     for step in range(total):

@@ -12,6 +12,7 @@ from torch import Tensor
 from manyviews.errors import ManyviewsError
 
 CELLS = 2**26  # similarities held at once, by all threads: 256 MiB
+FEWEST = 64  # queries that a thread compares at once: fewer waste the matrix product
 COLUMNS = 2048  # of the bank in one matrix product, which is quicker than the whole bank at once
 FANOUT = 4  # how many similarities, and then how many winners, meet in one match
 ROUNDS = 2
@@ -25,15 +26,16 @@ def neighbours(
 
     Exact, float32, on the tensors' device. Rows may have any length. With fewer than ``k`` rows in the bank all of
     them are returned. Which of several equally near rows comes first, or is left out, is not defined. Each thread
-    compares ``chunk`` queries at once (at most 256, chosen to keep memory near half a gigabyte), which takes about
-    ``6 * chunk * N`` bytes.
+    compares ``chunk`` queries at once (at most 256), which takes about ``6 * chunk * N`` bytes: both are chosen to keep memory
+    near half a gigabyte.
 
     Raises ``ManyviewsError`` for an empty bank, ``k`` below 1, dimensions that differ or embeddings that are not finite.
     """
     _check(bank_ND, query_MD, k)
     bank_ND, query_MD = _unit(bank_ND), _unit(query_MD)
-    rows, threads = bank_ND.shape[0], torch.get_num_threads()
-    chunk = chunk or min(256, max(64, CELLS // (rows * threads)))
+    rows, cores = bank_ND.shape[0], torch.get_num_threads()
+    threads = min(cores, max(1, CELLS // (FEWEST * rows)))
+    chunk = chunk or min(256, max(FEWEST, CELLS // (rows * threads)))
     if bank_ND.device.type != "cpu" or threads == 1 or query_MD.shape[0] <= chunk:
         return _search(bank_ND, query_MD, min(k, rows), chunk)
     # A thread for each share of the queries, rather than all threads inside each product: nobody waits for anybody,
@@ -43,7 +45,7 @@ def neighbours(
             shares = query_MD.chunk(threads)
             found = list(pool.map(lambda share_mD: _search(bank_ND, share_mD, min(k, rows), chunk), shares))
     finally:
-        torch.set_num_threads(threads)  # what a thread sets for itself is also the default of threads to come
+        torch.set_num_threads(cores)  # what a thread sets for itself is also the default of threads to come
     similarities, indices = zip(*found, strict=True)
     return torch.cat(similarities), torch.cat(indices)
 

@@ -159,6 +159,12 @@ RECIPES = {
             optimiser="sgd", lr=0.1, weight_decay=5e-4, warmup=0.05,
         ),
     ),
+    "finetune-paper": (  # of 1% of the labels (--labels 0.01); of 10%, 30 passes
+        Config(min_area=0.08),
+        Recipe(
+            data="imagenet", net="resnet50", size=224, batch=1024, budget="60ep", optimiser="lars", lr=0.16, weight_decay=0.0,
+        ),
+    ),
     "finetune": (
         Config(min_area=0.5),
         Recipe(

@@ -119,6 +119,14 @@ def start_from(encoder: Encoder, other: Encoder) -> None:
     warm_start(other)
 
 
+def hold_unread(net: nn.Module, output: Tensor) -> None:
+    """Parameters that `output` does not depend on stop asking for gradients: they get none, for which several devices would wait."""
+    learned = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    found = torch.autograd.grad(output.sum(), learned, allow_unused=True)
+    for parameter, gradient in zip(learned, found, strict=True):
+        parameter.requires_grad_(gradient is not None)
+
+
 def shapes(encoder: nn.Module) -> dict[str, torch.Size]:
     """Of every tensor of its weights and statistics, by name."""
     return {name: tensor.shape for name, tensor in encoder.state_dict().items()}

@@ -74,6 +74,7 @@ class SplitBatchNorm(nn.BatchNorm2d):
             raise ManyviewsError(f"splits must be 1 or more, not {splits}")
         super().__init__(channels, eps=eps, momentum=momentum, affine=affine)
         self.splits = splits
+        self.pieces = 1  # of the batch, of which this sees one at a time
 
     def forward(self, input: Tensor) -> Tensor:
         """`[B, C, H, W]` to the same; slices are consecutive and, where B does not divide, one item apart."""
@@ -82,7 +83,7 @@ class SplitBatchNorm(nn.BatchNorm2d):
         mean, var = self.get_buffer("running_mean"), self.get_buffer("running_var")
         count = self.get_buffer("num_batches_tracked").add_(1)
         rate = 1 / float(count) if self.momentum is None else self.momentum
-        slices = input.tensor_split(min(self.splits, len(input)))
+        slices = input.tensor_split(min(max(1, self.splits // self.pieces), len(input)))
         if slices[-1][:, 0].numel() < 2:
             raise ManyviewsError(
                 f"One cell of one image has no statistics, and {len(slices)} splits of {len(input)} images leave no more: take "
@@ -106,8 +107,8 @@ class SplitBatchNorm(nn.BatchNorm2d):
 def split_batch_norm(module: M, splits: int) -> M:
     """`module` with every `nn.BatchNorm2d` in it replaced by a `SplitBatchNorm` of the same tensors.
 
-    `splits` are those of the whole batch: each of R ranks splits its own into an R-th of them, at least one. Submodules are
-    replaced in place; with one split, or without batch norm, a net comes back as it was. Raises `ManyviewsError` for
+    `splits` are those of the whole batch: each of R ranks splits its own into an R-th of them, at least one, and where the
+    batch comes in pieces (`in_pieces`) each of these likewise. Submodules are replaced in place; with one split, or without batch norm, a net comes back as it was. Raises `ManyviewsError` for
     batch norms of another kind (fused with an activation, without running statistics), whose meaning a replacement would
     change.
     """
@@ -123,6 +124,13 @@ def split_batch_norm(module: M, splits: int) -> M:
         else:
             split_batch_norm(child, splits)
     return module
+
+
+def in_pieces(module: nn.Module, pieces: int) -> None:
+    """The batch comes in so many pieces, one after the other; slices are as large as without."""
+    for norm in module.modules():
+        if isinstance(norm, SplitBatchNorm):
+            norm.pieces = pieces
 
 
 def _split(norm: nn.BatchNorm2d, splits: int) -> SplitBatchNorm:

@@ -47,6 +47,14 @@ def reads_patches(net: object) -> TypeIs[ReadsPatches]:
     return all(hasattr(net, name) for name in needed)
 
 
+def patch_projection(encoder: nn.Module) -> nn.Module | None:
+    """What makes a token of a patch, in our ViTs and in those of timm and torchvision; None in other nets."""
+    if reads_patches(encoder):
+        return encoder.patch
+    model = getattr(encoder, "model", None)  # of another library
+    return getattr(model, "patch_embed", None) or getattr(model, "conv_proj", None)
+
+
 @contextmanager
 def watching(net: nn.Module) -> Iterator[list[Tensor]]:
     """Collects who looks at whom while `net` runs: `[B, H, T, S]` for each `Attention`, in the order of the calls.

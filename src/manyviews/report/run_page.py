@@ -70,7 +70,7 @@ def tell(run: Run, train: ItemSet, test: ItemSet | None) -> Story:
         atlas=_atlas(shown, h_ND),
         gaze=gaze(run.encoder, shown.values, run.size) if shown.values is not None else None,
         pictures=_pictures(run.path / "pictures"),
-        written=written.read_text() if (written := run.path / "written.txt").exists() else "",
+        written=written.read_text(encoding="utf-8") if (written := run.path / "written.txt").exists() else "",
         plain=("spread", "rankme", "uniformity"),
         confusion=Confusion(torch.tensor(best["confusion"]), classes)
         if best.get("confusion") and classes

@@ -142,7 +142,7 @@ def _means(moment: Moment, loss_mean: Tensor) -> dict[str, float]:
 
 def logged(path: Path) -> list[dict[str, Any]]:
     """The lines of a ``metrics.jsonl``; one cut short by a kill is left out. None where there is no file yet."""
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 

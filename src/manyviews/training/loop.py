@@ -14,6 +14,7 @@ from manyviews.errors import ManyviewsError
 from manyviews.evaluation.features import EncoderEmbedder, embed_all
 from manyviews.method import Batch, Method, Out
 from manyviews.nets.encoder import compile_encoders
+from manyviews.nets.norms import in_pieces
 from manyviews.nets.synchronised import synchronise
 from manyviews.recipe import Recipe
 from manyviews.rng import seed_of
@@ -49,6 +50,7 @@ class Loop:
     skipped: Skipped = field(default_factory=Skipped)
 
     def __post_init__(self) -> None:
+        self.missed = 0  # items that could not be read, added up over ranks, when these last told each other
         recipe, self.skipped.kind = self.recipe, self.data.kind
         self.steps_per_epoch = steps_per_epoch(len(self.data), recipe.batch)
         if recipe.batch % (ranks := distributed.world_size()):
@@ -56,6 +58,7 @@ class Loop:
                 f"A batch of {recipe.batch} does not divide among {ranks} devices; choose a multiple"
             )
         self._require_more_than_one()
+        in_pieces(self.method, recipe.accumulate)
         self.length = Length.of(recipe, self.steps_per_epoch)
         self.device = next(self.method.parameters()).device
         self.views = self.method.suited_views()
@@ -228,10 +231,22 @@ class Loop:
         """Take rank 0's clock, stop all where a loss of any is not finite, and tell whether any was interrupted."""
         wrong = ill_loss(*before, self.data) if before else None
         clock = 0.0 if distributed.rank() else time.monotonic() - started
-        self.seconds, asked, ill = distributed.added(clock, self.interrupted(), wrong is not None)
+        missed = len(self.skipped.files)
+        self.seconds, asked, ill, all_missed = distributed.added(
+            clock, self.interrupted(), wrong is not None, missed
+        )
         if ill:
             stop_all(wrong)
+        if all_missed != self.missed:
+            self._share_missed()
         return asked > 0
+
+    def _share_missed(self) -> None:
+        """What any rank could not read, all know: a checkpoint holds it, and together it may be too much."""
+        for files in distributed.everyone(self.skipped.files):
+            self.skipped.files |= files
+        self.missed = distributed.world_size() * len(self.skipped.files)
+        self.skipped.check(self.data.name, len(self.data))
 
     def _tell(self, out: Out, progress: float, lr: float, ends: str | None) -> None:
         moment = Moment(

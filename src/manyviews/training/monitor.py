@@ -1,8 +1,9 @@
 """Is it working? A look at the representation at even marks of a run, without labels, and by kNN where there are some."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +22,13 @@ QUERIES = 512  # images whose representation is looked at; where they have label
 BANK = 2048  # others of the training set guesses theirs: a trend, not a result
 MARKS = 12  # looks a run
 SHARE = 0.1  # of a budget in seconds that has passed may have gone into looks when another one begins
+
+
+def looks_among(rows: Sequence[Mapping[str, Any]]) -> list[LabelFree]:
+    """What a monitor saw, among the lines of a log."""
+    names = {field.name for field in fields(LabelFree)}
+    seen = [row for row in rows if "verdict" in row]
+    return [LabelFree(**{name: value for name, value in row.items() if name in names}) for row in seen]
 
 
 class Monitor:
@@ -63,9 +71,10 @@ class Monitor:
         moment.log |= self.history[-1].as_dict() | {"verdict": verdict(self.history).state}
         if query.labels is not None and self.history[-1].finite and len(self.bank):
             bank = embed_all(embedder, self.data.subset(self.bank))
-            assert bank.labels is not None and self.data.classes is not None
+            assert bank.labels is not None
+            classes = int(torch.cat([bank.labels, query.labels]).max()) + 1
             moment.log["knn"] = knn_accuracy(
-                bank.h_ND, bank.labels, query.h_ND, query.labels, classes=len(self.data.classes), k=20
+                bank.h_ND, bank.labels, query.h_ND, query.labels, classes=classes, k=20
             )
 
     def _due(self, moment: Moment) -> bool:

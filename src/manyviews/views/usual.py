@@ -40,6 +40,10 @@ def unlike_pair(
 
 
 def large_and_small(large: View, small: int, side: int, area: tuple[float, float]) -> Views:
-    """Two large crops, then ``small`` ones of ``side`` pixels that show a share ``area`` of the image, else alike."""
-    local = [replace(large, size=side, crop=area)] * small if small else []
+    """Two large crops, then ``small`` ones of ``side`` pixels that show a share ``area`` of the image, else alike.
+
+    They are blurred by the same kernel, as far as it fits: SwAV's code has one of 23 pixels for all of its crops.
+    """
+    kernel = min(large.blur_kernel, 2 * side - 1)
+    local = [replace(large, size=side, crop=area, kernel=kernel)] * small if small else []
     return Views(large, large, *local)

@@ -104,7 +104,11 @@ class CPCv2(Method):
         (x_BCHW,) = batch.views
         g = self.g
         f = cast(Patchwise, self.encoder)
-        z_BDgg = f.latents(self.augmented(f.cut(x_BCHW)), g, g)
+        with torch.autocast(
+            x_BCHW.device.type, enabled=False
+        ):  # half precision would move pixels by fractions of one
+            patches_NCPP = self.augmented(f.cut(x_BCHW))
+        z_BDgg = f.latents(patches_NCPP, g, g)
         place_gg = torch.arange(g * g, device=x_BCHW.device).view(1, 1, g, g)
         p, at = [], []
         for to in self.config.directions:

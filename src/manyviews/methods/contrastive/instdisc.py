@@ -29,6 +29,7 @@ class Config:
     softmax: bool = False  # compare with all N items instead of m of them (eq. 2; CIFAR-10 in section 4.1)
     proximal: float = 0.0  # lambda, weight of the squared distance to the stored embedding (eq. 9)
     bank_momentum: float = 0.5  # share of the stored embedding that is kept (authors' code; 0 in section 3.1)
+    flip: float = 0.5  # probability of a mirror image (authors' code; 0 in that for CIFAR-10)
     min_area: float = 0.2  # smallest crop, as a share of the image's area (authors' code)
 
 
@@ -57,7 +58,8 @@ class InstDisc(Method):
 
     def views(self) -> Views:
         size, area = self.spec.size, self.config.min_area
-        return Views(View(size=size, crop=(area, 1.0), jitter=(0.4, 0.4, 0.4, 0.4), jitter_p=1.0, grey=0.2))
+        colours = {"jitter": (0.4, 0.4, 0.4, 0.4), "jitter_p": 1.0, "grey": 0.2}
+        return Views(View(size=size, crop=(area, 1.0), flip=self.config.flip, **colours))
 
     def loss(self, batch: Batch, progress: float) -> Out:
         (x,) = batch.views
@@ -90,7 +92,7 @@ RECIPES = {
         ),
     ),
     "cifar10": (
-        Config(softmax=True, temperature=0.1),
+        Config(softmax=True, temperature=0.1, flip=0.0),
         Recipe(
             data="cifar10", net="resnet18", batch=128, budget="200ep", optimiser="sgd", lr=0.03,
             weight_decay=5e-4, decay_all=True, schedule="step", milestones=(0.4, 0.6, 0.8),

@@ -13,7 +13,7 @@ from torch import nn
 from manyviews.memory import Twin, cosine_momentum
 from manyviews.method import Anatomy, Batch, Method, NetFactory, Out, Spec
 from manyviews.nets.heads import mlp
-from manyviews.nets.vit import ViT
+from manyviews.nets.watching import patch_projection
 from manyviews.objectives import in_batch
 from manyviews.recipe import Recipe
 from manyviews.views import Views, unlike_pair
@@ -25,7 +25,7 @@ class Config:
     hidden: int = 4096  # width of the hidden layers of projector and predictor (section 5)
     momentum: float = 0.99  # m at the start, rising to 1 by a cosine (section 5)
     temperature: float = 0.2  # tau (section 5; 1.0 for ResNet-50 in the authors' code)
-    freeze_patch: bool = True  # the patch projection of our ViTs stays as drawn (section 4.2)
+    freeze_patch: bool = True  # the patch projection of a ViT stays as drawn (section 4.2)
     predictor: bool = True  # the ablation without it loses a point (section 6)
     min_area: float = 0.08  # smallest crop, as a share of the image's area (section 5; 0.2 for ResNet-50)
     blur: tuple[float, float] = (1.0, 0.1)  # probability for the first and the second view (section 5)
@@ -45,9 +45,10 @@ class MoCoV3(Method):
     def __init__(self, config: Config, net: NetFactory, spec: Spec) -> None:
         super().__init__(config, spec)
         self.encoder = net()
-        vit, D, hidden = isinstance(self.encoder, ViT), config.dim, config.hidden
-        if isinstance(self.encoder, ViT) and config.freeze_patch:
-            self.encoder.patch.requires_grad_(False)
+        patch, D, hidden = patch_projection(self.encoder), config.dim, config.hidden
+        if patch is not None and config.freeze_patch:
+            patch.requires_grad_(False)
+        vit = patch is not None
         # Every layer of a ViT's heads is normalised; a ResNet has a shallower projector and a predictor that ends bare.
         widths = [self.encoder.width] + [hidden] * (2 if vit else 1) + [D]
         self.base = nn.Sequential(self.encoder, mlp(*widths, out_norm="plain"))

@@ -6,6 +6,7 @@ Paper    Chen, Kornblith, Swersky, Norouzi, Hinton, NeurIPS 2020 (arXiv:2006.100
              manyviews pretrain simclrv2 --out runs/a
              manyviews pretrain supervised --recipe finetune --init-from runs/a --labels 0.1 --out runs/b
              manyviews pretrain distillation --teacher runs/b --alpha 0 --out runs/c
+         The second one's settings of the paper are --recipe finetune-paper.
 Differs  No selective kernels in the nets. What is kept, the encoder with `kept` layers of the projector, is what every
          evaluation sees (as the authors' code, whose linear probe also sits on the layer that is fine-tuned).
 Shapes   B images, C H W pixels, D embedding, K queued keys; N = 2B anchors.

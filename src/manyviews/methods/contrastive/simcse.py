@@ -22,7 +22,7 @@ from manyviews.errors import ManyviewsError
 from manyviews.method import Anatomy, Batch, Kind, Method, NetFactory, Out, Spec
 from manyviews.nets.bert import BERT, initialise
 from manyviews.nets.dropout import set_dropout
-from manyviews.nets.encoder import called
+from manyviews.nets.encoder import called, hold_unread
 from manyviews.nets.first import First
 from manyviews.nets.reader import Reader
 from manyviews.objectives import in_batch
@@ -65,11 +65,8 @@ class SimCSE(Method):
         self.keep = tuple(token for token in (words.start, words.end) if token is not None)
         self.encoder = net(in_channels=len(words), within=WITHIN[config.pool])
         if isinstance(self.encoder, Reader) and isinstance(self.encoder.net, BERT):
-            mlp = self.encoder.net.pooler
-            if config.pool == "mean":
-                mlp.requires_grad_(False)  # nothing reads it
-            else:
-                mlp.apply(initialise)  # drawn anew, as in the authors' code
+            self.encoder.net.pooler.apply(initialise)  # drawn anew, as in the authors' code
+        hold_unread(self.encoder, self.read(torch.ones(1, 2, spec.size, dtype=torch.long)))
         set_dropout(self.encoder, config.dropout)
         if config.positive == "dropout" and reads_alike(self.encoder, spec.size):
             raise ManyviewsError(

@@ -20,7 +20,7 @@ from manyviews.errors import ManyviewsError
 from manyviews.memory import Twin
 from manyviews.method import Anatomy, Batch, Method, NetFactory, Out, Spec
 from manyviews.nets.dvae import AutoEncoder, Codes, TokenDecoder
-from manyviews.nets.encoder import judging
+from manyviews.nets.encoder import called, judging
 from manyviews.nets.tokens import in_use
 from manyviews.objectives.contrast import precise
 from manyviews.recipe import Recipe
@@ -179,12 +179,17 @@ def cosine(start: float, end: float, progress: float, share: float) -> float:
 def groups_for(encoder: Codes, size: int) -> int:
     """How many groups lead from the codes of such an image back to its pixels.
 
-    Raises `ManyviewsError` where a code does not stand for 1, 2, 4, ... pixels a side.
+    Raises `ManyviewsError` for a net that embeds otherwise than by the mean of its map, and where a code does not stand for 1, 2, 4, ... pixels a side.
     """
     with judging(encoder):
-        sides = encoder.grid(next(encoder.parameters()).new_zeros(1, 3, size, size)).shape[2:]
+        channels, *sides = encoder.grid(next(encoder.parameters()).new_zeros(1, 3, size, size)).shape[1:]
+    if channels != encoder.width:
+        raise ManyviewsError(
+            f"Codes are read off a feature map, and {called(encoder.inner)} embeds by layers beyond its own; take a --net whose "
+            "embedding is the mean of its map."
+        )
     pixels = size // sides[0]
-    if sides != (size // pixels,) * 2 or pixels * sides[0] != size or pixels & (pixels - 1):
+    if sides != [size // pixels] * 2 or pixels * sides[0] != size or pixels & (pixels - 1):
         raise ManyviewsError(
             f"The decoder doubles the side of its map again and again, which does not lead from {sides[0]} x {sides[1]} "
             f"codes to {size} x {size} pixels; take another --net or --size, as small_dvae and a multiple of 4."

@@ -54,7 +54,7 @@ def read_folder(path: str | Path) -> dict[str, Tensor]:
     if not index.is_file():
         return read_weights(place / "model.safetensors")[0]
     try:
-        shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ManyviewsError(f"{index} is damaged ({error}); take another copy.") from error
     tensors: dict[str, Tensor] = {}
@@ -167,7 +167,7 @@ def _require_alike(net: nn.Module, names: Names, place: str) -> None:
     if names.config is None or not place or not file.is_file():
         return
     try:
-        told: dict[str, Any] = dict(json.loads(file.read_text()))
+        told: dict[str, Any] = dict(json.loads(file.read_text(encoding="utf-8")))
     except (TypeError, ValueError) as error:
         raise ManyviewsError(f"{file} is damaged ({error}); take another copy.") from error
     own = names.config(net)
@@ -217,7 +217,7 @@ def _processed(there: str, here: bool) -> pixels.Change | None:
     if told is None or not told.is_file():
         return None
     try:
-        about = json.loads(told.read_text())
+        about = json.loads(told.read_text(encoding="utf-8"))
         if not about.get("do_normalize", True) or "image_mean" not in about:
             return None
         return pixels.change(about["image_mean"], about["image_std"])
