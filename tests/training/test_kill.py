@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import random
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from manyviews import learn, plan
 from manyviews.learn import pretrain, resume
 from manyviews.method import find, names
 from manyviews.runs import Run
+from manyviews.training import checkpoint
 from shrink import SIDE, noise, sees, sentences, shrunk, small_net, taught
 
 STEPS = 18
@@ -35,9 +35,24 @@ def data(name: str) -> Any:
     return (pixels if sees(name) == "images" else pixels[:, 0]).numpy(), np.arange(48) % 4
 
 
-def victim(name: str, out: Path, settings: dict[str, Any]) -> None:
+def victim(name: str, out: Path, settings: dict[str, Any], at: int, inside: bool) -> None:
+    """Dies by kill -9, which a process can send itself, once step ``at`` is saved, or ``inside`` the writing of it."""
     torch.set_num_threads(1)
+    save = checkpoint.save
+
+    def saved(folder: Path, step: int, state: dict[str, Any]) -> None:
+        if step == at and inside:
+            os.fsync = lambda _: die()  # the file is written, and has not taken its name yet
+        save(folder, step, state)
+        if step == at:
+            die()
+
+    checkpoint.save = saved
     pretrain(name, data(name), out=out, save_every=0.0, **settings)  # a checkpoint at every step
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
@@ -62,16 +77,14 @@ def test_killed_and_resumed_equals_unbroken(
     settings = SETTINGS | small | own | taught(config, classes="0123")
     pretrain(name, data(name), out=tmp_path / "unbroken", **settings)
 
-    process = processes.Process(target=victim, args=(name, tmp_path / "killed", settings))
+    chance = random.Random(name)
+    at, inside = chance.randrange(3, STEPS), chance.random() < 0.5
+    process = processes.Process(target=victim, args=(name, tmp_path / "killed", settings, at, inside))
     process.start()
-    at = random.Random(name).randrange(3, STEPS - 8)
-    checkpoints = tmp_path / "killed" / "checkpoints"
-    while process.is_alive() and not any(int(p.name.split("-")[1]) >= at for p in checkpoints.glob("step-*")):
-        time.sleep(0.002)
-    assert process.is_alive(), "the run ended before it could be killed"
-    os.kill(process.pid, signal.SIGKILL)
     process.join()
     assert process.exitcode == -signal.SIGKILL
+    steps = sorted(int(path.name.split("-")[1]) for path in (tmp_path / "killed/checkpoints").glob("step-*"))
+    assert steps[-1] == (at - 1 if inside else at)
     assert not (tmp_path / "killed" / "encoder.safetensors").exists()
 
     resume(tmp_path / "killed", data(name), quiet=True)
