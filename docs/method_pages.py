@@ -10,6 +10,8 @@ from typing import Any
 from citing import citations, from_paper_to_line, listing
 from pages import ROOT, SRC, code, opening, parse, table, title, top_level, write
 
+from manyviews.plan import RUNS
+
 METHODS = SRC / "methods"
 CROPS = SRC / "views" / "contrastive_crop.py"  # a paper that is views for any method
 FIGURES = ROOT / "docs" / "figures"  # what papers say, and what we measured
@@ -67,9 +69,10 @@ def page(path: Path) -> str:
             f"{path} has no {', '.join(missing)}; a method's file needs all of {', '.join(NEEDED)}"
         )
     fields = settings(path, "Config")
+    needed = "".join(f" --{s.name} RUN" for s in fields if s.name in RUNS and s.default == "''")
     sections = [
         *opening(ast.get_docstring(tree, clean=True) or ""),
-        f"```sh\nmanyviews pretrain {name}\nmanyviews pretrain {name} --help\n```",
+        f"```sh\nmanyviews pretrain {name}{needed}\nmanyviews pretrain {name} --help\n```",
         "## Anatomy",
         table(["", ""], [[f"**{key}**", literal(value)] for key, value in keywords(top["ANATOMY"]).items()]),
         "## Hyper-parameters",
@@ -99,7 +102,8 @@ def crops_page() -> str:
         "## Limits",
         "- Methods whose views have random crops of images. CRD's have none: they shift the image. Sounds and texts have none.\n"
         "- Sets that lie in memory, for the boxes of all images are looked for at once; one that is read from disk is refused.\n"
-        "- Nets with a feature grid of more than one cell at the size of the views.",
+        "- Convolutional nets, with a feature grid of more than one cell at the size of the views; a ViT is refused.\n"
+        "- Runs in which a pass over the data begins after the share `crop_first`: boxes are looked for as one begins.",
         *figures(CROPS.stem),
         "What came of it here in short runs is among the [claims](../claims/contrastivecrop.md).",
         *from_paper_to_line(citations(CROPS)),
@@ -146,8 +150,21 @@ def settings(path: Path, name: str) -> list[Setting]:
         if isinstance(node, ast.AnnAssign):
             comment = lines[node.end_lineno - 1][node.end_col_offset :].partition("#")[2].strip()
             default = ast.unparse(node.value) if node.value else ""
+            if isinstance(node.value, ast.Name):  # a number that has a name in the file
+                default = constant(tree, default)
             found[ast.unparse(node.target)] = Setting(ast.unparse(node.target), default, comment)
     return list(found.values())
+
+
+def constant(tree: ast.Module, name: str) -> str:
+    """What a file, or the one that it has the name from, gives it as its value."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and name in map(ast.unparse, node.targets):
+            return ast.unparse(node.value)
+        if isinstance(node, ast.ImportFrom) and name in (alias.name for alias in node.names):
+            there = SRC.joinpath(*(node.module or "").split(".")[1:]).with_suffix(".py")
+            return constant(parse(there), name)
+    return name
 
 
 def recipes(value: ast.expr) -> str:

@@ -720,3 +720,27 @@ def test_of_very_many_classes_there_is_a_report_without_a_table_of_all_pairs(
     answer(capsys, "pretrain", "simclr", "--data", str(photos), "--out", str(tmp_path / "run"), *SMALL)
     figures = Run.open(tmp_path / "run").results()["figures"]["this encoder"]["knn"]
     assert figures["confusion"] is None and (tmp_path / "run" / "report.html").is_file()
+
+
+def test_a_recipe_for_a_gpu_is_said_to_be_one(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    words = [
+        "pretrain",
+        "byol",
+        "--data",
+        str(photos),
+        "--size",
+        "16",
+        "--batch",
+        "16",
+        "--budget",
+        "1steps",
+        "--baselines",
+    ]
+    main([*words, "--out", str(tmp_path / "slow")])
+    assert "The recipe cifar10 is for a GPU, and here is none: --recipe world" in capsys.readouterr().err
+    for more in (["--recipe", "world"], ["--net", "cifar_resnet8"], ["--quiet"]):
+        main([*words, *more, "--out", str(tmp_path / more[0])])
+        assert "is for a GPU" not in capsys.readouterr().err

@@ -241,3 +241,13 @@ def test_nothing_names_a_path_of_one_machine():
         )  # hostile archives name it
     ]
     assert not wrong
+
+
+def test_importing_it_costs_nothing_and_the_public_names_are_those_of_the_api():
+    code = "import manyviews, sys; assert not {'torch', 'numpy'} & sys.modules.keys(), 'imported at once'"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    import manyviews
+    from manyviews import api
+
+    assert set(manyviews.__all__) == set(api.__all__)
+    assert all(hasattr(api, name) for name in api.__all__)

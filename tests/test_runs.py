@@ -1,5 +1,6 @@
 """The folders of runs: who gets which, when two ask at once, and what they say of it elsewhere."""
 
+import errno
 import json
 import os
 import subprocess
@@ -10,11 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 import manyviews
+from commands import refused
 from manyviews import comparing
+from manyviews.cli import main
+from manyviews.data import in_memory
 from manyviews.errors import ManyviewsError
-from manyviews.learn import free_folder
+from manyviews.folders import free_folder
 from manyviews.runs import Run
 
 SMALL: dict[str, Any] = {"net": "cifar_resnet8", "size": 16, "batch": 16, "budget": "2steps", "hidden": 16}
@@ -29,6 +35,27 @@ def test_no_two_runs_are_given_one_folder(tmp_path: Path) -> None:
         given = list(pool.map(lambda _: free_folder("byol", "photos/cats", tmp_path), range(40)))
     assert len(set(given)) == 40 and all(path.is_dir() for path in given)
     assert {path.name for path in given} == {"byol-photos", *(f"byol-photos-{i}" for i in range(2, 41))}
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("cifar10/train", "cifar10"),
+        ("world-1/train", "world-1"),
+        ("there/photos", "photos"),
+        ("there/photos/../table.csv", "table"),
+        ("hf:org/flowers/train", "flowers"),
+        ("gone/photos", "gone"),
+        ("", "data"),
+    ],
+)
+def test_a_folder_is_called_by_the_method_and_the_data(
+    data: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there" / "photos").mkdir(parents=True)
+    (tmp_path / "there" / "table.csv").touch()
+    assert free_folder("byol", data) == Path(f"runs/byol-{name}")
 
 
 def test_of_two_that_make_one_folder_one_is_told(tmp_path: Path) -> None:
@@ -80,3 +107,74 @@ def test_a_comparison_goes_on_where_its_data_is_now(tmp_path: Path, monkeypatch:
     assert isinstance(made, Run) and made.judged
     (made.path / "results.json").unlink()
     assert one(tmp_path / "elsewhere")["data_root"] == tmp_path / "elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "cost"),
+    [
+        ("byol", {"hidden": 16}, 2.0),  # both views are learned from; what the twin looks at is not counted
+        ("moco", {"queue": 64, "splits": 1}, 1.0),
+        ("swav", {"local_crops": 4, "prototypes": 12, "hidden": 16}, None),
+    ],
+)
+def test_what_an_item_costs_is_its_views_by_their_pixels(
+    method: str, settings: dict[str, Any], cost: float | None, tmp_path: Path
+) -> None:
+    how = {name: value for name, value in SMALL.items() if name != "hidden"} | settings
+    run = manyviews.pretrain(method, images(), out=tmp_path / "run", baselines=(), quiet=True, **how)
+    sides = [
+        view.size
+        for view in run.build(run.seen(in_memory("x", torch.from_numpy(images()), None, None))).views().views
+    ]
+    assert sides == [16] * len(sides) if cost else sides == [16, 16] + [sides[-1]] * 4 and sides[-1] < 16
+    assert run.settings["cost"] == (cost or 2 + 4 * (sides[-1] / 16) ** 2)
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/fd").exists(), reason="finds out which file is written as Linux tells"
+)
+@pytest.mark.parametrize("full", ["encoder.safetensors", "results.json", "report.html"])
+def test_a_disk_that_is_full_at_the_end_loses_nothing(
+    full: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fsync = os.fsync
+
+    def no_space(number: int) -> None:
+        if full in os.readlink(f"/proc/self/fd/{number}"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(number)
+
+    np.save(tmp_path / "images.npy", images())
+    (tmp_path / "photos").mkdir()
+    for i, image in enumerate(images()):
+        Image.fromarray(image.transpose(1, 2, 0)).save(tmp_path / "photos" / f"{i:02d}.png")
+    out = tmp_path / "run"
+    words = [
+        "--net",
+        "cifar_resnet8",
+        "--size",
+        "16",
+        "--batch",
+        "16",
+        "--budget",
+        "2steps",
+        "--hidden",
+        "16",
+    ]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", no_space)
+        said = refused(
+            capsys,
+            "pretrain",
+            "byol",
+            "--data",
+            str(tmp_path / "photos"),
+            *words,
+            "--quiet",
+            "--out",
+            str(out),
+        )
+    assert "No space left" in said and f"manyviews resume {out}" in said
+    assert not [path for path in out.rglob("*") if path.name.endswith(".tmp")] and not (out / full).exists()
+    main(["resume", str(out), "--quiet"])
+    assert Run.open(out).judged and (out / "report.html").exists()

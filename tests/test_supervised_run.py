@@ -1,9 +1,12 @@
 """Supervised runs, end to end: what they keep, how they are tested, and how a run begins as another one ended."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -193,3 +196,45 @@ def test_a_start_that_cannot_be_is_said_before_anything_is_written(
     assert '"cifar_resnet14" cannot start from "cifar_resnet8"' in said
     assert "no weights at" in refused(capsys, *words, "--init-from", str(tmp_path / "nowhere"))
     assert not (tmp_path / "x").exists()
+
+
+# -- what it says of images ------------------------------------------------------------------------------------------
+
+
+def test_it_says_the_class_of_every_image(
+    run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept, flat = manyviews.load(run), tmp_path / "flat"
+    flat.mkdir()
+    for path in (photos / "test").rglob("*.png"):
+        (flat / path.name).write_bytes(path.read_bytes())
+    (flat / "005b.png").write_bytes(b"no image")
+    told = answer(capsys, "classify", str(run), str(flat), "--out", str(tmp_path / "classes.csv"))
+    assert told["items"] == 12 and sum(told["labels"].values()) == 12 and told["skipped"]["count"] == 1
+    with open(tmp_path / "classes.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [Path(row["path"]).name for row in rows] == sorted(
+        p.name for p in flat.iterdir() if p.name != "005b.png"
+    )
+    assert kept.classifier is not None
+    for row in rows:
+        image = torch.from_numpy(np.array(Image.open(flat / Path(row["path"]).name))).permute(2, 0, 1)
+        with torch.no_grad():
+            share = kept.classifier.head(kept.encoder(plain(image[None], 16))).softmax(1)[0]
+        assert row["label"] == kept.classifier.classes[int(share.argmax())]
+        assert float(row["probability"]) == pytest.approx(share.max().item(), abs=1e-4)
+    found = manyviews.classify(run, flat, out=tmp_path / "classes.parquet")
+    table = pq.read_table(tmp_path / "classes.parquet").to_pylist()
+    assert [(one.path, one.label, one.probability) for one in found] == [tuple(row.values()) for row in table]
+    main(["classify", str(run), str(flat), "--out", str(tmp_path / "again.csv")])
+    assert "12 items in" in capsys.readouterr().out
+
+
+def test_classes_that_nobody_learned_are_not_told(
+    photos: Path, run: Path, tmp_path: Path, capsys: Any
+) -> None:
+    main(
+        ["pretrain", "byol", "--data", str(photos), *SMALL, "--hidden", "16", "--out", str(tmp_path / "byol")]
+    )
+    assert "has learned no classes" in refused(capsys, "classify", str(tmp_path / "byol"), str(photos))
+    assert "written as '.npz'" in refused(capsys, "classify", str(run), str(photos), "--out", "x.npz")

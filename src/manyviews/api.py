@@ -9,7 +9,7 @@ from manyviews.method import Anatomy, find, names
 from manyviews.nets.counting import network, networks
 from manyviews.prompting import prompt
 from manyviews.tuning import optimisers
-from manyviews.use import embed, export, search
+from manyviews.use import classify, embed, export, search
 from manyviews.worth import evaluate
 from manyviews.writing import bleu_of, translate, write
 
@@ -19,6 +19,7 @@ __all__ = [
     "claim",
     "claim_all",
     "claimed",
+    "classify",
     "compare",
     "embed",
     "evaluate",

@@ -14,7 +14,8 @@ from manyviews.data.corpus import open_corpus
 from manyviews.errors import Diverged, ManyviewsError
 from manyviews.evaluation import mean_std
 from manyviews.files import write_json
-from manyviews.learn import free_folder, judge_beside, pretrain, resume
+from manyviews.folders import free_folder
+from manyviews.learn import judge_beside, pretrain, resume
 from manyviews.method import Paper, Spec, find, names
 from manyviews.nets import net_factory
 from manyviews.recipe import record

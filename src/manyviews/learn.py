@@ -4,7 +4,7 @@ import dataclasses
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from manyviews.data import ItemSet, open_data, summary
 from manyviews.data.tokeniser import Tokeniser, require_size
 from manyviews.errors import ManyviewsError
 from manyviews.files import alone
+from manyviews.folders import free_folder
 from manyviews.judging import canvas, judge, judge_baselines, require_suits, share_held_out
 from manyviews.machine import about_machine
 from manyviews.method import find
@@ -271,18 +272,6 @@ def _learned_from(run: Run, data: Any) -> ItemSet:
     """What a run learns from, with what its method asks for beside images: in memory where it fits, on disk otherwise."""
     side, root = canvas(data, run.size, run.reading), run.settings["data"]["root"]
     return open_data(data, root=root, size=side, senses=run.senses, reading=run.reading)
-
-
-def free_folder(method: str, data: str, under: Path = Path("runs")) -> Path:
-    """``runs/simclr-world``, or the next number after it that is free: a new folder, which nobody else is given."""
-    stem = f"{method}-{Path(data.split('/')[0]).stem or Path(data).stem or 'data'}"
-    names = [stem, *(f"{stem}-{number}" for number in range(2, 10_000))]
-    under.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        with suppress(FileExistsError):
-            (under / name).mkdir()
-            return under / name
-    raise ManyviewsError(f"{under} has ten thousand runs of that name; say where this one goes with --out.")
 
 
 def _as_python(method: str, data: str, asked: dict[str, Any]) -> str:

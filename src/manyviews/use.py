@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from manyviews import vectors
@@ -68,6 +69,55 @@ def every_item(run: Run, data: Any, root: str | Path | None) -> ItemSet:
     drawn = isinstance(data, str) and data == "world"
     split, size = "all" if is_path else "train", run.size if run.apart or drawn else None
     return open_data(data, split=split, root=root, rate=run.rate, size=size, reading=run.apart)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a classifier says of one item."""
+
+    path: str
+    label: str
+    probability: float  # of that class, by the softmax over all
+
+
+def classify(
+    run: str | Path | Run, data: Any, *, out: str | Path | None = None, data_root: str | Path | None = None
+) -> list[Told]:
+    """Say the class of every image of ``data``, by the classifier that a run learned; with ``out``, also write a table.
+
+    Args:
+        run: a run that learned classes (``supervised``, ``distillation``), or its folder.
+        data: anything that ``pretrain`` takes; labels are not looked at.
+        out: ``.csv`` or ``.parquet``, with the columns path, label and probability; None: no file.
+        data_root: where named sets are.
+
+    Raises:
+        ManyviewsError: the run learned no classifier, or ``out`` cannot be written.
+    """
+    run = opened(run)
+    if (classifier := run.classifier) is None:
+        raise ManyviewsError(
+            f"{run.path} has learned no classes; `manyviews pretrain supervised --recipe finetune --init-from {run.path} --data "
+            "labelled/` learns some."
+        )
+    images = every_item(run, data, data_root)
+    require_suits(run, images)
+    write = None if out is None else vectors.table_writer(Path(out))
+    seen = embed_all(run.embedder, images)
+    device = classifier.head.weight.device
+    with torch.no_grad():
+        share_NK = torch.cat(
+            [classifier.head(h_BD.to(device)).softmax(1).cpu() for h_BD in seen.h_ND.split(4096)]
+        )
+    best_N, label_N = share_NK.max(1)
+    rows = range(len(images)) if seen.index is None else seen.index.tolist()
+    told = [
+        Told(str(images.names[row]), classifier.classes[label], share)
+        for row, label, share in zip(rows, label_N.tolist(), best_N.tolist(), strict=True)
+    ]
+    if write is not None:
+        write({name: [getattr(one, name) for one in told] for name in ("path", "label", "probability")})
+    return told
 
 
 @dataclass(frozen=True)

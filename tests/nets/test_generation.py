@@ -20,6 +20,11 @@ from manyviews.nets.names import to_theirs
 V, LENGTH = 40, 24
 
 
+@pytest.fixture(autouse=True)
+def _drawn_apart() -> None:
+    torch.manual_seed(1)  # with first weights in which not all texts go on alike
+
+
 def small(make: Any = gpt2, **options: object) -> GPT:
     """A net whose words follow each other in no simple circle."""
     net = make(vocabulary=V, width=16, depth=4, heads=4, length=LENGTH, **options)
@@ -94,7 +99,9 @@ def test_what_is_written_is_what_the_whole_text_says(lengths: list[int], tokens:
 @pytest.mark.against("transformers", "generation")
 @settings(max_examples=40, deadline=None)
 @given(
-    seed=st.integers(0, 1000), top_k=st.none() | st.integers(1, V + 5), top_p=st.none() | st.floats(0.01, 1.0)
+    seed=st.integers(0, 1000),
+    top_k=st.none() | st.integers(1, V + 5),
+    top_p=st.none() | st.floats(0.01, 0.999) | st.just(1.0),  # near 1 the order of a sum decides
 )
 def test_what_is_drawn_from_is_transformers(seed: int, top_k: int | None, top_p: float | None):
     logits = torch.randn(3, V, generator=torch.Generator().manual_seed(seed)) * 3

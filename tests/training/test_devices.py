@@ -41,10 +41,8 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def started(*words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "manyviews", *words, *HOW], stderr=subprocess.PIPE, text=True
-    )
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "manyviews", *words, *HOW]
 
 
 def children(pid: int) -> list[int]:
@@ -63,11 +61,10 @@ def children(pid: int) -> list[int]:
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes as Linux lists them")
 def test_a_killed_device_is_said_and_the_run_goes_on_bit_for_bit(photos: Path, tmp_path: Path) -> None:
     words = ["pretrain", "byol", "--data", str(photos), *SETTINGS]
-    unbroken = started(*words, "--out", str(tmp_path / "unbroken"))
-    assert unbroken.wait(timeout=240) == 0
+    subprocess.run(command(*words, "--out", str(tmp_path / "unbroken")), check=True, timeout=240)
 
     folder = tmp_path / "killed"
-    process = started(*words, "--out", str(folder))
+    process = subprocess.Popen(command(*words, "--out", str(folder)), stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 240
     while not [path for path in checkpoint.listed(folder / "checkpoints") if checkpoint.step_of(path) >= 3]:
         assert process.poll() is None and time.monotonic() < until
@@ -78,6 +75,6 @@ def test_a_killed_device_is_said_and_the_run_goes_on_bit_for_bit(photos: Path, t
     assert process.returncode == 2 and "One of 2 processes failed" in said
     assert not Run.open(folder).finished and checkpoint.listed(folder / "checkpoints")
 
-    assert started("resume", str(folder)).wait(timeout=240) == 0
+    subprocess.run(command("resume", str(folder)), check=True, timeout=240)
     files = [Run.open(path).path / "encoder.safetensors" for path in (folder, tmp_path / "unbroken")]
     assert files[0].read_bytes() == files[1].read_bytes()

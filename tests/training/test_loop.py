@@ -181,7 +181,11 @@ def verdicts(name: str, **config: object) -> list[str]:
 
 @pytest.mark.parametrize(
     ("name", "ablation"),
-    [("simsiam", {"stop_gradient": False}), ("byol", {"predictor": False, "momentum": 0.0})],
+    [
+        ("simsiam", {"stop_gradient": False}),
+        ("byol", {"predictor": False, "momentum": 0.0}),
+        ("swav", {"sinkhorn": False}),
+    ],
 )
 def test_where_the_paper_says_that_it_collapses_the_monitor_says_so(
     name: str, ablation: dict[str, object]
@@ -208,7 +212,7 @@ def test_looks_take_little_of_a_budget_in_seconds(
     assert steps >= 120 - max(MARKS, 0.1 * 120 + cost)
 
 
-@pytest.mark.parametrize("name", ["simclr", "moco", "mocov2", "simsiam", "byol"])
+@pytest.mark.parametrize("name", ["simclr", "moco", "mocov2", "simsiam", "byol", "swav"])
 def test_as_published_none_collapses(name: str) -> None:
     assert verdicts(name)[-1] in ("healthy", "plateaued")
 

@@ -68,8 +68,10 @@ def test_one_resampling_shows_what_resizing_and_then_cropping_shows() -> None:
         theirs = rescaled[0, :, top // 2 : top // 2 + 32, left // 2 : left // 2 + 32]
         (ours,) = views(image, draws)
         # A resize knows what lies beyond the crop's border, a crop does not.
-        ours, theirs = ours[0, :, 1:-1, 1:-1], normalised(theirs)[:, 1:-1, 1:-1]
-        torch.testing.assert_close(ours, theirs, atol=0.5 / 255 / min(STD) + 1e-5, rtol=0)
+        ours, theirs = ours[0, :, 1:-1, 1:-1], normalised(255 * theirs)[:, 1:-1, 1:-1]
+        torch.testing.assert_close(
+            ours, theirs, atol=1 / 255 / min(STD) + 1e-5, rtol=0
+        )  # a grey level of 255
         compared += 1
     assert compared >= 3
 

@@ -104,6 +104,8 @@ class Gap(Prediction):
         return ((Difference.between(self.more, self.less, self.low, self.high),),)
 
     def __str__(self) -> str:
+        if self.low < 0 and self.high == math.inf:
+            return f"{self.more} is at most {-self.low:g} below {self.less}"
         most = "or more" if self.high == math.inf else f"to {self.high:g}"
         return f"{self.more} lies above {self.less} by {self.low:g} {most}"
 

@@ -95,6 +95,7 @@ COMMANDS = (
     Command("resume", "continue a run after Ctrl-C, kill -9 or a power cut", "learning"),
     Command("evaluate", "what an encoder is worth: with labels, with few, or with none", "using"),
     Command("embed", "turn images, sounds or texts into vectors", "using"),
+    Command("classify", "say the class of every image, by the classifier that a run learned", "using"),
     Command("search", "find what is nearest to one image, sound or text", "using"),
     Command("translate", "translate texts, or a corpus of pairs and say its BLEU", "writing"),
     Command("write", "go on with a text, by a run that learned to tell the next token", "writing"),

@@ -64,8 +64,22 @@ def pretrain_command(words: list[str]) -> None:
             changes["budget"] = budget
     from manyviews.learn import pretrain
 
+    if not asked["quiet"] and (said := _slow(paper, data, wanted, changes)):
+        tell(said)
     run = pretrain(words[0], data, recipe=wanted, command=typed("pretrain", words), **asked, **changes)
     _finished(run, as_json)
+
+
+def _slow(paper: Any, data: str, wanted: str | None, changes: dict[str, Any]) -> str | None:
+    """What to do where the recipe that nobody chose is too much for the machine."""
+    import torch
+
+    from manyviews import plan
+
+    named = plan.recipe_name(paper, plan.sensed(paper, data), wanted)
+    if torch.cuda.is_available() or wanted is not None or named != plan.USUAL["images"] or "net" in changes:
+        return None
+    return f"The recipe {named} is for a GPU, and here is none: --recipe world is many times quicker."
 
 
 def _pretrain_flags(paper: Any, config: Any, recipe: Any, named: str) -> Any:

@@ -1,6 +1,7 @@
-"""Commands that use what was learned: evaluate, embed, search, export; and what there is: methods."""
+"""Commands that use what was learned: evaluate, embed, classify, search, export; and what there is: methods."""
 
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,37 @@ def embed_command(words: list[str]) -> None:
         print_json({"out": str(ask.out), "items": count, "width": width, "skipped": left_out})
         return
     print(f"{count} vectors of {width} numbers in {ask.out}")
+
+
+def classify_command(words: list[str]) -> None:
+    @dataclass(frozen=True)
+    class Classify:
+        """Say the class of every image, by the classifier that a run learned."""
+
+        run: positional(Path, "the folder of a run that learned classes")  # pyright: ignore[reportInvalidTypeForm]
+        data: positional(str, "a folder, a file, a name")  # pyright: ignore[reportInvalidTypeForm]
+        out: Path = Path("classes.csv")  # .csv or .parquet
+        data_root: Path | None = None  # where named sets are
+        json: bool = False  # print one JSON object
+
+    ask = parse(Classify, words, "classify")
+    from manyviews.given import load
+    from manyviews.use import classify, every_item
+
+    run = load(ask.run)
+    images = every_item(run, ask.data, ask.data_root)
+    told = classify(run, images, out=ask.out)
+    counts = Counter(one.label for one in told)
+    if images.skipped.files:
+        said(str(images.skipped), 0)
+    if ask.json:
+        left_out = images.skipped.as_dict()
+        print_json({"out": str(ask.out), "items": len(told), "labels": counts, "skipped": left_out})
+        return
+    print(
+        f"{len(told)} items in {ask.out}: "
+        + ", ".join(f"{count} {label}" for label, count in counts.most_common())
+    )
 
 
 def search_command(words: list[str]) -> None:

@@ -4,7 +4,7 @@ Paper    He, Girshick, Dollár, ICCV 2019 (arXiv:1811.08883), for training from 
          (Krizhevsky, Sutskever, Hinton, NIPS 2012, sections 4.1 and 5), VGG (Simonyan, Zisserman, ICLR 2015,
          arXiv:1409.1556, section 3.1), ResNet (He, Zhang, Ren, Sun, CVPR 2016, arXiv:1512.03385, 3.4 and 4.2), ViT
          (Dosovitskiy et al., ICLR 2021, arXiv:2010.11929, appendix B.1).
-Differs  Not a pretext task: the only method here that sees labels. The papers up to ResNet lower the rate by hand, when
+Differs  Not a pretext task: labels are all that it learns from. The papers up to ResNet lower the rate by hand, when
          the validation error stalls; here it falls after even shares of the run (CIFAR-10's points are the paper's).
          AlexNet's crops come from the whole image, not from its central square. Its shift of the colours is in
          values from 0 to 1. Channels are also divided by their deviation. ViT's classifier is one linear layer, without
