@@ -5,6 +5,7 @@ import contextlib
 import importlib
 import io
 import itertools
+import json
 import os
 import re
 import shlex
@@ -15,13 +16,21 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
+from typing import get_args
 from unittest import mock
 
 import pytest
 
 import manyviews
+from manyviews import nets
 from manyviews.claims import store
+from manyviews.claims.claim import everything
 from manyviews.cli import COMMANDS, main
+from manyviews.evaluation import PROTOCOLS
+from manyviews.evaluation.options import check_options
+from manyviews.method import find, names
+from manyviews.nets import sees
+from manyviews.recipe import Budget, Optimiser
 
 ROOT = Path(__file__).parents[1]
 MARKDOWN = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -94,6 +103,47 @@ def test_every_command_shown_exists(words: tuple[str, ...]):
     options = manyviews_says(command, *method, "--help")
     unknown = [word for word in rest if word.startswith("--") and not re.search(rf"{word}(?![\w-])", options)]
     assert not unknown
+
+
+def given(words: tuple[str, ...], flag: str) -> list[str]:
+    """What follows a flag."""
+    rest = words[words.index(flag) + 1 :] if flag in words else ()
+    return list(itertools.takewhile(lambda word: not word.startswith("--"), rest))
+
+
+@pytest.mark.parametrize("words", [words for words in SHOWN if words[0] == "manyviews"], ids=shlex.join)
+def test_the_values_that_commands_are_shown_with_exist(words: tuple[str, ...]):
+    command, *rest = words[1:]
+    methods = (
+        rest[:1]
+        if command == "pretrain"
+        else [w for w in rest if w in names()]
+        if command == "compare"
+        else []
+    )
+    papers = [find(name) for name in methods if not name.startswith("-") and not name.endswith(".py")]
+    for recipe in given(words, "--recipe"):
+        assert all(recipe in paper.recipes for paper in papers), recipe
+    for net in given(words, "--net"):
+        if net.partition("/")[0] == "strided":  # the reader's own, of docs/own.md
+            continue
+        assert sees(net)
+        if not net.startswith(("timm/", "torchvision/")) and "(" not in net:
+            nets.find(net)
+    for length in given(words, "--budget"):
+        Budget.parse(length)
+    for protocol in given(words, "--protocol"):
+        assert protocol in PROTOCOLS, protocol
+    for option in given(words, "--option"):
+        left, value = option.split("=", 1)
+        protocol, name = left.rsplit(".", 1)
+        with contextlib.suppress(ValueError):
+            value = json.loads(value)
+        check_options(protocol, PROTOCOLS[protocol].behind, {name: value})
+    for optimiser in given(words, "--optimiser"):
+        assert optimiser in get_args(Optimiser)
+    if command == "claim" and rest and not rest[0].startswith("-") and rest[0] != "NAME":
+        assert rest[0] in everything(), rest[0]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.name)
