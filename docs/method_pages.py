@@ -1,9 +1,10 @@
-"""A page a method, made from its file, which is read, not imported: comments are part of it."""
+"""A page a method, made from its file, which is read: comments are part of it."""
 
 import ast
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -162,8 +163,7 @@ def constant(tree: ast.Module, name: str) -> str:
         if isinstance(node, ast.Assign) and name in map(ast.unparse, node.targets):
             return ast.unparse(node.value)
         if isinstance(node, ast.ImportFrom) and name in (alias.name for alias in node.names):
-            there = SRC.joinpath(*(node.module or "").split(".")[1:]).with_suffix(".py")
-            return constant(parse(there), name)
+            return repr(getattr(import_module(node.module or ""), name))
     return name
 
 

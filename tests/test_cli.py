@@ -744,3 +744,30 @@ def test_a_recipe_for_a_gpu_is_said_to_be_one(
     for more in (["--recipe", "world"], ["--net", "cifar_resnet8"], ["--quiet"]):
         main([*words, *more, "--out", str(tmp_path / more[0])])
         assert "is for a GPU" not in capsys.readouterr().err
+
+
+def test_methods_are_compared_on_what_has_no_up_and_whose_colours_tell(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "compare",
+        "simclr",
+        "simsiam",
+        "--data",
+        str(photos),
+        *SMALL,
+        "--seeds",
+        "1",
+        "--out",
+        str(tmp_path / "c"),
+    ]
+    result = answer(capsys, *words, "--no-upright", "--colour", "0.3")
+    assert (result["upright"], result["colour"]) == (False, 0.3)
+    for name in ("simclr", "simsiam"):
+        recipe = manyviews.load(tmp_path / "c" / f"{name}-0").recipe
+        assert (recipe.upright, recipe.colour) == (False, 0.3)
+    said = refused(capsys, *words)  # another comparison may not go on in the same folder
+    assert "of other settings" in said
+    words[1:3], words[-1] = ["simclr", "mae"], str(tmp_path / "d")
+    assert "mae cannot be compared so: --colour" in refused(capsys, *words, "--colour", "0.5")
+    assert not (tmp_path / "d").exists()

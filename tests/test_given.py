@@ -1,6 +1,7 @@
 """Encoders that no run here learned, used as a run's is: pretrained nets, and files that were handed over."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from torchvision import models
 
 import manyviews
 from commands import answer, refused
+from manyviews.data.sounds import from_waves
 from manyviews.data.world import SPECIES, world
 from manyviews.errors import ManyviewsError
 from manyviews.nets import build
@@ -106,6 +108,10 @@ def test_what_cannot_be_is_a_sentence(
     theirs: nn.Module, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "say with --data" in refused(capsys, "evaluate", NET)
+    assert "no weights called" in refused(capsys, "embed", "timm/vit_tiny_patch16_224.foo", str(photos))
+    assert "--net torchvision/resnet18 --pretrained torchvision" in refused(
+        capsys, "classify", NET, str(photos)
+    )
     assert "did you mean" in refused(capsys, "evaluate", "torchvision/resnet81", "--data", str(photos))
     assert "There is no run at" in refused(capsys, "evaluate", "library/resnet18", "--data", str(photos))
     with pytest.raises(ManyviewsError, match=r"resnet18 reads images; .* holds sounds"):
@@ -119,3 +125,14 @@ def test_a_run_in_a_folder_of_that_name_is_the_run(theirs: nn.Module, photos: Pa
     words = {"net": "cifar_resnet8", "size": 16, "batch": 8, "budget": "2steps", "hidden": 16}
     manyviews.pretrain("byol", photos, out=NET, baselines=(), quiet=True, **words)
     assert manyviews.load(NET).size == 16 and manyviews.load(NET).settings["method"] == "byol"
+
+
+def test_an_encoders_file_of_sounds_says_at_which_rate_it_hears(tmp_path: Path) -> None:
+    waves = replace(from_waves(torch.randint(-3000, 3000, (24, 4000), dtype=torch.int16)), rate=8000)
+    how = {"net": "small_waveform", "size": 2240, "batch": 8, "budget": "1steps", "context": 8}
+    run = manyviews.pretrain("cpc_sequence", waves, out=tmp_path / "run", baselines=(), quiet=True, **how)
+    file = shutil.copy(run.path / "encoder.safetensors", tmp_path / "ears.safetensors")
+    assert manyviews.load(file).rate == manyviews.load(run.path).rate == 8000
+    save_encoder(tmp_path / "deaf.safetensors", run.encoder, {})
+    with pytest.raises(ManyviewsError, match="at which rate"):
+        manyviews.load(tmp_path / "deaf.safetensors")

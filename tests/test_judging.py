@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from torch import Tensor
 import manyviews
 from commands import answer
 from manyviews import evaluation, judging
-from manyviews.data import ItemSet, open_data
+from manyviews.data import ItemSet, in_memory, open_data
 from manyviews.data.world import SPECIES, world
+from manyviews.errors import ManyviewsError
 from manyviews.evaluation import protocols
 from manyviews.evaluation.baselines import RawPixels, raw
 from manyviews.runs import Run
@@ -98,12 +100,13 @@ def test_the_supervised_baseline_takes_no_more_memory_than_its_run_and_goes_on(
             monkeypatch.setattr("manyviews.training.hooks.Interrupt.__call__", lambda self: self.asked)
 
     monkeypatch.setattr(Run, "train", cut_short)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch:
+        patch.setattr(judging, "distributed", SimpleNamespace(started=lambda: 4))
         pretrained(str(photos), tmp_path / "run", **asked)
-    run = manyviews.resume(tmp_path / "run", quiet=True)
+    run = manyviews.resume(tmp_path / "run", quiet=True)  # on one device
     assert begun[0] == 0 and begun[1] > 0  # it was not begun anew
     inner = manyviews.load(run.path / "supervised").recipe
-    assert (inner.accumulate, inner.precision, inner.batch) == (2, "bf16", 16)
+    assert (inner.accumulate, inner.precision, inner.batch) == (8, "bf16", 16)
     assert "supervised" in run.results()["figures"]
 
 
@@ -156,3 +159,13 @@ def test_what_draws_nothing_is_computed_once_and_sets_are_embedded_once(
     assert len(embedded) == 2 and len(voted) == 1
     assert figures["linear"]["seeds"] == 3 and {"top1_mean", "top1_std"} <= figures["linear"].keys()
     assert not {"top1_mean", "top1_std", "seeds"} & figures["knn"].keys()
+
+
+def test_labels_without_names_are_no_classes_to_be_learned(photos: Path, tmp_path: Path) -> None:
+    data = in_memory(
+        "mine", torch.randint(0, 256, (32, 3, 16, 16), dtype=torch.uint8), torch.arange(32) % 2, None
+    )
+    with pytest.raises(ManyviewsError, match="no names for its classes: leave it out"):
+        pretrained(data, tmp_path / "a", baselines=("supervised",))
+    run = pretrained(data, tmp_path / "b")  # which says at each look what neighbours guess, all the same
+    assert "knn" in run.metrics()[-1] and not (tmp_path / "a").exists()

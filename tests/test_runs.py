@@ -178,3 +178,13 @@ def test_a_disk_that_is_full_at_the_end_loses_nothing(
     assert not [path for path in out.rglob("*") if path.name.endswith(".tmp")] and not (out / full).exists()
     main(["resume", str(out), "--quiet"])
     assert Run.open(out).judged and (out / "report.html").exists()
+
+
+def test_a_comparison_that_is_refused_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "There is no folder or file" in refused(
+        capsys, "compare", "simclr", "byol", "--data", "typo/photos"
+    )
+    assert not list(Path("runs").iterdir())

@@ -38,7 +38,7 @@ def name(path: Path) -> None:
     os.environ[NAMED] = os.pathsep.join(filter(None, (os.environ.get(NAMED), str(path))))
     with suppress(OSError, RuntimeError, ValueError):  # no home, or none that can be written to
         _register().parent.mkdir(parents=True, exist_ok=True)
-        with _register().open("a") as file:
+        with _register().open("a", encoding="utf-8") as file:
             file.write(f"{path}\n")
 
 
@@ -47,7 +47,7 @@ def is_named(path: Path) -> bool:
     if str(path) in os.environ.get(NAMED, "").split(os.pathsep):
         return True
     with suppress(OSError, RuntimeError, ValueError):
-        return str(path) in _register().read_text(encoding="utf-8").splitlines()
+        return str(path) in _register().read_text(encoding="utf-8", errors="replace").splitlines()
     return False
 
 

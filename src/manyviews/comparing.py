@@ -1,7 +1,8 @@
 """Several methods on the same data, network and budget: one honest table."""
 
-import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,21 +13,18 @@ from manyviews import plan
 from manyviews.data import open_data
 from manyviews.data.corpus import open_corpus
 from manyviews.errors import Diverged, ManyviewsError
-from manyviews.evaluation import mean_std
 from manyviews.files import write_json
 from manyviews.folders import free_folder
 from manyviews.learn import judge_beside, pretrain, resume
 from manyviews.method import Paper, Spec, find, names
 from manyviews.nets import net_factory
 from manyviews.recipe import record
-from manyviews.report import Comparison, Contender, write
+from manyviews.report import write
 from manyviews.runs import Run
 from manyviews.side import positive, side_by_side
+from manyviews.tabled import OURS, START, figures_of, judged, over_seeds, page, state_of, top1
 
 MANY = 10_000  # items of a set that nobody looks at: does the net suit the method?
-FIGURES = {"knn": "kNN top-1", "linear": "linear top-1"}
-OURS, START = "this encoder", "random encoder"
-UNTRAINED = ", untrained"  # what follows the name of a figure
 
 
 def compare(
@@ -39,6 +37,8 @@ def compare(
     size: int | None = None,
     batch: int | None = None,
     recipe: str | None = None,
+    upright: bool = True,
+    colour: float = 1.0,
     out: str | Path | None = None,
     data_root: str | Path | None = None,
     jobs: int = 1,
@@ -62,6 +62,7 @@ def compare(
         batch: the same for all; None: each method's own.
         recipe: the recipe that every method starts from, such as "world", which suits a short budget; None: the one for
             this data.
+        upright, colour: the same for all, as in ``Recipe``: what has no up and down, whose colours tell.
         out: the folder of the comparison; None: the next free one under ``runs/``.
         data_root: where named sets are.
         jobs: runs side by side, each with its share of the cores; where the budget is a time, each then learns less in it.
@@ -83,7 +84,9 @@ def compare(
     if not chosen:
         having = f" and has a recipe '{recipe}'" if recipe else ""
         raise ManyviewsError(f"There is no method that learns from {data} without labels{having}.")
-    same, own = _alike(chosen, data, recipe, {"budget": budget, "net": net, "size": size, "batch": batch})
+    suited = ({} if upright else {"upright": False}) | ({} if colour == 1 else {"colour": colour})
+    asked = {"budget": budget, "net": net, "size": size, "batch": batch, **suited}
+    same, own = _alike(chosen, data, recipe, asked)
     called = str(data) if isinstance(data, str) else "data"
     folder = Path(out) if out is not None else free_folder("compare", called)
 
@@ -91,14 +94,21 @@ def compare(
         beside = () if seed else ("random",) if name != chosen[0] else ("pixels", "random")
         return partial(_one, name, data, seed, recipe, beside, same | own.get(name, {}), folder, data_root)
 
-    if jobs > 1:
-        _side_by_side(
-            {f"{name}, seed {seed}": run(name, seed) for seed in range(seeds) for name in chosen}, jobs, say
-        )
-    runs = {name: [run(name, seed)(quiet) for seed in range(seeds)] for name in chosen}
-    table = {name: _figures(of) for name, of in runs.items()}
-    beside = _judged(run for of in runs.values() for run in of)
-    asked = {"budget": budget, "seeds": seeds, "net": net, "size": size, "batch": batch, "recipe": recipe}
+    try:
+        if jobs > 1:
+            _side_by_side(
+                {f"{name}, seed {seed}": run(name, seed) for seed in range(seeds) for name in chosen},
+                jobs,
+                say,
+            )
+        runs = {name: [run(name, seed)(quiet) for seed in range(seeds)] for name in chosen}
+    except BaseException:
+        with suppress(OSError):
+            folder.rmdir()  # where nothing was begun
+        raise
+    table = {name: figures_of(of) for name, of in runs.items()}
+    beside = judged(run for of in runs.values() for run in of)
+    asked |= {"seeds": seeds, "recipe": recipe}
     result = {
         "data": called,
         "recipe": recipe,
@@ -106,13 +116,13 @@ def compare(
         "own_nets": {name: changed["net"] for name, changed in own.items() if changed},
         "seeds": seeds,
         "command": command or _as_typed(chosen, data, asked),
-        "methods": {name: {label: _mean_std(v) for label, v in row.items()} for name, row in table.items()},
-        "states": {name: [_state(run) for run in of] for name, of in runs.items()},
-        "baselines": {name: _top1(row) for name, row in beside.items() if name not in (OURS, START)},
+        "methods": {name: {label: over_seeds(v) for label, v in row.items()} for name, row in table.items()},
+        "states": {name: [state_of(run) for run in of] for name, of in runs.items()},
+        "baselines": {name: top1(row) for name, row in beside.items() if name not in (OURS, START)},
         "out": str(folder),
     }
     write_json(folder / "comparison.json", result)
-    write(_page(table, same, result), folder / "report.html")
+    write(page(table, same, result), folder / "report.html")
     return result
 
 
@@ -173,12 +183,18 @@ def _most(values: Sequence[Any]) -> Any:
 def _own_net(paper: Paper, data: Any, wanted: str | None, same: dict[str, Any]) -> dict[str, str]:
     """The net of the method's own recipe, where it cannot use the one of all the others; else nothing."""
     config, recipe = plan.base(paper, data, wanted)
-    with torch.random.fork_rng(devices=[]):
-        try:
-            paper.method(config, net_factory(same["net"], same["size"]), _any_data(same["size"]))  # pyright: ignore[reportCallIssue]
-        except ManyviewsError:
-            return {"net": recipe.net}
-    return {}
+    spec = replace(_any_data(same["size"]), upright=same.get("upright", True), colour=same.get("colour", 1.0))
+    for net in dict.fromkeys((same["net"], recipe.net)):
+        with torch.random.fork_rng(devices=[]), suppress(ManyviewsError):
+            method = paper.method(config, net_factory(net, same["size"]), spec)  # pyright: ignore[reportCallIssue]
+            break
+    else:  # the run will say why
+        return {"net": recipe.net}
+    try:
+        method.suited_views()
+    except ManyviewsError as error:
+        raise ManyviewsError(f"{paper.name} cannot be compared so: {error}") from error
+    return {} if net == same["net"] else {"net": net}
 
 
 def _any_data(size: int) -> Spec:
@@ -232,69 +248,3 @@ def _one(
             judge_beside(run, data, quiet, data_root=root)
         run.add_results(diverged=str(error))
         return run
-
-
-def _judged(runs: Iterable[Run]) -> dict[str, Any]:
-    """The figures of whatever any of the runs has judged, by its name."""
-    return {name: row for run in runs for name, row in run.results().get("figures", {}).items()}
-
-
-def _figures(runs: Sequence[Run]) -> dict[str, list[float | None]]:
-    """Each figure's value for every seed, None where a run has diverged; of the random start there is one."""
-    ours = [_top1(run.results().get("figures", {}).get(OURS, {})) for run in runs]
-    last = [{} if "diverged" in run.results() else run.metrics()[-1] for run in runs]
-    values: dict[str, list[float | None]] = {
-        label: [row.get(label) for row in ours]
-        for label in FIGURES.values()
-        if any(label in row for row in ours)
-    }
-    start = _top1(_judged(runs).get(START, {}))
-    values |= {label + UNTRAINED: [top1] for label, top1 in start.items()}
-    values["RankMe"] = [row.get("rankme") for row in last]
-    values["passes"] = [row.get("epoch") for row in last]
-    values["items/s"] = [row["items"] / row["seconds"] if row else None for row in last]
-    values["MiB"] = [row.get("memory_mib") for row in last]
-    return {label: of for label, of in values.items() if any(value is not None for value in of)}
-
-
-def _top1(figures: dict[str, Any]) -> dict[str, float]:
-    return {label: figures[key]["top1"] for key, label in FIGURES.items() if key in figures}
-
-
-def _mean_std(values: Sequence[float | None]) -> dict[str, Any]:
-    return mean_std([value for value in values if value is not None]).as_dict()
-
-
-def _state(run: Run) -> str:
-    if "diverged" in run.results():
-        return "diverged"
-    said = run.verdict()
-    return "too early" if said is None else said.state
-
-
-def _page(
-    table: dict[str, dict[str, list[float | None]]], same: dict[str, Any], result: dict[str, Any]
-) -> Comparison:
-    alike, own = ["data", "budget"], ["batch", "optimiser"]
-    (alike if "net" in same else own).insert(1, "network")
-
-    def note(name: str) -> str:
-        ill = [state for state in result["states"][name] if state not in ("healthy", "too early")]
-        return ", ".join([result["own_nets"].get(name, ""), *ill]).strip(", ")
-
-    return Comparison(
-        title=f"{len(table)} methods on {result['data']}",
-        subtitle=f"The same {', '.join(alike)} and seeds; each method's own {', '.join(own)} and hyper-parameters.",
-        command=result["command"],
-        budget=same["budget"],
-        contenders=[Contender(name, values, note=note(name)) for name, values in table.items()],
-        references=result["baselines"],
-        settings={
-            "The same for all": same,
-            **{
-                name: dataclasses.asdict(plan.base(find(name), result["data"], result["recipe"])[0])
-                for name in table
-            },
-        },
-        plain=("RankMe", "passes", "items/s", "MiB"),
-    )

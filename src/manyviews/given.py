@@ -46,9 +46,9 @@ def load(path: str | Path) -> Run:
     library = path.parts[0] if len(path.parts) == 2 else ""
     if library in nets.HUB and not path.exists():
         name = path.as_posix()
-        return _given(name, nets.build(name, size=hub.side_of(name), pretrained=True))
+        return _given(name, nets.build(name, size=hub.side_of(name), pretrained=True), {})
     if path.suffix == ".safetensors" and path.is_file():
-        return _given(str(path), interop.load_encoder(path)[0])
+        return _given(str(path), *interop.load_encoder(path))
     return Run.open(path)
 
 
@@ -69,7 +69,7 @@ def require_suits(run: Run, data: ItemSet) -> None:
         raise ManyviewsError(f"The encoder of {run.path} reads {reads}; {data.name} holds {data.kind}.")
 
 
-def _given(name: str, encoder: nets.Encoder) -> Given:
+def _given(name: str, encoder: nets.Encoder, config: dict[str, Any]) -> Given:
     assert encoder.built is not None  # both ways here build it by name
     net, size = encoder.built.name, encoder.built.size
     kind = nets.sees(net)
@@ -77,7 +77,11 @@ def _given(name: str, encoder: nets.Encoder) -> Given:
         raise ManyviewsError(
             f"{name} is of texts, and what its tokens mean is not in it: give the folder of its run."
         )
-    nowhere: dict[str, Any] = {"root": None, "digest": "", "kind": kind}
+    if kind == "sounds" and "rate" not in config:
+        raise ManyviewsError(
+            f"{name} does not say at which rate it hears sounds: give the folder of its run."
+        )
+    nowhere: dict[str, Any] = {"root": None, "digest": "", "kind": kind, "rate": config.get("rate")}
     about = {"recipe": asdict(Recipe(data="", net=net, size=size)), "data": nowhere}
     given = Given(Path(name), about)
     given.encoder = encoder.to(distributed.device()).eval()

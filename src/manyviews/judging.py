@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd
 from pathlib import Path
 from typing import Any
@@ -51,8 +51,14 @@ def require_suits(baselines: Sequence[str], images: ItemSet) -> None:
         raise ManyviewsError(
             f"The supervised baseline learns from {due}; {images.name} holds {images.kind}: leave it out of --baselines."
         )
-    if not tells_apart(images):
-        has = "none" if images.labels is None else "only one class"
+    if not tells_apart(images) or images.classes is None:
+        has = (
+            "none"
+            if images.labels is None
+            else "no names for its classes"
+            if images.classes is None
+            else "only one class"
+        )
         raise ManyviewsError(
             f"The supervised baseline learns from labels, and {images.name} has {has}: leave it out of --baselines."
         )
@@ -129,7 +135,12 @@ def _supervised(run: Run, images: ItemSet, data: Any, quiet: bool) -> Run:
         "held_out": 0.0,  # what it learns from is the rest already
     }
     other = Run.open(path) if (path / "run.json").exists() else None
-    if other is None or (record(paper.config, other.settings["config"]), other.recipe) != (config, recipe):
+    # How many devices there are may have changed: it goes on in the pieces that it began with.
+    was = other and (
+        record(paper.config, other.settings["config"]),
+        replace(other.recipe, accumulate=recipe.accumulate),
+    )
+    if other is None or was != (config, recipe):
         other = Run.create(path, settings, overwrite=path.exists())
     if other.train(images, quiet=quiet) == "interrupted":
         raise KeyboardInterrupt

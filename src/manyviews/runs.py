@@ -291,7 +291,7 @@ class Run:
 
     def save_encoder(self, method: Method) -> None:
         """Write ``encoder.safetensors`` and what is needed to use it."""
-        about = {"net": self.recipe.net, "size": self.size, "method": self.paper.name}
+        about = {"net": self.recipe.net, "size": self.size, "rate": self.rate, "method": self.paper.name}
         interop.save_encoder(self.path, method.encoder, about)
         if (head := method.classifier_head()) is not None:
             names = method.class_names() or self.settings["data"]["classes"]

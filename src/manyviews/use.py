@@ -95,10 +95,17 @@ def classify(
         ManyviewsError: the run learned no classifier, or ``out`` cannot be written.
     """
     run = opened(run)
+    if not run.finished:
+        raise ManyviewsError(f"{run.path} has not finished; `manyviews resume {run.path}` goes on with it.")
     if (classifier := run.classifier) is None:
+        begins = (
+            f"--net {run.recipe.net} --pretrained {run.path.parts[0]}"
+            if isinstance(run, Given)
+            else f"--init-from {run.path}"
+        )
         raise ManyviewsError(
-            f"{run.path} has learned no classes; `manyviews pretrain supervised --recipe finetune --init-from {run.path} --data "
-            "labelled/` learns some."
+            f"{run.path} has learned no classes; `manyviews pretrain supervised --recipe finetune {begins} --data labelled/` "
+            "learns some."
         )
     images = every_item(run, data, data_root)
     require_suits(run, images)

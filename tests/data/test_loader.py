@@ -226,6 +226,17 @@ def test_a_set_on_disk_needs_views(photos: Path):
 
 def test_a_set_that_a_device_has_no_room_for_is_sent_batch_by_batch(monkeypatch: pytest.MonkeyPatch):
     usual = list(islice(batches(numbered(24), batch=8, seed=1), 4))
+    sent, to = list[Tensor](), Tensor.to
+
+    def watched(self: Tensor, *args: object, **how: object) -> Tensor:
+        if self.ndim == 4:
+            sent.append(self)
+        return to(self, *args, **how)  # pyright: ignore[reportCallIssue,reportArgumentType]
+
     monkeypatch.setattr("manyviews.data.loader._free", lambda _: 0)
-    beside = list(islice(batches(numbered(24), batch=8, seed=1), 4))
-    assert all(same(a, b) for a, b in zip(usual, beside, strict=True))
+    monkeypatch.setattr(Tensor, "to", watched)
+    beside = list(islice(batches(numbered(24), batch=8, seed=1, device="meta"), 4))
+    for here, there, image in zip(usual, beside, sent, strict=True):
+        assert there.image is not None and there.image.device.type == "meta"
+        assert torch.equal(here.index, there.index) and here.image is not None
+        assert torch.equal(here.image, image)

@@ -112,6 +112,24 @@ def test_pretrained_weights_are_loaded_and_a_pickle_that_acts_is_not(checkpoints
         build("torchvision/resnet18", pretrained=True, size=64)
 
 
+def test_weights_of_a_net_with_heads_beside_are_had_and_made_again_without_them(checkpoints):
+    """Its own input is turned from our normalisation into the one that its weights were learned with."""
+    from torchvision import models
+
+    theirs = models.googlenet(aux_logits=True, init_weights=False)
+    torch.save(theirs.state_dict(), checkpoints / models.GoogLeNet_Weights.DEFAULT.url.rpartition("/")[2])
+    ours, again = (
+        build("torchvision/googlenet", pretrained=True, size=64),
+        build("torchvision/googlenet", size=64),
+    )
+    again.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 3, 64, 64)
+    theirs.fc, theirs.dropout, theirs.transform_input = torch.nn.Identity(), torch.nn.Identity(), True  # pyright: ignore[reportAttributeAccessIssue]
+    with torch.no_grad():
+        assert torch.equal(ours.eval()(x), again.eval()(x))
+        torch.testing.assert_close(ours(x), theirs.eval()(x))
+
+
 class Harm:
     def __reduce__(self):
         return pytest.fail, ("a stranger's pickle was run",)

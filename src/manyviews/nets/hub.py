@@ -198,11 +198,13 @@ def _make_torchvision(name: str, in_channels: int, size: int, pretrained: bool) 
         options = {"image_size": size}
     elif name.startswith("maxvit"):
         options = {"input_size": (size, size)}
-    elif name in ("googlenet", "inception_v3"):
-        options = {"aux_logits": False} if pretrained else {"aux_logits": False, "init_weights": True}
+    elif name in ("googlenet", "inception_v3"):  # whose own weights are of images normalised otherwise
+        options = {"aux_logits": False, "init_weights": True, "transform_input": True}
+    unsaid = {"init_weights", *(["aux_logits"] if name == "googlenet" else [])}  # with weights
+    asked = {key: value for key, value in options.items() if not (pretrained and key in unsaid)}
     try:
         with no_unpickling():
-            model = models.get_model(name, weights="DEFAULT" if pretrained else None, **options)
+            model = models.get_model(name, weights="DEFAULT" if pretrained else None, **asked)
     except Exception as error:
         if pretrained:
             raise ManyviewsError(no_weights("torchvision", name, error)) from error
@@ -237,6 +239,10 @@ def _timm(name: str) -> ModuleType:
         ) from error
     if not timm.is_model(name):
         raise ManyviewsError(_unknown("timm", name, timm.list_models()))
+    try:
+        timm.get_pretrained_cfg(name)
+    except RuntimeError as error:  # what stands behind the dot
+        raise ManyviewsError(f'timm has no weights called "{name}": {_first_line(error)}.') from error
     return timm
 
 

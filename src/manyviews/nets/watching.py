@@ -48,11 +48,15 @@ def reads_patches(net: object) -> TypeIs[ReadsPatches]:
 
 
 def patch_projection(encoder: nn.Module) -> nn.Module | None:
-    """What makes a token of a patch, in our ViTs and in those of timm and torchvision; None in other nets."""
+    """The convolution that makes a token of a patch, in our ViTs and in those of timm and torchvision; None in other nets."""
     if reads_patches(encoder):
         return encoder.patch
-    model = getattr(encoder, "model", None)  # of another library
-    return getattr(model, "patch_embed", None) or getattr(model, "conv_proj", None)
+    model: Any = getattr(encoder, "model", None)  # of another library
+    projection = getattr(getattr(model, "patch_embed", None), "proj", None) or getattr(
+        model, "conv_proj", None
+    )
+    attends = projection is not None and any("Attention" in type(part).__name__ for part in model.modules())
+    return projection if attends and isinstance(projection, nn.Conv2d) else None
 
 
 @contextmanager

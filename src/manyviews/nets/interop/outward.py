@@ -169,7 +169,12 @@ def _transform(net: nn.Module, size: int | None) -> str:
     """Arguments that have timm's transforms show images as `views.plain` does, but normalised as its own model expects them."""
     side = _side(net, size)
     crop = round(side / (short_side(side) + 0.1), 4)  # timm takes what is whole of side / crop
-    about: dict[str, Any] = {"input_size": (3, side, side), "crop_pct": crop, "interpolation": "bilinear"}
+    about: dict[str, Any] = {
+        "input_size": (3, side, side),
+        "crop_pct": crop,
+        "crop_mode": "center",
+        "interpolation": "bilinear",
+    }
     if not (isinstance(net, HubEncoder) and net.library == "timm"):
         about |= {"mean": MEAN, "std": STD}
     return ", ".join(f"{key}={value!r}" for key, value in about.items())
