@@ -18,6 +18,7 @@ from manyviews.method import Batch, Method, Out, Spec, find, names
 from manyviews.recipe import Budget, Recipe, record
 from manyviews.runs import net_factory
 from manyviews.training import checkpoint
+from manyviews.training.finite import ill_weights
 from manyviews.training.loop import Loop
 from shrink import SIDE, colours, sees, shrunk, small_net, suited
 
@@ -283,3 +284,22 @@ def test_accumulated_gradients_are_those_of_the_whole_batch() -> None:
     assert (whole - pieces).norm() < 0.02 * (
         whole - start
     ).norm()  # a piece may have more tokens than another
+
+
+UNSAID: list[tuple[str, dict[str, object]]] = [
+    (name, setting)
+    for name in names()
+    for setting in ({}, {"softmax": True}, {"contrast": "batch"})
+    if setting.keys() <= vars(find(name).config()).keys()
+]  # settings that the small configurations of these tests leave out
+
+
+@pytest.mark.parametrize(("name", "setting"), UNSAID, ids=str)
+def test_what_a_checkpoint_holds_is_finite_from_the_first_step_on(
+    name: str, setting: dict[str, object]
+) -> None:
+    """Also of what a loss does not use: a run whose state is not finite is taken for one that has diverged."""
+    method, recipe = build(name, **setting)
+    assert ill_weights(method.state_dict(), 0) is None
+    Loop(method, images(name), dataclasses.replace(recipe, budget="1steps")).run()
+    assert ill_weights(method.state_dict(), 1) is None

@@ -147,6 +147,9 @@ class Bank(nn.Module):
         self.rows_ND[index] = F.normalize(torch.lerp(v, self.rows_ND[index], momentum), dim=1)
 
 
+UNKNOWN = 1e38  # a number that no estimate is; finite, as all that a checkpoint holds has to be
+
+
 class Once(nn.Module):
     """A number that is estimated at the first step and stays: InstDisc's normalising constant (Wu et al., CVPR 2018, eq. 8).
 
@@ -157,13 +160,13 @@ class Once(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("value", torch.tensor(math.inf))  # infinite: not known yet
+        self.register_buffer("value", torch.tensor(UNKNOWN))
         self.known = False  # asked of the device once only: every answer makes the host wait
 
     @torch.no_grad()
     def forward(self, estimate: Callable[[], Tensor]) -> Tensor:
         """The number, from ``estimate()`` where there is none yet; a scalar."""
-        if not self.known and bool(self.value.isinf()):
+        if not self.known and bool(self.value >= UNKNOWN / 2):
             self.value.copy_(estimate())
         self.known = True
         return self.value
