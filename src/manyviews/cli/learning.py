@@ -188,12 +188,8 @@ def compare_command(words: list[str]) -> None:
         size: int | None = None  # side of a view in pixels, or tokens of a text, for all
         batch: int | None = None  # for all; unless told, each method's own
         recipe: str | None = None  # that all start from (world suits short budgets); unless told, the data's
-        upright: bool = (
-            True  # no-upright: nothing is up or down (cells, satellites), and views are turned too
-        )
-        colour: float = (
-            1.0  # share of the changes of colour that the views of each have: 0 where colours tell
-        )
+        upright: bool = True  # no-upright: nothing is up or down, and views are turned too
+        colour: float = 1.0  # share of the changes of colour that views have: 0 where colours tell
         out: Path | None = None  # folder; a comparison that stopped goes on there
         data_root: Path | None = None  # where named sets are
         jobs: int = 1  # runs side by side, each with its share of the cores
