@@ -14,20 +14,15 @@ from PIL import Image
 import manyviews
 from commands import answer
 from manyviews.data import read
-from manyviews.data.world import SPECIES, world
+from manyviews.data.world import SPECIES
 from manyviews.views import MEAN, STD, short_side
+from pictures import drawn
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two folders of pictures, in whose midst some cannot be read."""
-    folder = tmp_path_factory.mktemp("photos")
-    data = world(items=30, size=24)
-    assert data.values is not None
-    for i, image in enumerate(data.values):
-        path = folder / SPECIES[i % 2] / f"{i:03d}.png"
-        path.parent.mkdir(exist_ok=True)
-        Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)
+    folder = drawn(tmp_path_factory.mktemp("photos"), 30, lambda i: SPECIES[i % 2])
     for name in ("004b.png", "017b.png"):
         (folder / SPECIES[int(name[2]) % 2] / name).write_bytes(b"torn")
     return folder

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 from torchvision import models
 
@@ -18,6 +17,7 @@ from manyviews.errors import ManyviewsError
 from manyviews.nets import build
 from manyviews.nets.interop import save_encoder
 from manyviews.views import plain
+from pictures import drawn
 
 NET = "torchvision/resnet18"
 
@@ -25,14 +25,7 @@ NET = "torchvision/resnet18"
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eighteen pictures of the world in folders by species."""
-    folder = tmp_path_factory.mktemp("photos")
-    data = world(items=18, size=24)
-    assert data.values is not None
-    for i, image in enumerate(data.values):
-        path = folder / SPECIES[i % 3] / f"{i:03d}.png"
-        path.parent.mkdir(exist_ok=True)
-        Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)
-    return folder
+    return drawn(tmp_path_factory.mktemp("photos"), 18, lambda i: SPECIES[i % 3])
 
 
 @pytest.fixture

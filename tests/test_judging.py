@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
 import manyviews
 from commands import answer
 from manyviews import evaluation, judging
 from manyviews.data import ItemSet, in_memory, open_data
-from manyviews.data.world import SPECIES, world
+from manyviews.data.world import SPECIES
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import protocols
 from manyviews.evaluation.baselines import RawPixels, raw
 from manyviews.runs import Run
+from pictures import drawn
 
 SMALL: dict[str, Any] = {"net": "cifar_resnet8", "size": 16, "batch": 16, "budget": "2steps", "quiet": True}
 OURS = "this encoder"
@@ -32,14 +32,11 @@ def pretrained(data: Any, out: Path, method: str = "byol", **more: Any) -> Run:
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Thirty pictures of the world in folders by species, wider than they are high."""
-    folder = tmp_path_factory.mktemp("photos")
-    data = world(items=30, size=40)
-    assert data.values is not None
-    for i, image in enumerate(data.values):
-        path = folder / ("test" if i % 3 == 0 else "train") / SPECIES[i % 2] / f"{i:03d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image[:, 6:30].permute(1, 2, 0).numpy()).save(path)
-    return folder
+
+    def place(i: int) -> str:
+        return f"{'test' if i % 3 == 0 else 'train'}/{SPECIES[i % 2]}"
+
+    return drawn(tmp_path_factory.mktemp("photos"), 30, place, size=40, rows=slice(6, 30))
 
 
 @pytest.fixture(scope="module")

@@ -172,7 +172,10 @@ def test_images_on_disk_are_decoded_no_larger_than_the_crops_need(net) -> None:
         return pixels[item]
 
     names = [str(item) for item in range(24)]
-    read = lambda item: pytest.fail("decoded whole")  # noqa: E731
+
+    def read(item: int) -> torch.Tensor:
+        pytest.fail("decoded whole")
+
     data = ItemSet("photos", names, torch.arange(24) % 3, ("a", "b", "c"), None, read, read_near=near)
     finetune(net, data, data, epochs=1, batch=12, classes=3, size=16)
     assert set(asked) == {enough(Views(View(size=16))), 18}  # to learn from, and to be judged

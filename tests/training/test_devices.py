@@ -8,11 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
-from manyviews.data.world import world
 from manyviews.runs import Run
 from manyviews.training import checkpoint
+from pictures import drawn
 
 SETTINGS = [
     "--net",
@@ -32,13 +31,7 @@ HOW = ["--devices", "2", "--save-every", "0", "--quiet"]
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    data = world(items=48, size=24)
-    assert data.values is not None
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for i, image in enumerate(data.values):
-        Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{i:03d}.png")
-    return folder
+    return drawn(tmp_path / "photos", 48, lambda _: "")
 
 
 def command(*words: str) -> list[str]:

@@ -67,9 +67,8 @@ class HubEncoder(Encoder):
         self.model = model
         self.architecture, self.construct = architecture, construct
         a_C11, c_C11 = (in_channels == 3 and expects(f"{self.library}/{architecture}")) or (None, None)
-        self.register_buffer(
-            "a_C11", a_C11, persistent=False
-        )  # the name says it all: no weight, and not saved
+        # The name says it all: these are no weights, and not saved.
+        self.register_buffer("a_C11", a_C11, persistent=False)
         self.register_buffer("c_C11", c_C11, persistent=False)
 
     @property
