@@ -31,6 +31,7 @@ def test_rows_of_the_batch_move_to_unit_length_and_no_others(momentum: float) ->
     still = [i for i in range(10) if i not in index]
     assert torch.equal(bank.rows_ND[still], before[still])
     assert not bank.rows_ND.requires_grad
+    assert bank.seen_N.nonzero().flatten().tolist() == [2, 5, 7]
 
 
 def test_a_bank_takes_half_precision_and_carries_no_gradient() -> None:

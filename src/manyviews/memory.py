@@ -114,6 +114,7 @@ class Bank(nn.Module):
     """
 
     rows_ND: Tensor
+    seen_N: Tensor  # whether a row is of an item already, not drawn
 
     def __init__(self, items: int, dim: int, name: str = "bank") -> None:
         super().__init__()
@@ -123,6 +124,7 @@ class Bank(nn.Module):
             )
         unit_ND = torch.rand(items, dim, generator=generator(name, items, dim))
         self.register_buffer("rows_ND", (2 * unit_ND - 1) * math.sqrt(3 / dim))
+        self.register_buffer("seen_N", torch.zeros(items, dtype=torch.bool))
 
     def __len__(self) -> int:
         return self.rows_ND.shape[0]
@@ -145,6 +147,7 @@ class Bank(nn.Module):
         device = self.rows_ND.device
         index, v = distributed.gather(index_B.to(device)), distributed.gather(v_BD).to(self.rows_ND.dtype)
         self.rows_ND[index] = F.normalize(torch.lerp(v, self.rows_ND[index], momentum), dim=1)
+        self.seen_N[index] = True
 
 
 UNKNOWN = 1e38  # a number that no estimate is; finite, as all that a checkpoint holds has to be

@@ -4,22 +4,28 @@ Small nets leave cores idle, which runs side by side can use.
 """
 
 import os
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from itertools import islice
+from multiprocessing import get_context, parent_process
 from typing import TypeVar
 
 from manyviews.errors import ManyviewsError
 
 T = TypeVar("T")
+PATIENCE = 5.0  # seconds in which a process without its parent saves, before it is told again
 
 
 def side_by_side(tasks: Mapping[str, Callable[[], T]], jobs: int) -> Iterator[tuple[str, T]]:
     """Does all tasks, ``jobs`` at a time, and gives name and result of each as it is done.
 
     Tasks and results travel between processes, so they must be picklable: ``functools.partial`` of a function that a
-    module defines.
+    module defines. No task is handed out before a process is free for it, so none begins once one has failed; and where
+    this process is killed, the others save what they have and end too.
 
     Raises:
         ManyviewsError: one of the tasks cannot be done, or its process was killed: what it had saved is kept.
@@ -27,10 +33,18 @@ def side_by_side(tasks: Mapping[str, Callable[[], T]], jobs: int) -> Iterator[tu
     """
     threads = max(1, (os.cpu_count() or 1) // jobs)
     pool = ProcessPoolExecutor(jobs, get_context("spawn"), _share_cores, (threads,))
+    waiting = iter(tasks.items())
+    running: dict[Future[T], str] = {}
     try:
-        names = {pool.submit(task): name for name, task in tasks.items()}
-        for done in as_completed(names):
-            yield names[done], done.result()
+        while True:
+            running |= {
+                pool.submit(task): name for name, task in islice(waiting, max(0, jobs - len(running)))
+            }
+            if not running:
+                return
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for each in done:
+                yield running.pop(each), each.result()
     except BrokenProcessPool as error:
         raise ManyviewsError(
             "The process of a run was killed; what it had trained is kept. Give the same command again, with fewer --jobs if "
@@ -50,3 +64,14 @@ def _share_cores(threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    """A run takes the first of these signals as the wish to save; whatever does not run ends by it."""
+    if (parent := parent_process()) is None:
+        return
+    parent.join()
+    while True:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(PATIENCE)

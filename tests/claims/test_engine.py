@@ -10,8 +10,9 @@ import pytest
 
 from manyviews.claims import claim as registry
 from manyviews.claims import cost, engine, every, store
-from manyviews.claims.cache import Cache, _mean_loss, folder_of
+from manyviews.claims.cache import Cache, folder_of
 from manyviews.claims.claim import Arm, Claim, Found, Scale
+from manyviews.claims.measures import mean_loss
 from manyviews.claims.predictions import Collapse, Equal, Healthy, Order
 from manyviews.claims.stale import CODE, SETTINGS, stale
 from manyviews.claims.trial import (
@@ -188,6 +189,22 @@ def test_a_run_that_diverges_is_a_result(kept: Cache, trainer: Trainer) -> None:
     assert run(MOMENTA, kept)["verdict"]["state"] == "cannot tell" and len(trainer.begun) == 6
 
 
+def test_a_probe_that_diverges_is_a_result(kept: Cache) -> None:
+    calls: list[Path] = []
+
+    def probed(run: Run) -> float:
+        calls.append(run.path)
+        if run.settings["started"].endswith("2"):
+            raise Diverged("The loss of the probe is nan.")
+        return 1.0
+
+    for _ in range(2):  # and is not probed again
+        result = run(Claim(**vars(MOMENTA) | {"measure": probed}), kept)
+        assert [row.count(None) for row in result["figures"].values()] == [1, 0] and len(calls) == 6
+        assert result["verdict"]["state"] == "cannot tell" and result["states"]["0.9"] == ["healthy"] * 3
+        assert "no figure under 1 of 3 seeds" in result["verdict"]["parts"][0]["found"]
+
+
 @pytest.mark.parametrize(
     ("arm", "setting"),
     [
@@ -298,8 +315,8 @@ def test_the_code_of_a_paper_has_the_nets_that_it_puts_around_others() -> None:
 def test_a_loss_is_the_mean_over_the_steps_of_the_last_tenth() -> None:
     rows = [{"step": 80, "progress": 0.8, "loss_mean": 9.0}, {"step": 90, "progress": 0.9, "loss_mean": 3.0},
             {"step": 95, "progress": 0.95, "loss_mean": 2.0}, {"step": 100, "progress": 1.0, "loss_mean": 1.0}]  # fmt: skip
-    assert _mean_loss(rows) == pytest.approx((10 * 3.0 + 5 * 2.0 + 5 * 1.0) / 20)
-    assert _mean_loss([]) is None
+    assert mean_loss(rows) == pytest.approx((10 * 3.0 + 5 * 2.0 + 5 * 1.0) / 20)
+    assert mean_loss([]) is None
 
 
 # -- exact claims, storing, costs ------------------------------------------------------------------------------------
@@ -333,7 +350,9 @@ def test_what_was_found_is_stored_whole_and_kept_if_nothing_changed(kept: Cache,
     assert store.load("moco-test", "gpu", tmp_path) is None
 
 
-def test_more_seeds_are_kept_against_fewer(kept: Cache, tmp_path: Path) -> None:
+def test_more_seeds_are_kept_against_fewer(
+    kept: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said: list[str] = []
     three = store.save(run(MOMENTA, kept), tmp_path, said.append)
     assert store.save(run(MOMENTA, kept, seeds=2), tmp_path, said.append)["seeds"] == [0, 1]
@@ -345,6 +364,9 @@ def test_more_seeds_are_kept_against_fewer(kept: Cache, tmp_path: Path) -> None:
     other = Claim(**vars(MOMENTA) | {"predicts": Order("0.9", "0.99")})
     store.save(run(other, kept, seeds=2), tmp_path, said.append)
     assert store.load("moco-test", "laptop", tmp_path)["seeds"] == [0, 1] and len(said) == 1  # pyright: ignore[reportOptionalSubscript]
+    monkeypatch.setattr("manyviews.claims.trial.GENERATION", 99)  # more seeds of older code are no better
+    renewed = store.save(run(other, kept, seeds=1), tmp_path, said.append)
+    assert store.load("moco-test", "laptop", tmp_path) == renewed and len(said) == 1
 
 
 def test_results_of_other_code_or_settings_are_known(kept: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -424,15 +446,25 @@ def test_costs_are_expected_and_then_measured(kept: Cache) -> None:
     longer = Scale(
         seeds=1, data="world", budget="4ep"
     )  # by the speed of what was measured: 1,200 items a second
-    speed = pytest.approx(2 * (4 * 12_000 / 1200 + cost.JUDGING))
+    speed = pytest.approx(2 * (4 * 12_000 / 1200 + 7.0))
+    for file in kept.path.glob(
+        "*/figures.json"
+    ):  # and by what judging took, which the clock of a test cannot tell
+        found = json.loads(file.read_text())
+        assert found["beside"] == 0.0
+        file.write_text(json.dumps(found | {"beside": 7.0}))
+    cost._paces.cache_clear()
     assert cost.due(MOMENTA, longer, kept).seconds == speed
     for number, text in enumerate(("{", "[]", "{}")):  # damaged, of whichever claim
         (kept.path / f"damaged{number}").mkdir()
         (kept.path / f"damaged{number}" / "figures.json").write_text(text)
     assert cost.due(MOMENTA, longer, kept).seconds == speed
-    assert cost.due(MOMENTA, Scale(seeds=1, data="world", budget="1m"), kept).seconds == 2 * (
-        60 + cost.JUDGING
-    )
+    assert cost.due(MOMENTA, Scale(seeds=1, data="world", budget="1m"), kept).seconds == 2 * (60 + 7.0)
+    asked = Claim(**vars(MOMENTA) | {"measure": lambda run: 1.0})  # trained, and yet to be measured
+    assert cost.due(asked, SAME, kept).seconds == 6 * 7.0
+    assert engine.run("moco-test", asked, "laptop", kept, deadline=time.monotonic() + 5) is None
+    run(asked, kept)
+    assert cost.due(asked, SAME, kept).seconds == 0
 
 
 # -- all of them, within a budget ------------------------------------------------------------------------------------
@@ -461,10 +493,18 @@ def test_as_many_as_fit_the_cheapest_first(
     where = {"cache": tmp_path / "cache", "out": tmp_path / "out"}
     done = every.claim_all("5m", say=said.append, command="manyviews claim --all", **where)
     assert list(done) == ["tiny-shorter", "tiny-short"] and len(trainer.begun) == 8
-    assert "1 claims do not fit; the cheapest, tiny-long, is next and would take" in said[-1]
+    assert "1 claims do not fit; tiny-long is next and would take" in said[-1]
     assert done["tiny-short"]["command"].endswith("claim tiny-short --scale laptop")
     assert set(every.claim_all("5m", **where)) == {"tiny-shorter", "tiny-short"} and len(trainer.begun) == 8
     assert list(every.claim_all(**where))[-1] == "tiny-long" and len(trainer.begun) == 12
+    monkeypatch.setattr(every, "trainer", lambda quiet: Trainer())
+    elsewhere = where | {
+        "cache": tmp_path / "elsewhere"
+    }  # what has its verdict comes last, though it is cheaper
+    (tmp_path / "out" / "tiny-short-laptop.json").unlink()
+    again = every.claim_all(lean=True, **elsewhere)
+    assert list(again) == ["tiny-short", "tiny-shorter", "tiny-long"]
+    assert not list((tmp_path / "elsewhere").glob("*/run"))
     with pytest.raises(ManyviewsError, match="it is a time"):
         every.claim_all("5ep", **where)
     with pytest.raises(ManyviewsError, match="No claim is written for --scale gpu"):
@@ -480,24 +520,26 @@ def test_claims_that_cannot_run_are_said_and_the_others_go_on(
     exact = 'Claim(sentence="So.", source="s", exact=lambda: Found({"a": [1.0], "b": [0.0]}), predicts=Order("a", "b"))'
     write_paper(
         "tiny",
-        f'{PAPER}CLAIMS["tiny-exact"] = {exact}\nCLAIMS["tiny-long"].arms["slow"] = Arm("moco", momentun=1)\n',
+        f'{PAPER}CLAIMS["tiny-exact"] = {exact}\nCLAIMS["tiny-long"].arms["slow"] = Arm("moco", momentun=1)\n'
+        'CLAIMS["tiny-defect"] = claim("2ep")\n',
     )
     wrong = set[str]()
 
     def train(trial: Trial, folder: Path, before: Mapping[str, Path]) -> Run:
-        if dict(trial.settings)["budget"] in wrong:
-            raise ManyviewsError("The disk is full.")
+        if (budget := dict(trial.settings)["budget"]) in wrong:
+            raise (ZeroDivisionError if budget == "2ep" else ManyviewsError)("The disk is full.")
         return trainer(trial, folder, before)
 
     monkeypatch.setattr(every, "trainer", lambda quiet: train)
     said: list[str] = []
     where = {"cache": tmp_path / "cache", "out": tmp_path / "out"}
-    wrong.add("60steps")
+    wrong |= {"60steps", "2ep"}
     done = every.claim_all(seeds=3, say=said.append, command="manyviews claim --all", **where)
     assert list(done) == ["tiny-exact", "tiny-short"]
     assert done["tiny-exact"]["command"] == "manyviews claim tiny-exact --scale laptop"
     assert done["tiny-short"]["command"] == "manyviews claim tiny-short --scale laptop --seeds 3"
     assert "tiny-shorter cannot be run: The disk is full." in said
+    assert "tiny-defect cannot be run: ZeroDivisionError: The disk is full." in said
     assert any(
         sentence.startswith("tiny-long cannot be run:") and "momentun" in sentence for sentence in said
     )

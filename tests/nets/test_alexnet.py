@@ -114,6 +114,8 @@ def test_response_normalisation_is_the_papers_formula(channels: int, scale: floa
         * scale
     )
     torch.testing.assert_close(response_norm()(a), papers_lrn(a, k=2, n=5, alpha=1e-4, beta=0.75))
+    whole = papers_lrn(PIXELS * a, k=2, n=5, alpha=1e-4, beta=0.75)  # the same activations in steps of 256
+    torch.testing.assert_close(PIXELS * response_norm(PIXELS)(a), whole)
 
 
 def test_the_net_is_the_papers_layer_by_layer(papers: AlexNet):

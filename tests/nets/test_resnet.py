@@ -113,6 +113,18 @@ def test_imagenet_resnets_have_the_papers_cost_and_parameters(name: str):
     assert told["multiply_adds"] == pytest.approx(billions * 1e9, rel=0.02)
 
 
+@pytest.mark.parametrize(
+    ("name", "millions"), [("50/2x", 94), ("50/4x", 375), ("101/2x", 170), ("152/2x", 233)]
+)
+def test_wide_resnets_have_the_parameters_of_simclr_and_simclr_v2(name: str, millions: int):
+    with torch.device("meta"):
+        told = describe(build(f"resnet{name}", size=224), 224)
+    assert told["parameters"] / 1e6 == pytest.approx(
+        millions, abs=1.0
+    )  # table 1 of both, without a classifier
+    assert build("cifar_resnet8/3x", size=32).width == 3 * 64
+
+
 def test_striding_in_the_3x3_convolution_costs_more():
     with torch.device("meta"):
         told = describe(build("resnet50", size=224), 224)

@@ -1,5 +1,7 @@
 """The Transformer and its block, against torch's own and against what the paper says."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -116,6 +118,15 @@ def test_one_matrix_is_all_three(sentences):
     states: list[Tensor] = []
     net.decoder_norm.register_forward_hook(lambda *seen: states.append(seen[2]))
     torch.testing.assert_close(net(*sentences), states[0] @ net.tokens.weight.T)
+
+
+@pytest.mark.parametrize("positions", ["sinusoidal", "learned", "none"])
+def test_only_positions_tell_an_encoder_of_order(positions: Any):
+    net, order = small(positions=positions, dropout=0.0), torch.tensor([3, 0, 2, 1])
+    source = torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        way = (net.encode(source)[:, order] - net.encode(source[:, order])).abs().amax()
+    assert way < 1e-5 if positions == "none" else way > 1e-2
 
 
 @pytest.mark.parametrize("positions", ["sinusoidal", "learned"])

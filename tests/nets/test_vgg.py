@@ -85,6 +85,16 @@ def test_layers_and_parameters_are_the_papers(name: str):
     assert catalogue()[f"vgg_{name}"][0].parameters == millions
 
 
+def test_the_normalisation_of_a_lrn_works_on_normalised_images():
+    """Strong places are held back: with the constants of pixels from 0 to 255 as they are, it would only scale."""
+    net = make("vgg_a_lrn/cifar", size=32).eval()
+    image = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before = net.features[:2](image)
+        ratio = (net.features[2](before) / before)[before > 0.1]
+    assert ratio.amax() > 1.1 * ratio.amin()
+
+
 def test_c_has_its_1x1_layers_and_a_lrn_its_normalisation():
     with torch.device("meta"):
         c, d, lrn = vgg("C"), vgg("D"), make("vgg_a_lrn", size=224)

@@ -10,15 +10,16 @@ import inspect
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from manyviews import learn
 from manyviews.claims.claim import Measure
+from manyviews.claims.measures import mean_loss
 from manyviews.claims.predictions import DIVERGED
 from manyviews.claims.records import RECORD
 from manyviews.claims.trial import Trial, syntax_of
@@ -36,7 +37,7 @@ def trainer(quiet: bool = False) -> Train:
     def train(trial: Trial, folder: Path, before: Mapping[str, Path]) -> Run:
         if (folder / "run.json").exists():
             run = Run.open(folder)
-            return run if run.judged else learn.resume(folder, trial.data, quiet=quiet)
+            return run if run.judged else learn.resume(folder, quiet=quiet)
         shutil.rmtree(folder, ignore_errors=True)  # killed before it had begun
         told: dict[str, Any] = trial.changes | {name: str(path) for name, path in before.items()}
         return learn.pretrain(trial.method, trial.data, out=folder, baselines=(), quiet=quiet, **told)
@@ -73,6 +74,11 @@ class Cache:
                 f"{file} is not whole JSON ({error}); remove it, and the run is judged again."
             ) from error
 
+    def has(self, trial: Trial, measure: Measure) -> bool:
+        """Whether a figure is there without training or measuring."""
+        kept = self.kept(trial)
+        return kept is not None and _told(kept, measure) is not None
+
     def figure(self, trial: Trial, measure: Measure) -> tuple[float | None, str | None]:
         """A figure of the run and the monitor's word on it, trained first where it has not been.
 
@@ -82,26 +88,26 @@ class Cache:
         """
         with _alone(self.folder(trial)):
             kept = self.kept(trial) or self._run(trial)
-            if kept.get("diverged"):
-                return None, DIVERGED
-            name = name_of(measure)
-            value = kept["measured"].get(name, _looked_up(kept, measure))
-            if value is None:
-                value = kept["measured"][name] = self._measured(trial, measure)
-                write_json(self.folder(trial) / "figures.json", kept)
+            if (told := _told(kept, measure)) is not None:
+                return told
+            began = time.monotonic()
+            kept["measured"][name_of(measure)] = value = self._measured(trial, measure)
+            kept["beside"] = kept.get("beside", 0.0) + time.monotonic() - began
+            write_json(self.folder(trial) / "figures.json", kept)
             return value, kept["last"].get("verdict")
 
     def _run(self, trial: Trial) -> dict[str, Any]:
         """Train to the end and keep what it gave; a run whose loss became no number is a result too."""
         folder = self.folder(trial)
         write_json(folder / "trial.json", trial.facts())
+        before, afresh, began = self._before(trial), not (folder / "run").exists(), time.monotonic()
         try:
-            run = self.train(trial, folder / "run", self._before(trial))
+            run = self.train(trial, folder / "run", before)
         except Diverged as error:
             kept = {"diverged": str(error), "last": {"verdict": DIVERGED}, "seconds": 0.0}
         else:
             rows, figures = run.metrics(), run.results().get("figures", {})
-            last = rows[-1] | {"loss": _mean_loss(rows)}
+            last = rows[-1] | {"loss": mean_loss(rows)}
             kept = {
                 "figures": figures.get("this encoder", {}),
                 "last": last,
@@ -110,6 +116,8 @@ class Cache:
         if (folder / "run" / "run.json").exists():
             settings = Run.open(folder / "run").settings
             kept |= {name: settings.get(name) for name in RECORD}
+        if afresh:  # how long judging took; of a run that was cut short nobody knows
+            kept["beside"] = max(0.0, time.monotonic() - began - kept["seconds"])
         kept["measured"] = {}
         write_json(folder / "figures.json", kept)
         return kept
@@ -131,8 +139,14 @@ class Cache:
             return self.train(trial, folder, self._before(trial))
         return Run.open(folder)
 
-    def _measured(self, trial: Trial, measure: Measure) -> float:
-        """What figures lack: a protocol that was not run yet, or a function of the run."""
+    def _measured(self, trial: Trial, measure: Measure) -> float | None:
+        """What figures lack: a protocol that was not run yet, or a function of the run; None where a probe diverged."""
+        try:
+            return self._measure(trial, measure)
+        except Diverged:
+            return None
+
+    def _measure(self, trial: Trial, measure: Measure) -> float:
         if not isinstance(measure, str):
             return float(measure(self._whole(trial)))
         protocol, _, key = measure.partition(".")
@@ -147,11 +161,22 @@ class Cache:
         figures = evaluate(self._whole(trial), protocol=(protocol,), seed=trial.seed)["figures"]
         return float(figures[protocol][key or "top1"])
 
-    def lean(self, trial: Trial) -> None:
+    def lean(self, digest: str) -> None:
         """Drop all of a finished run but its figures."""
-        with _alone(self.folder(trial)):
-            if self.kept(trial) is not None:
-                shutil.rmtree(self.folder(trial) / "run", ignore_errors=True)
+        with _alone(folder := self.path / digest):
+            if (folder / "figures.json").exists():
+                shutil.rmtree(folder / "run", ignore_errors=True)
+
+
+def _told(kept: dict[str, Any], measure: Measure) -> tuple[float | None, str | None] | None:
+    """A figure and the monitor's word, where what is kept of a run has them; None where it has to be measured."""
+    if kept.get("diverged"):
+        return None, DIVERGED
+    name, state = name_of(measure), kept["last"].get("verdict")
+    if name in kept["measured"]:
+        return kept["measured"][name], state
+    value = _looked_up(kept, measure)
+    return None if value is None else (value, state)
 
 
 def _looked_up(kept: dict[str, Any], measure: Measure) -> float | None:
@@ -180,17 +205,6 @@ def name_of(measure: Measure) -> str:
     code = inspect.getsource(measure) + syntax_of(measure.__module__)
     source = hashlib.blake2b(code.encode(), digest_size=6).hexdigest()
     return f"{measure.__module__}.{measure.__name__}-{source}"
-
-
-def _mean_loss(rows: list[dict[str, Any]]) -> float | None:
-    """The mean over the steps of the last tenth of the run: that of the last step alone is mostly chance."""
-    due = [
-        (row["step"] - before["step"], row["loss_mean"])
-        for before, row in pairwise([{"step": 0}, *rows])
-        if "loss_mean" in row and row.get("progress", 1.0) >= 0.9
-    ]
-    steps = sum(count for count, _ in due)
-    return sum(count * loss for count, loss in due) / steps if steps else None
 
 
 @contextmanager

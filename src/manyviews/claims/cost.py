@@ -1,21 +1,21 @@
 """What a claim costs: measured where its runs are in the cache, else expected from their length and the speed of others."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache as remembered
 from statistics import median
 from typing import Any
 
 from manyviews.claims.cache import Cache
-from manyviews.claims.claim import Claim, Scale
+from manyviews.claims.claim import Claim, Measure, Scale
 from manyviews.claims.stale import SETTINGS, stale
 from manyviews.claims.trial import Trial, trials
 from manyviews.data.world import ITEMS
 from manyviews.recipe import Budget, Recipe
 
 SPEED = {"laptop": 300.0, "gpu": 6000.0}  # items a second before anything was measured: guesses
-JUDGING = 15.0  # seconds to judge a run and to write its report: likewise
+JUDGING = 15.0  # seconds to judge and measure a run and to write its report: likewise
 SET = 50_000  # items of a set whose size is not known here: that of CIFAR-10
 
 
@@ -55,13 +55,17 @@ def of(claim: Claim, scale: Scale, cache: Cache, stored: Mapping[str, Any] | Non
 
 
 def due(claim: Claim, scale: Scale, cache: Cache, seeds: int | None = None) -> Cost:
-    """What is still to be trained."""
+    """What is still to be trained and measured."""
     if claim.exact is not None:
         return Cost(0.0, True)
     at = "gpu" if scale is claim.gpu else "laptop"
-    plan = [trial for _, trial in _all(claim, scale, seeds)]
-    missing = [trial for trial in with_those_before(plan) if cache.kept(trial) is None]
-    return Cost(sum(_expected(trial, at, cache) for trial in missing), not missing)
+    plan = _all(claim, scale, seeds)
+    asked: dict[str, list[Measure]] = {}
+    for arm, trial in plan:
+        asked.setdefault(trial.digest, []).append(claim.measure_of(arm))
+    runs = with_those_before(trial for _, trial in plan)
+    seconds = sum(left(trial, asked.get(trial.digest, ()), at, cache) for trial in runs)
+    return Cost(seconds, not seconds)
 
 
 def spent(trials: Iterable[Trial], cache: Cache) -> float:
@@ -85,13 +89,18 @@ def with_those_before(trials: Iterable[Trial]) -> list[Trial]:
     return list(found.values())
 
 
-def _expected(trial: Trial, at: str, cache: Cache) -> float:
-    """Seconds of a run that was never made."""
+def left(trial: Trial, measures: Sequence[Measure], at: str, cache: Cache) -> float:
+    """Seconds that a run is expected to take yet, to be trained, judged and measured; 0 where all is there."""
+    trained = cache.kept(trial) is not None
+    if trained and all(cache.has(trial, measure) for measure in measures):
+        return 0.0
     _, _, recipe = trial.planned()
+    speed, beside = _pace(trial.method, recipe, at, cache)
+    if trained:
+        return beside
     budget = Budget.parse(recipe.budget)
-    if budget.unit == "seconds":
-        return budget.amount + JUDGING
-    return _items(trial.data, budget, recipe) / _speed(trial.method, recipe, at, cache) + JUDGING
+    training = budget.amount if budget.unit == "seconds" else _items(trial.data, budget, recipe) / speed
+    return training + beside
 
 
 def _items(data: str, budget: Budget, recipe: Recipe) -> float:
@@ -99,27 +108,32 @@ def _items(data: str, budget: Budget, recipe: Recipe) -> float:
     return budget.amount * {"epochs": size, "steps": recipe.batch, "items": 1}[budget.unit]
 
 
-def _speed(method: str, recipe: Recipe, at: str, cache: Cache) -> float:
-    """Items a second: of runs in the cache of the same method and net and size, else of all, else a guess."""
-    rates = _rates(cache.path, sum(1 for _ in cache.path.glob("*/figures.json")))
-    alike = [rate for of, rate in rates if of == (method, recipe.net, recipe.size)]
-    return median(alike or [rate for of, rate in rates if of[1:] == (recipe.net, recipe.size)] or [SPEED[at]])
+def _pace(method: str, recipe: Recipe, at: str, cache: Cache) -> tuple[float, float]:
+    """Items a second and the seconds beside training: of runs in the cache of the same method and net and size, else of
+    the same net and size, else guesses."""
+    runs = _paces(cache.path, sum(1 for _ in cache.path.glob("*/figures.json")))
+    alike = [pace for of, pace in runs if of == (method, recipe.net, recipe.size)]
+    alike = alike or [pace for of, pace in runs if of[1:] == (recipe.net, recipe.size)]
+    besides = [beside for _, beside in alike if beside is not None]
+    return median([speed for speed, _ in alike] or [SPEED[at]]), median(besides or [JUDGING])
 
 
 @remembered
-def _rates(folder: Any, runs: int) -> list[tuple[tuple[str, str, int], float]]:
-    """How fast each run in the cache went, by method, net and size; ``runs`` are there, so that new ones are read.
+def _paces(folder: Any, runs: int) -> list[tuple[tuple[str, str, int], tuple[float, float | None]]]:
+    """Items a second of each run in the cache, and what it took beside training where that is known, by method, net and
+    size; ``runs`` are there, so that new ones are read.
 
     A damaged one says nothing of speed; whoever needs it is told by the cache.
     """
     found = []
     for file in folder.glob("*/figures.json"):
         try:
-            last = json.loads(file.read_text(encoding="utf-8"))["last"]
+            kept = json.loads(file.read_text(encoding="utf-8"))
+            last = kept["last"]
             facts = json.loads((file.parent / "trial.json").read_text(encoding="utf-8"))
             if last.get("seconds") and last.get("items"):
                 of = (facts["method"], facts["recipe"]["net"], facts["recipe"]["size"])
-                found.append((of, last["items"] / last["seconds"]))
+                found.append((of, (last["items"] / last["seconds"], kept.get("beside"))))
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             continue
     return found

@@ -104,7 +104,7 @@ def run(
     verdict = judge(claim.predictions, figures, states, best=claim.best, exact=claim.exact is not None)
     if lean:
         for _, trial in trials(claim, same, found["seeds"]):
-            cache.lean(trial)
+            cache.lean(trial.digest)
     return {
         "claim": name,
         "sentence": claim.sentence,
@@ -162,16 +162,21 @@ def _trained(
     plan = list(trials(claim, scale, seeds))
     for _, trial in plan:  # whatever is wrong with the settings of any is said before the first is trained
         trial.planned()
-    missing = {trial.digest: (arm, trial) for arm, trial in plan if cache.kept(trial) is None}
-    if missing and without_gpu("gpu" if scale is claim.gpu else "laptop"):
+    at = "gpu" if scale is claim.gpu else "laptop"
+    untrained = {trial.digest for _, trial in plan if cache.kept(trial) is None}
+    if untrained and without_gpu(at):
         raise ManyviewsError(
-            f"At --scale gpu {len(missing)} runs are still to be trained, which would take many hours each without a GPU; "
+            f"At --scale gpu {len(untrained)} runs are still to be trained, which would take many hours each without a GPU; "
             "give the command where there is one."
         )
     if jobs > 1:
+        asked: dict[str, tuple[str, Trial, list[Measure]]] = {}  # of each run everything that arms ask of it
+        for arm, trial in plan:
+            if not cache.has(trial, claim.measure_of(arm)):
+                asked.setdefault(trial.digest, (arm, trial, []))[2].append(claim.measure_of(arm))
         due = {
-            f"{arm}, seed {trial.seed}": partial(_ahead, cache.path, trial, claim.measure_of(arm), deadline)
-            for arm, trial in missing.values()
+            f"{arm}, seed {trial.seed}": partial(_ahead, cache.path, trial, measures, at, deadline)
+            for arm, trial, measures in asked.values()
         }
         for number, (run_of, trained) in enumerate(side_by_side(due, jobs), start=1):
             if trained and say:
@@ -179,12 +184,12 @@ def _trained(
     figures: dict[str, list[float | None]] = {arm: [] for arm in claim.arms}
     states: dict[str, list[str | None]] = {arm: [] for arm in claim.arms}
     for number, (arm, trial) in enumerate(plan, start=1):
-        fresh = cache.kept(trial) is None
-        if fresh and deadline is not None and time.monotonic() > deadline:
+        measure = claim.measure_of(arm)
+        if _late(trial, [measure], at, cache, deadline):
             return None
-        if fresh and say:
+        if say and cache.kept(trial) is None:
             say(f"run {number} of {len(plan)}: {arm}, seed {trial.seed}")
-        value, state = cache.figure(trial, claim.measure_of(arm))
+        value, state = cache.figure(trial, measure)
         figures[arm].append(value)
         states[arm].append(state)
     trained = {
@@ -204,9 +209,19 @@ def _trained(
     }
 
 
-def _ahead(path: Path, trial: Trial, measure: Measure, deadline: float | None) -> bool:
-    """Trains and measures in a process of its own, so that the cache has it; False where the time was over before."""
-    if deadline is not None and time.monotonic() > deadline:
+def _late(trial: Trial, measures: Sequence[Measure], at: str, cache: Cache, deadline: float | None) -> bool:
+    """Whether what is still to be done of a run is not expected to end in time."""
+    if deadline is None:
         return False
-    Cache(path, trainer(quiet=True)).figure(trial, measure)
+    left = cost.left(trial, measures, at, cache)
+    return left > 0 and time.monotonic() + left > deadline
+
+
+def _ahead(path: Path, trial: Trial, measures: Sequence[Measure], at: str, deadline: float | None) -> bool:
+    """Trains and measures in a process of its own, so that the cache has it; False where the time is too short."""
+    cache = Cache(path, trainer(quiet=True))
+    if _late(trial, measures, at, cache, deadline):
+        return False
+    for measure in measures:
+        cache.figure(trial, measure)
     return True

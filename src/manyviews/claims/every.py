@@ -1,5 +1,6 @@
 """All claims: as many as fit into a budget of time, and what each of them costs."""
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from manyviews.claims import cost, store
 from manyviews.claims.cache import Cache, folder_of, trainer
 from manyviews.claims.claim import Claim, check_scale, everything, pages
 from manyviews.claims.engine import Say, check_numbers, run, without_gpu
+from manyviews.claims.stale import stale
 from manyviews.errors import ManyviewsError
 from manyviews.recipe import Budget
 
@@ -27,8 +29,9 @@ def claim_all(
 ) -> dict[str, dict[str, Any]]:
     """All claims that fit into a budget of time, the cheapest first; called again, it goes on where it stopped.
 
-    What has to be trained yet decides what a claim costs. No run begins that is not expected to end in time. A claim that
-    cannot run is said, and the others go on; so is the one that comes next where time is over.
+    What has to be trained yet decides what a claim costs. Those that have no verdict of today's code come before those that
+    have one. No run begins that is not expected to end in time. A claim that cannot run is said, whatever the reason,
+    and the others go on; so is the one that comes next where time is over.
 
     Args:
         budget: 2h, 30m ...; None: all of them.
@@ -50,20 +53,24 @@ def claim_all(
     if not known:
         raise ManyviewsError(f"No claim is written for --scale {scale}.")
     started, results = time.monotonic(), {}
-    failed: dict[str, ManyviewsError] = {}
+    failed: dict[str, Exception] = {}
+    settled = {name for name, one in known.items() if _settled(name, one, scale, seeds, store.folder_of(out))}
     while dues := _dues(known, scale, kept, seeds, failed, tell):  # what one has trained makes others cheaper
-        name = min(dues, key=lambda each: (dues[each].seconds, each))
+        left = math.inf if seconds is None else seconds - (time.monotonic() - started)
+        order = sorted(
+            dues, key=lambda each: (each in settled and dues[each].seconds > 0, dues[each].seconds, each)
+        )
+        name = next((each for each in order if dues[each].seconds / jobs <= left), order[0])
         if dues[name].seconds and without_gpu(scale):  # nor can any that costs more
             failed[name] = ManyviewsError(
                 f"{len(known)} claims have runs to train, and there is no GPU here."
             )
             tell(str(failed[name]))
             break
-        deadline = None if seconds is None else started + seconds
-        left = None if deadline is None else deadline - time.monotonic()
-        if left is not None and dues[name].seconds / jobs > left:
-            tell(f"{len(known)} claims do not fit; the cheapest, {name}, is next and would take {dues[name]}")
+        if dues[name].seconds / jobs > left:
+            tell(f"{len(known)} claims do not fit; {name} is next and would take {dues[name]}")
             break
+        deadline = None if seconds is None else started + seconds
         one = known.pop(name)
         own_seeds = None if one.exact is not None else seeds
         try:
@@ -74,7 +81,6 @@ def claim_all(
                 kept,
                 seeds=own_seeds,
                 jobs=jobs,
-                lean=lean,
                 say=say,
                 command=None if command is None else _command(name, scale, own_seeds),
                 deadline=deadline,
@@ -83,13 +89,25 @@ def claim_all(
                 tell(f"the time is over; {name} is next")
                 break
             results[name] = store.save(result, store.folder_of(out), say)
-        except ManyviewsError as error:
+        except Exception as error:  # a defect of one claim costs no night of the others
             failed[name] = error
-            tell(f"{name} cannot be run: {error}")
+            kind = "" if isinstance(error, ManyviewsError) else f"{type(error).__name__}: "
+            tell(f"{name} cannot be run: {kind}{error}")
+    if lean:  # at the end, for others may have needed a run
+        for result in results.values():
+            for digest in {digest for runs in result["runs"].values() for digest in runs}:
+                kept.lean(digest)
     if failed and not results:
         first, error = next(iter(failed.items()))
         raise ManyviewsError(f"No claim could be run; the first, {first}: {error}") from error
     return results
+
+
+def _settled(name: str, claim: Claim, scale: str, seeds: int | None, folder: Path) -> bool:
+    """Whether a claim that trains has a stored verdict of today's code, of as many seeds as are asked for."""
+    if claim.exact is not None or (stored := store.load(name, scale, folder)) is None:
+        return False
+    return stale(claim, stored) is None and len(stored["seeds"]) >= (seeds or claim.scales[scale].seeds)
 
 
 def _dues(
@@ -97,7 +115,7 @@ def _dues(
     scale: str,
     cache: Cache,
     seeds: int | None,
-    failed: dict[str, ManyviewsError],
+    failed: dict[str, Exception],
     tell: Say,
 ) -> dict[str, cost.Cost]:
     """What each claim still costs; those of which that cannot be said go from ``known`` to ``failed``."""

@@ -5,6 +5,8 @@ import re
 import sys
 from dataclasses import fields
 from functools import cache
+from itertools import pairwise
+from typing import Any
 
 from manyviews.errors import ManyviewsError, nearest
 from manyviews.evaluation import PROTOCOLS, LabelFree
@@ -44,3 +46,14 @@ def _quoted(method: str) -> set[str]:
     kinds = [kind for kind in find(method).method.__mro__ if kind.__module__.startswith("manyviews.methods.")]
     sources = [inspect.getsource(sys.modules[kind.__module__]) for kind in kinds]
     return {word for source in sources for word in re.findall(r'"(\w+)"', source)}
+
+
+def mean_loss(rows: list[dict[str, Any]]) -> float | None:
+    """The mean over the steps of the last tenth of the run: that of the last step alone is mostly chance."""
+    due = [
+        (row["step"] - before["step"], row["loss_mean"])
+        for before, row in pairwise([{"step": 0}, *rows])
+        if "loss_mean" in row and row.get("progress", 1.0) >= 0.9
+    ]
+    steps = sum(count for count, _ in due)
+    return sum(count * loss for count, loss in due) / steps if steps else None

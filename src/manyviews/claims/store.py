@@ -50,7 +50,7 @@ def save(result: dict[str, Any], folder: Path, say: Callable[[str], None] | None
     """Write a result, whole or not at all, and give it back.
 
     What was found before in the same words stays as it is, with its date and commit; then that is given back. What was
-    found of the same claim under more seeds stays too, and ``say`` is told so.
+    found of the same claim and code under more seeds stays too, and ``say`` is told so.
     """
     file = path_of(result["claim"], result["scale"], folder)
     before = load(result["claim"], result["scale"], folder)
@@ -67,9 +67,10 @@ def save(result: dict[str, Any], folder: Path, say: Callable[[str], None] | None
 
 
 def _says_more(before: Mapping[str, Any], result: Mapping[str, Any]) -> bool:
-    """Whether a stored result is of the same claim under more seeds; what is exact is no better for more of them."""
+    """Whether a stored result is of the same runs and more seeds; what is exact is no better for more of them."""
     alike = not result["exact"] and all(before.get(key) == result.get(key) for key in WRITTEN)
-    return alike and len(before["seeds"]) > len(result["seeds"])
+    runs = {arm: of[: len(result["seeds"])] for arm, of in before.get("runs", {}).items()}
+    return alike and len(before["seeds"]) > len(result["seeds"]) and runs == result.get("runs", {})
 
 
 def _found(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -118,7 +118,10 @@ class Trial:
             "start": None if self.start is None else self.start.digest,
         }
         if Budget.parse(recipe.budget).unit == "seconds":
-            facts["machine"] = about_machine()["machine"]
+            machine = about_machine()["machine"]
+            facts["machine"] = {
+                key: value for key, value in machine.items() if key != "threads"
+            }  # --jobs shares them
         return facts
 
     @property

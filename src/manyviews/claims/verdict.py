@@ -141,9 +141,10 @@ def _state(prediction: Prediction, arm: str, seen: Sequence[str | None]) -> Part
 def _part(one: Difference, figures: Figures, exact: bool, ways: int, beside: int) -> Part:
     d = differences(one, figures)
     bounds = (_finite(one.low), _finite(one.high))
-    if len(d) < 2 and not (exact and d):
-        return Part(one.name, "cannot tell", len(d), mean=d[0] if d else None, bounds=bounds)
     lost = max(len(figures.get(arm, ())) for arm, _ in one.weights) - len(d)
+    if len(d) < 2 and not (exact and d):
+        found = f"no figure under {lost} of {lost + len(d)} seeds" if lost and d else ""
+        return Part(one.name, "cannot tell", len(d), mean=d[0] if d else None, bounds=bounds, found=found)
     holds, shown, fails = (interval(d, level) for level in (LEVEL / ways, LEVEL, LEVEL / beside))
     beyond = operator.le if exact else operator.lt  # of samples a tie, as at a ceiling, decides nothing
     state: State = "cannot tell"

@@ -1,5 +1,6 @@
 """Commands about what papers claim: claims lists them, claim tests one."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,29 +26,28 @@ def claims_command(words: list[str]) -> None:
     if ask.json:
         print_json(found)
         return
-    from rich.console import Console
-    from rich.table import Table
+    print("\n".join(_listed(found)))
 
-    scales = [ask.scale] if ask.scale else ["laptop", "gpu"]
-    table = Table("paper", "claim", "what it says", *scales)
-    last = None
+
+def _listed(found: dict[str, Any]) -> Iterator[str]:
+    """Two lines a claim under the title of its paper; names stay whole in any terminal."""
+    paper = None
     for name, row in found.items():
-        cells = [_cell(row["scales"].get(scale)) for scale in scales]
-        table.add_row(
-            "" if row["paper"] == last else row["paper"].partition(" (")[0], name, row["sentence"], *cells
-        )
-        last = row["paper"]
-    Console().print(table)
+        if row["paper"] != paper:
+            yield ("" if paper is None else "\n") + row["paper"]
+            paper = row["paper"]
+        told = [f"{scale}: {_state(state)}" for scale, state in row["scales"].items()]
+        yield f"  {name}  {'; '.join(told)}"
+        yield f"      {row['sentence']}"
 
 
-def _cell(row: dict[str, Any] | None) -> str:
+def _state(row: dict[str, Any]) -> str:
     """The last verdict of a claim at a scale, what it is of where not of the claim of today, and what the claim costs."""
-    if row is None:
-        return ""
     from manyviews.claims.cost import in_words
 
-    cost = "" if row["seconds"] is None else ("" if row["measured"] else "~") + in_words(row["seconds"])
-    return "\n".join(part for part in (row["verdict"], row["stale"], cost) if part)
+    cost = None if row["seconds"] is None else ("" if row["measured"] else "~") + in_words(row["seconds"])
+    verdict = row["verdict"] and row["verdict"] + (f" ({row['stale']})" if row["stale"] else "")
+    return ", ".join(part for part in (verdict, cost) if part) or "not run"
 
 
 def claim_command(words: list[str]) -> None:

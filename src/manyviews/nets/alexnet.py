@@ -29,14 +29,11 @@ from manyviews.errors import ManyviewsError
 from manyviews.nets.encoder import Encoder
 from manyviews.nets.names import Names
 from manyviews.nets.net import Net
-from manyviews.nets.norms import response_norm
+from manyviews.nets.norms import PIXELS, response_norm
 
 Activation = Literal["relu", "tanh"]
 
 ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
-PIXELS = (
-    57.6  # 255 times 0.226, the mean standard deviation of ImageNet's colours, by which images are normalised
-)
 SMALLEST = 63  # pixels a side that leave one cell after the third pooling
 
 

@@ -16,6 +16,7 @@ from manyviews.nets.encoder import Encoder
 
 Norm = Literal["batch", "group"]
 M = TypeVar("M", bound=nn.Module)
+PIXELS = 57.6  # 255 times 0.226: steps of 256 in a unit of normalised images, the mean of ImageNet's colours
 
 
 def norm_layer(norm: Norm, channels: int) -> nn.Module:
@@ -28,12 +29,13 @@ def norm_layer(norm: Norm, channels: int) -> nn.Module:
     return nn.GroupNorm(max(1, channels // 16), channels)
 
 
-def response_norm() -> nn.LocalResponseNorm:
+def response_norm(pixels: float = 1.0) -> nn.LocalResponseNorm:
     """Each channel over a power of its neighbours' energy: k 2, n 5, alpha 1e-4, beta 0.75 (AlexNet, section 3.3).
 
-    Torch divides alpha by n, the paper does not.
+    Torch divides alpha by n, the paper does not. The constants are made for images from 0 to 255: where a net is shown
+    normalised ones as they are, ``pixels`` is how many of 255 steps a unit of them stands for (`PIXELS`).
     """
-    return nn.LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2.0)
+    return nn.LocalResponseNorm(5, alpha=5 * 1e-4 * pixels**2, beta=0.75, k=2.0)
 
 
 class StandardisedConv2d(nn.Conv2d):

@@ -114,6 +114,7 @@ class BottleneckV1(Bottleneck):
 
 Block = BasicBlock | Bottleneck
 
+WIDTHS = (64, 128, 256, 512)
 IMAGENET_DEPTHS = {
     18: (BasicBlock, (2, 2, 2, 2)),
     34: (BasicBlock, (3, 4, 6, 3)),
@@ -147,7 +148,7 @@ class ResNet(Encoder):
         self,
         block: type[Block],
         depths: Sequence[int],
-        widths: Sequence[int] = (64, 128, 256, 512),
+        widths: Sequence[int] = WIDTHS,
         strides: Sequence[int] = (1, 2, 2, 2),
         *,
         in_channels: int = 3,
@@ -202,21 +203,25 @@ def initialise(net: nn.Module, zero_init: bool) -> None:
             nn.init.zeros_(last.get_parameter("weight"))
 
 
-def resnet(depth: int, *, stem: Stem = "imagenet", v1: bool = False, **options: Any) -> ResNet:
-    """ResNet-18, 34, 50, 101 or 152 (table 1); `v1` strides where the paper does, in nets of bottlenecks."""
+def resnet(depth: int, *, stem: Stem = "imagenet", v1: bool = False, wide: int = 1, **options: Any) -> ResNet:
+    """ResNet-18, 34, 50, 101 or 152 (table 1); `v1` strides where the paper does, in nets of bottlenecks.
+
+    `wide` multiplies the channels of every layer (SimCLR, arXiv:2002.05709, figure 7).
+    """
     block, depths = IMAGENET_DEPTHS[depth]
     if v1 and block is not Bottleneck:
         raise ValueError(f"ResNet-{depth} has no bottlenecks; leave v1 out")
     block = BottleneckV1 if v1 else block
-    return ResNet(block, depths, stem=stem, **options)
+    return ResNet(block, depths, [wide * width for width in WIDTHS], stem=stem, **options)
 
 
-def cifar_resnet(depth: int, *, shortcut: Shortcut = "A", **options: Any) -> ResNet:
-    """The nets of section 4.2: 6n+2 layers in three stages of 16, 32 and 64 channels."""
+def cifar_resnet(depth: int, *, shortcut: Shortcut = "A", wide: int = 1, **options: Any) -> ResNet:
+    """The nets of section 4.2: 6n+2 layers in three stages of 16, 32 and 64 channels, `wide` times as many."""
     n, rest = divmod(depth - 2, 6)
     if rest or n < 1:
         raise ValueError(f"a CIFAR ResNet has 6n+2 layers (8, 14, 20, ...), not {depth}")
-    return ResNet(BasicBlock, (n, n, n), (16, 32, 64), (1, 2, 2), stem="cifar", shortcut=shortcut, **options)
+    widths = [wide * width for width in (16, 32, 64)]
+    return ResNet(BasicBlock, (n, n, n), widths, (1, 2, 2), stem="cifar", shortcut=shortcut, **options)
 
 
 def small_resnet(
@@ -243,6 +248,7 @@ _ANY = {"group": {"norm": "group"}, "plain": {"shortcut": "none"}, "zero_init": 
 _SHORTCUTS = {option: {"shortcut": option} for option in ("A", "B", "C")}
 _STEMS = {"cifar": {"stem": "cifar"}, "imagenet": {"stem": "imagenet"}}
 _V1 = {"v1": {"v1": True}}
+_WIDE = {f"{times}x": {"wide": times} for times in (2, 3, 4)}
 
 # Layers -> thousand million FLOPs of table 1, which states no parameters.
 _TABLE_1 = {18: 1.8, 34: 3.6, 50: 3.8, 101: 7.6, 152: 11.3}
@@ -255,14 +261,14 @@ NETS = {
     **{
         f"cifar_resnet{depth}": Net(
             make=partial(_any_size, partial(cifar_resnet, depth)), paper="He et al. 2016, section 4.2",
-            variants=_ANY | _SHORTCUTS, size=32, classes=10, parameters=millions,
+            variants=_ANY | _SHORTCUTS | _WIDE, size=32, classes=10, parameters=millions,
         )
         for depth, millions in CIFAR_DEPTHS.items()
     },
     **{
         f"resnet{depth}": Net(
             make=partial(_sized, depth), paper="He et al. 2016, table 1",
-            variants=_ANY | _SHORTCUTS | _STEMS | (_V1 if depth >= 50 else {}),
+            variants=_ANY | _SHORTCUTS | _STEMS | _WIDE | (_V1 if depth >= 50 else {}),
             multiply_adds=billions,
             known_as={"torchvision": f"resnet{depth}", "timm": f"resnet{depth}"},
             known_with=("imagenet", "cifar", "B"),

@@ -169,6 +169,7 @@ class Transformer(nn.Module):
     Args:
         vocabulary: V; `padding` is the token that only fills up.
         length: places of learned positions; sinusoidal ones reach as far.
+        positions: "none" tells an encoder nothing of order, a decoder what its causal mask tells.
     """
 
     def __init__(
@@ -181,7 +182,7 @@ class Transformer(nn.Module):
         *,
         dropout: float = 0.1,
         norm: NormPlace = "post",
-        positions: Literal["sinusoidal", "learned"] = "sinusoidal",
+        positions: Literal["sinusoidal", "learned", "none"] = "sinusoidal",
         length: int = 1024,
         padding: int = 0,
     ):
@@ -189,7 +190,8 @@ class Transformer(nn.Module):
         self.width, self.padding, self.dropout = width, padding, dropout
         self.tokens = nn.Embedding(vocabulary, width)
         self.learned = Learned(length, width) if positions == "learned" else None
-        self.register_buffer("waves", sinusoidal(length, width), persistent=False)
+        waves_LD = torch.zeros(length, width) if positions == "none" else sinusoidal(length, width)
+        self.register_buffer("waves", waves_LD, persistent=False)
         plan = {"norm": norm, "activation": "relu", "dropout": dropout}
         self.encoder = Blocks(depth, width, heads, hidden, **plan)
         self.decoder = Blocks(depth, width, heads, hidden, cross=True, **plan)
@@ -260,7 +262,7 @@ NETS = {
         sees="two sequences", size=48, known_as={"torch.nn": "Transformer"},
         variants={
             "nodrop": {"dropout": 0.0}, "3x256": {"depth": 3, "width": 256, "hidden": 1024}, "pre": {"norm": "pre"},
-            "learned": {"positions": "learned"},
+            "learned": {"positions": "learned"}, "unplaced": {"positions": "none"},
         },
     ),
 }  # fmt: skip

@@ -7,7 +7,7 @@ Differs  Starts as He et al. 2015, which makes the shallow start unnecessary (as
          of another size than 224 the last map is averaged into its 7x7 cells, as in torchvision.
          `/cifar`, taken for images of up to 64 pixels, has no fc6 and fc7: its embedding is the mean of the last map,
          512 wide. `/bn` normalises before every ReLU (Ioffe & Szegedy 2015, arXiv:1502.03167), `/group` by groups.
-         A-LRN has AlexNet's numbers as the paper asks, which are made for pixels from 0 to 255.
+         A-LRN has AlexNet's numbers as the paper asks, for pixels from 0 to 255: here alpha is that of normalised images.
 Shapes   B images, C channels, H W pixels, h w cells.
 """
 
@@ -23,7 +23,7 @@ from manyviews.errors import ManyviewsError
 from manyviews.nets.encoder import Encoder
 from manyviews.nets.names import Names
 from manyviews.nets.net import Net
-from manyviews.nets.norms import Norm, norm_layer, response_norm
+from manyviews.nets.norms import PIXELS, Norm, norm_layer, response_norm
 
 Groups = tuple[tuple[int, ...], ...]
 
@@ -81,7 +81,7 @@ class VGG(Encoder):
                 self.features.append(nn.ReLU(inplace=True))
                 c = width
             if lrn and g == 0:
-                self.features.append(response_norm())
+                self.features.append(response_norm(PIXELS))
             self.features.append(nn.MaxPool2d(2, stride=2))
         if head == "fc":
             self.fc6 = nn.Linear(c * 7 * 7, 4096)

@@ -4,7 +4,8 @@ from manyviews.claims import Arm, Claim, Order, Scale
 
 LAPTOP = Scale(data="world", net="small_vit/sincos2d/average", size=24, batch=64, budget="250steps")
 GPU = Scale(data="cifar10", net="vit_ti4/average", size=32, batch=512, budget="100ep")
-TOKENISER = Arm("dvae", net="small_dvae", batch=64, lr=2e-3, codes=128)
+# As long as it takes to use its codes, whatever is learned from them; it is not what the arms differ in.
+TOKENISER = Arm("dvae", net="small_dvae", batch=64, lr=2e-3, codes=128, budget="3ep")
 UNTRAINED = Arm("dvae", net="small_dvae", batch=64, lr=1e-9, codes=128, budget="1steps")
 TOKENS = Arm("beit", tokeniser=TOKENISER)
 

@@ -10,6 +10,8 @@ LAPTOP = Scale(data="world-captions", size=64, batch=32, budget="400steps", toke
 GPU = Scale(data="world-captions", size=64, batch=128, budget="20ep", tokens="wordpiece", **ALIKE)
 QUESTIONS = 600  # of the world's 12,000 that are learned
 HOW = {"span": {"texts": QUESTIONS, "epochs": 3, "lr": 1e-3, "batch": 16}}
+LEFT_TO_RIGHT = Arm("gpt", net="small_gpt")
+UNIT = "share of F1 on questions that have an answer, fine-tuned on few"
 
 
 def answers(run: Run) -> float:
@@ -28,16 +30,17 @@ CLAIMS = {
         source="section 5.1, table 5",
         arms={
             "both directions": Arm("bert", net="small_bert", next_sentence=False),
-            "left to right": Arm("gpt", net="small_gpt"),
+            "left to right": LEFT_TO_RIGHT,
         },
         laptop=LAPTOP,
         gpu=GPU,
         measure=answers,
         predicts=Order("both directions", "left to right"),
-        unit="share of F1 on questions that have an answer, fine-tuned on few",
+        unit=UNIT,
         paper="SQuAD 1.1, F1, both without the next sentence: 87.9 with hidden words, 77.8 from left to right, whose states of "
         "tokens know nothing of what stands to their right.",
         remark="Both nets have four blocks of width 128, the same tokens and as many steps; norms lie as BERT and GPT-2 have them. "
-        f"Both read the question first, as the paper has it. {QUESTIONS} questions are learned: of thousands both nets end above 99.5%.",
+        f"Both read the question first, as the paper has it. {QUESTIONS} questions are learned: of thousands both nets end above 99.5%. "
+        "One in five of them has no answer, which is told from the first token: from left to right it has seen nothing else.",
     ),
 }  # fmt: skip

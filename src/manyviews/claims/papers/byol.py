@@ -2,9 +2,10 @@
 
 from manyviews.claims import Arm, Claim, Collapse, Healthy, Order, Scale
 
-LAPTOP = Scale(data="world", net="small_resnet", size=24, batch=64, budget="2ep")
+LAPTOP = Scale(data="world", net="small_resnet", size=24, batch=64, budget="3ep")
 GPU = Scale(data="cifar10", net="resnet18", size=32, batch=512, budget="50ep")
-TABLE = "ImageNet, ResNet-50, 300 epochs: 72.5% at 0.99, 18.8% at 1 (a random net as the target), 0.3% at 0."
+TABLE = "ImageNet, ResNet-50, 300 epochs: 72.5% at 0.99, 68.4% at 0.9, 18.8% at 1 (a random net as the target), 0.3% at 0."
+SHORT = "In so few steps 0.9 is slow. "
 
 CLAIMS = {
     "byol-predictor": Claim(
@@ -35,7 +36,8 @@ CLAIMS = {
         measure="linear",
         predicts=Order("slow", "never"),
         paper=TABLE,
-        remark="A random net is worth telling too, and is where a slow target begins: what comes after takes passes.",
+        remark=SHORT
+        + "A random net is worth telling too, and is where a slow target begins: what comes after takes passes.",
     ),
     "byol-online": Claim(
         sentence="A target that follows slowly teaches better than the online net itself.",
@@ -46,6 +48,7 @@ CLAIMS = {
         measure="linear",
         predicts=Order("slow", "online net"),
         paper=TABLE,
-        remark="SimSiam later learned without a twin, with its predictor alone: the online net need not fail as it does in the table.",
+        remark=SHORT
+        + "SimSiam later learned without a twin, with its predictor alone: the online net need not fail as it does in the table.",
     ),
 }

@@ -2,7 +2,7 @@
 
 from manyviews.claims import Arm, Claim, Order, Scale
 
-LAPTOP = Scale(data="world", net="small_resnet", size=24, batch=64, budget="3ep")
+LAPTOP = Scale(data="world", net="small_resnet", size=32, batch=64, budget="3ep")
 GPU = Scale(data="cifar10", net="resnet18", size=32, batch=512, budget="50ep")
 
 CLAIMS = {

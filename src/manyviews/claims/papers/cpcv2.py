@@ -2,9 +2,9 @@
 
 from manyviews.claims import Arm, Claim, Order, Scale
 
-LAPTOP = Scale(data="world", net="small_resnet", size=32, batch=32, budget="250steps", seeds=5)
+LAPTOP = Scale(data="world", net="small_resnet", size=32, batch=32, budget="500steps", seeds=5)
 GPU = Scale(data="cifar10", net="resnet18", size=32, batch=256, budget="50ep")
-SHORT = "250 steps on a small set; the paper's figure adds one change after another to a net of 161 layers."
+SHORT = "500 steps on a small set; the paper's figure adds one change after another to a net of 161 layers."
 
 CLAIMS = {
     "cpcv2-directions": Claim(

@@ -5,18 +5,16 @@ from manyviews.claims import Arm, Claim, Order, Scale
 LAPTOP = Scale(data="world", net="cifar_resnet8", size=16, batch=64, budget="24k items", labels=0.1)
 GPU = Scale(data="cifar10", net="cifar_resnet8", size=32, batch=64, budget="50ep")
 TEACHER = Arm("supervised", net="cifar_resnet14", labels=1.0)
-FEW = (
-    "On the laptop students see a tenth of the images, twenty times, for what the banks hold is noise until an image has come by; "
-    "their teacher has seen all. In the paper both see the same."
-)
+TEACHER_OF_FEW = Arm("supervised", net="cifar_resnet14")  # of the labels that its students have
+FEW = "On the laptop all see a tenth of the images, twenty times, for what the banks hold is noise until an image has come by."
 
 CLAIMS = {
     "crd-contrast": Claim(
         sentence="A student learns more from contrasting its teacher's representation than from its softened classes.",
         source="section 4.1, table 1",
         arms={
-            "contrast": Arm("crd", teacher=TEACHER),
-            "softened classes": Arm("crd", teacher=TEACHER, beta=0.0, gamma=0.1, alpha=0.9),
+            "contrast": Arm("crd", teacher=TEACHER_OF_FEW),
+            "softened classes": Arm("crd", teacher=TEACHER_OF_FEW, beta=0.0, gamma=0.1, alpha=0.9),
         },
         laptop=LAPTOP,
         gpu=GPU,
@@ -37,6 +35,7 @@ CLAIMS = {
         measure="single",
         predicts=Order("contrast", "labels alone"),
         paper="CIFAR-100, ResNet-56 to ResNet-20: 71.2% by contrast, 69.1% from the labels alone.",
-        remark=FEW,
+        remark="On the laptop students see a tenth of the images, twenty times, for what the banks hold is noise until an image has come by; "
+        "their teacher has seen all. In the paper both see the same.",
     ),
 }

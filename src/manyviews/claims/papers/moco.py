@@ -2,15 +2,22 @@
 
 from manyviews.claims import Arm, Claim, Order, Scale
 from manyviews.runs import Run
+from manyviews.views import View
 from manyviews.worth import evaluate
 
 LAPTOP = Scale(data="world", net="small_resnet", size=24, batch=64, budget="300steps")
+PROBED = Scale(**LAPTOP.same, seeds=8)  # all probes are of one run a seed
 GPU = Scale(data="cifar10", net="resnet18", size=32, batch=512, budget="50ep")
 
 
 def _probed(run: Run, lr: float) -> float:
-    how = {"linear-sgd": {"lr": lr, "epochs": 8, "schedule": "step"}}
-    return float(evaluate(run, protocol=("linear-sgd",), options=how)["figures"]["linear-sgd"]["top1"])
+    crops = View(size=run.size, crop=(0.5, 1.0))  # of so small images smaller ones tell little
+    how = {"linear-sgd": {"lr": lr, "epochs": 8, "schedule": "step", "view": crops}}
+    return float(
+        evaluate(run, protocol=("linear-sgd",), options=how, seed=run.recipe.seed)["figures"]["linear-sgd"][
+            "top1"
+        ]
+    )
 
 
 def probed_at_30(run: Run) -> float:
@@ -59,7 +66,7 @@ CLAIMS = {
             "3": Arm("moco", measure=probed_at_3),
             "0.1": Arm("moco", measure=probed_at_01),
         },
-        laptop=LAPTOP,
+        laptop=PROBED,
         gpu=GPU,
         measure="linear probe by SGD",
         predicts=Order(("30", "3"), "0.1"),

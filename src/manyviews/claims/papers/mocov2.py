@@ -40,7 +40,7 @@ CLAIMS = {
         measure="linear",
         predicts=Order("aug+", "MoCo's"),
         paper="ImageNet, ResNet-50, 200 epochs: 60.6% with MoCo's views, 63.4% with aug+.",
-        remark=SHORT,
+        remark=SHORT + " In aug+ one view in five also keeps its colours.",
     ),
     "mocov2-cosine": Claim(
         sentence="A cosine schedule is better than steps.",

@@ -11,7 +11,7 @@ from manyviews.method import Method
 from manyviews.runs import Run
 from manyviews.training import checkpoint
 
-LAPTOP = Scale(data="world", net="small_resnet", size=24, batch=256, budget="2ep")
+LAPTOP = Scale(data="world", net="small_resnet", size=24, batch=64, budget="2ep")
 GPU = Scale(data="cifar10", net="resnet18", size=32, batch=512, budget="50ep")
 OFF = {"crop": {"min_area": 1.0}, "colour": {"strength": 0.0, "grey": 0.0}, "blur": {"blur": 0.0}}
 ON = {"crop": {"min_area": 0.2}, "colour": {"strength": 0.5, "grey": 0.2}, "blur": {"blur": 0.5}}

@@ -27,7 +27,9 @@ class Config:
     temperature: float = 0.07  # tau, divides the cosine (section 3.1; 0.1 in the authors' code for CIFAR-10)
     noise: int = 4096  # m, noise samples a query (section 3.2)
     softmax: bool = False  # compare with all N items instead of m of them (eq. 2; CIFAR-10 in section 4.1)
-    proximal: float = 0.0  # lambda, weight of the squared distance to the stored embedding (eq. 9)
+    proximal: float = (
+        0.0  # lambda, weight of the squared distance to the embedding of the pass before (eq. 9)
+    )
     bank_momentum: float = 0.5  # share of the stored embedding that is kept (authors' code; 0 in section 3.1)
     flip: float = 0.5  # probability of a mirror image (authors' code; 0 in that for CIFAR-10)
     min_area: float = 0.2  # smallest crop, as a share of the image's area (authors' code)
@@ -74,7 +76,8 @@ class InstDisc(Method):
             data_B, noise_Bm = score[:, 0], score[:, 1:]
             log_z = self.log_z(lambda: log_normaliser(noise_Bm, len(bank_ND)))
             loss = nce(data_B, noise_Bm, log_z, len(bank_ND))  # eq. 7
-        moved = (v_BD - bank_ND[index_B]).square().sum(1).mean()  # since the item was last seen
+        moved_B = (v_BD - bank_ND[index_B]).square().sum(1)
+        moved = (moved_B * self.bank.seen_N[index_B]).mean()  # since the item was last seen, where it was
         loss = loss + self.config.proximal * moved  # eq. 10
         return Out(loss, log={"moved": moved}, carry=(index_B, v_BD.detach()), z=v_BD)
 

@@ -1,0 +1,100 @@
+"""Tasks in processes of their own: none begins too early or too late, and none outlives whoever asked for it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from manyviews.errors import ManyviewsError
+from manyviews.side import side_by_side
+
+ASKS = """
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from test_side import _waits
+from manyviews.side import side_by_side
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    for _ in side_by_side({str(i): partial(_waits, folder, i) for i in range(4)}, 2):
+        pass
+"""
+
+
+def _square(number: int) -> int:
+    return number**2
+
+
+def _fails() -> None:
+    raise ManyviewsError("It cannot be.")
+
+
+def _marks(file: Path, seconds: float) -> None:
+    time.sleep(seconds)
+    file.touch()
+
+
+def _waits(folder: Path, number: int) -> None:
+    """Says who it is, whole or not at all, and takes long."""
+    (folder / f"new-{number}").write_text(str(os.getpid()))
+    (folder / f"new-{number}").rename(folder / f"pid-{number}")
+    time.sleep(600)
+
+
+def test_every_task_is_done_once() -> None:
+    assert dict(side_by_side({str(i): partial(_square, i) for i in range(5)}, 2)) == {
+        str(i): i**2 for i in range(5)
+    }
+    assert not list(side_by_side({}, 2))
+
+
+def test_none_begins_once_one_has_failed(tmp_path: Path) -> None:
+    tasks = {"ill": _fails} | {str(i): partial(_marks, tmp_path / str(i), 1.0) for i in range(4)}
+    with pytest.raises(ManyviewsError, match="It cannot be"):
+        list(side_by_side(tasks, 2))
+    assert {file.name for file in tmp_path.iterdir()} <= {"0"}  # what ran beside it comes to its end
+
+
+def test_tasks_end_where_the_one_that_asked_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "asks.py"
+    script.write_text(ASKS)
+    (folder := tmp_path / "pids").mkdir()
+    here = str(Path(__file__).parent)
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(folder)], env={**os.environ, "PYTHONPATH": here}
+    )
+    try:
+        assert _becomes(lambda: len(list(folder.glob("pid-*"))) == 2)
+        process.kill()
+        process.wait()
+        pids = [int(file.read_text()) for file in folder.glob("pid-*")]
+        assert _becomes(lambda: not any(map(_lives, pids)))
+        assert len(list(folder.glob("pid-*"))) == 2  # and no other has begun
+    finally:
+        process.kill()
+        for file in folder.glob("pid-*"):
+            if _lives(int(file.read_text())):
+                os.kill(int(file.read_text()), signal.SIGKILL)
+
+
+def _becomes(true: Callable[[], bool], seconds: float = 120.0) -> bool:
+    end = time.monotonic() + seconds
+    while not (found := true()) and time.monotonic() < end:
+        time.sleep(0.1)
+    return found
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
