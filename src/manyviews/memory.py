@@ -114,7 +114,7 @@ class Bank(nn.Module):
     """
 
     rows_ND: Tensor
-    seen_N: Tensor  # whether a row is of an item already, not drawn
+    seen_N: Tensor  # whether `update` has set a row already, which was drawn before
 
     def __init__(self, items: int, dim: int, name: str = "bank") -> None:
         super().__init__()

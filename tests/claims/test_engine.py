@@ -367,6 +367,10 @@ def test_more_seeds_are_kept_against_fewer(
     monkeypatch.setattr("manyviews.claims.trial.GENERATION", 99)  # more seeds of older code are no better
     renewed = store.save(run(other, kept, seeds=1), tmp_path, said.append)
     assert store.load("moco-test", "laptop", tmp_path) == renewed and len(said) == 1
+    store.save(run(other, kept, seeds=2), tmp_path, said.append)
+    remeasured = run(other, kept, seeds=1) | {"measures": {"0.9": "another", "0.99": "another"}}
+    assert store.save(remeasured, tmp_path, said.append) == store.load("moco-test", "laptop", tmp_path)
+    assert len(said) == 1
 
 
 def test_results_of_other_code_or_settings_are_known(kept: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -432,6 +436,22 @@ def test_a_damaged_figure_in_the_cache_is_said(kept: Cache) -> None:
     next(kept.path.glob("*/figures.json")).write_text("{")
     with pytest.raises(ManyviewsError, match="is not whole JSON"):
         run(MOMENTA, kept)
+
+
+def test_what_comes_before_a_run_is_part_of_what_is_left_of_it(kept: Cache) -> None:
+    student = Trial.of(Arm("crd", teacher=Arm("moco", momentum=0.99)), SAME, 0)
+    one = 2 * 12_000 / cost.SPEED["laptop"] + cost.JUDGING
+    assert cost.left(student, ["knn"], "laptop", kept) == pytest.approx(2 * one)
+    run(MOMENTA, kept)
+    paced = cost.left(student, ["knn"], "laptop", kept)
+    assert 0 < paced < one  # the teacher is there
+    kept.figure(student, "knn")
+    assert cost.left(student, ["knn"], "laptop", kept) == 0
+    asked = Trial.of(Arm("moco", momentum=0.99), SAME, 0)
+    kept.lean(asked.digest)
+    assert cost.left(asked, ["linear"], "laptop", kept) == pytest.approx(
+        20.0
+    )  # without its encoder it is trained again
 
 
 def test_costs_are_expected_and_then_measured(kept: Cache) -> None:
@@ -504,6 +524,10 @@ def test_as_many_as_fit_the_cheapest_first(
     (tmp_path / "out" / "tiny-short-laptop.json").unlink()
     again = every.claim_all(lean=True, **elsewhere)
     assert list(again) == ["tiny-short", "tiny-shorter", "tiny-long"]
+    (tmp_path / "out" / "tiny-long-laptop.json").write_text("{")  # which is said, and ends no others
+    assert set(every.claim_all(say=said.append, **where)) == {"tiny-shorter", "tiny-short"}
+    assert said[-1].startswith("tiny-long cannot be run:") and "is damaged" in said[-1]
+    (tmp_path / "out" / "tiny-long-laptop.json").unlink()
     assert not list((tmp_path / "elsewhere").glob("*/run"))
     with pytest.raises(ManyviewsError, match="it is a time"):
         every.claim_all("5ep", **where)
@@ -569,9 +593,9 @@ def test_all_of_the_gpu_scale_without_one(
     write_paper("tiny", PAPER.replace("laptop=", "gpu="))
     monkeypatch.setattr(every, "without_gpu", lambda scale: scale == "gpu")
     said: list[str] = []
-    with pytest.raises(ManyviewsError, match="3 claims have runs to train, and there is no GPU here"):
+    with pytest.raises(ManyviewsError, match="It has runs to train, and there is no GPU here"):
         every.claim_all(scale="gpu", say=said.append, cache=tmp_path, out=tmp_path)
-    assert len(said) == 1
+    assert said == ["3 claims have runs to train, and there is no GPU here."]
 
 
 def test_bad_claims_are_refused_before_anything_is_trained(kept: Cache, trainer: Trainer) -> None:

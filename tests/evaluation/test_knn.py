@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from manyviews.errors import ManyviewsError
+from manyviews.errors import Diverged, ManyviewsError
 from manyviews.evaluation.knn import knn, knn_accuracy, neighbours
 
 knn_module = importlib.import_module(
@@ -104,7 +104,7 @@ def test_what_cannot_be_judged_is_said_in_a_sentence() -> None:
         neighbours(bank_ND, bank_ND, 0)
     with pytest.raises(ManyviewsError, match="one width"):
         neighbours(bank_ND, bank_ND[:, :3], 3)
-    with pytest.raises(ManyviewsError, match="not finite"):
+    with pytest.raises(Diverged, match="not finite"):
         neighbours(bank_ND, bank_ND / 0.0, 3)
     with pytest.raises(ManyviewsError, match="one label per row"):
         knn(bank_ND, labels[:4], bank_ND, classes=2)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from manyviews.errors import ManyviewsError
+from manyviews.errors import Diverged, ManyviewsError
 from manyviews.evaluation import mean_std, scores
 from manyviews.evaluation.scores import MOST
 
@@ -46,7 +46,7 @@ def test_survives_json():
 def test_bad_input_is_said():
     with pytest.raises(ManyviewsError, match="no labelled test images"):
         scores(torch.zeros(0, 3), torch.zeros(0, dtype=torch.long), 3)
-    with pytest.raises(ManyviewsError, match="not finite"):
+    with pytest.raises(Diverged, match="not finite"):
         scores(torch.tensor([[0.0, torch.nan]]), torch.tensor([0]), 2)
 
 

@@ -16,7 +16,7 @@ from manyviews import nets
 from manyviews.cli import main
 from manyviews.data import ItemSet, in_memory
 from manyviews.data.world import SPECIES, world
-from manyviews.errors import ManyviewsError
+from manyviews.errors import Diverged, ManyviewsError
 from manyviews.evaluation import evaluate
 from manyviews.evaluation.batches import Plan
 from manyviews.evaluation.segmentation import (
@@ -257,7 +257,7 @@ def test_what_cannot_be_is_said(blobs, net):
         asked(replace(data, senses={"classes": data.senses["classes"].expand(-1, 3, -1, -1)}))
     with pytest.raises(ManyviewsError, match="rate is positive"):
         asked(data, lr=0.0)
-    with pytest.raises(ManyviewsError, match="diverged at step"):
+    with pytest.raises(Diverged, match="diverged at step"):
         asked(data, lr=1e30, batch=4)
 
 

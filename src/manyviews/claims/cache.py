@@ -79,6 +79,10 @@ class Cache:
         kept = self.kept(trial)
         return kept is not None and _told(kept, measure) is not None
 
+    def whole(self, trial: Trial) -> bool:
+        """Whether the run has its encoder still."""
+        return (self.folder(trial) / "run" / "encoder.safetensors").exists()
+
     def figure(self, trial: Trial, measure: Measure) -> tuple[float | None, str | None]:
         """A figure of the run and the monitor's word on it, trained first where it has not been.
 
@@ -90,9 +94,11 @@ class Cache:
             kept = self.kept(trial) or self._run(trial)
             if (told := _told(kept, measure)) is not None:
                 return told
+            again = not self.whole(trial)  # which is no part of what measuring takes
             began = time.monotonic()
             kept["measured"][name_of(measure)] = value = self._measured(trial, measure)
-            kept["beside"] = kept.get("beside", 0.0) + time.monotonic() - began
+            if not again:
+                kept["beside"] = kept.get("beside", 0.0) + time.monotonic() - began
             write_json(self.folder(trial) / "figures.json", kept)
             return value, kept["last"].get("verdict")
 
@@ -135,7 +141,7 @@ class Cache:
         kept, folder = self.kept(trial) or self._run(trial), self.folder(trial) / "run"
         if kept.get("diverged"):
             raise ManyviewsError(f"{trial} has no encoder to go on with: {kept['diverged']}")
-        if not (folder / "encoder.safetensors").exists():
+        if not self.whole(trial):
             return self.train(trial, folder, self._before(trial))
         return Run.open(folder)
 

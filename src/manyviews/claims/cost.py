@@ -47,11 +47,12 @@ def of(claim: Claim, scale: Scale, cache: Cache, stored: Mapping[str, Any] | Non
         last = {"verdict": stored["verdict"]["state"], "stale": stale(claim, stored)}
     if claim.exact is not None:
         return {"seconds": stored and stored["seconds"], "measured": True, "left": 0.0, **last}
-    left = due(claim, scale, cache)
-    if stored is not None and left.seconds and last["stale"] != SETTINGS:  # trained elsewhere
-        return {"seconds": stored["seconds"], "measured": True, "left": left.seconds, **last}
-    have = spent([trial for _, trial in _all(claim, scale)], cache)
-    return {"seconds": have + left.seconds, "measured": left.measured, "left": left.seconds, **last}
+    due_yet = due(claim, scale, cache)
+    if stored is not None and due_yet.seconds and last["stale"] != SETTINGS:  # trained elsewhere
+        return {"seconds": stored["seconds"], "measured": True, "left": due_yet.seconds, **last}
+    kept = [cache.kept(trial) or {} for trial in runs_of(claim, scale)]
+    have = sum(each.get("seconds", 0.0) + each.get("beside", 0.0) for each in kept)
+    return {"seconds": have + due_yet.seconds, "measured": due_yet.measured, "left": due_yet.seconds, **last}
 
 
 def due(claim: Claim, scale: Scale, cache: Cache, seeds: int | None = None) -> Cost:
@@ -59,13 +60,26 @@ def due(claim: Claim, scale: Scale, cache: Cache, seeds: int | None = None) -> C
     if claim.exact is not None:
         return Cost(0.0, True)
     at = "gpu" if scale is claim.gpu else "laptop"
-    plan = _all(claim, scale, seeds)
     asked: dict[str, list[Measure]] = {}
-    for arm, trial in plan:
+    for arm, trial in _all(claim, scale, seeds):
         asked.setdefault(trial.digest, []).append(claim.measure_of(arm))
-    runs = with_those_before(trial for _, trial in plan)
-    seconds = sum(left(trial, asked.get(trial.digest, ()), at, cache) for trial in runs)
+    seconds = sum(
+        _left(trial, asked.get(trial.digest, ()), at, cache) for trial in runs_of(claim, scale, seeds)
+    )
     return Cost(seconds, not seconds)
+
+
+def left(trial: Trial, measures: Sequence[Measure], at: str, cache: Cache) -> float:
+    """Seconds that a run is expected to take yet, to be trained, judged and measured, with those that come before it; 0
+    where all is there."""
+    before = [each for each in with_those_before([trial]) if each.digest != trial.digest]
+    own = _left(trial, measures, at, cache)
+    return own and own + sum(_left(each, (), at, cache) for each in before)
+
+
+def runs_of(claim: Claim, scale: Scale, seeds: int | None = None) -> list[Trial]:
+    """All runs of a claim, and those before them, each once."""
+    return with_those_before(trial for _, trial in _all(claim, scale, seeds))
 
 
 def spent(trials: Iterable[Trial], cache: Cache) -> float:
@@ -89,14 +103,14 @@ def with_those_before(trials: Iterable[Trial]) -> list[Trial]:
     return list(found.values())
 
 
-def left(trial: Trial, measures: Sequence[Measure], at: str, cache: Cache) -> float:
-    """Seconds that a run is expected to take yet, to be trained, judged and measured; 0 where all is there."""
+def _left(trial: Trial, measures: Sequence[Measure], at: str, cache: Cache) -> float:
+    """Of the run alone."""
     trained = cache.kept(trial) is not None
     if trained and all(cache.has(trial, measure) for measure in measures):
         return 0.0
     _, _, recipe = trial.planned()
     speed, beside = _pace(trial.method, recipe, at, cache)
-    if trained:
+    if trained and cache.whole(trial):
         return beside
     budget = Budget.parse(recipe.budget)
     training = budget.amount if budget.unit == "seconds" else _items(trial.data, budget, recipe) / speed

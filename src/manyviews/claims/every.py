@@ -2,6 +2,7 @@
 
 import math
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,10 @@ def claim_all(
     say: Say | None = None,
     command: str | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """All claims that fit into a budget of time, the cheapest first; called again, it goes on where it stopped.
+    """All claims that fit into a budget of time; called again, it goes on where it stopped.
 
-    What has to be trained yet decides what a claim costs. Those that have no verdict of today's code come before those that
-    have one. No run begins that is not expected to end in time. A claim that cannot run is said, whatever the reason,
+    Those that have no verdict of today's code come before those that have one, the cheapest first; what has to be trained
+    and measured yet decides what a claim costs. No run begins that is not expected to end in time. A claim that cannot run is said, whatever the reason,
     and the others go on; so is the one that comes next where time is over.
 
     Args:
@@ -61,12 +62,12 @@ def claim_all(
             dues, key=lambda each: (each in settled and dues[each].seconds > 0, dues[each].seconds, each)
         )
         name = next((each for each in order if dues[each].seconds / jobs <= left), order[0])
-        if dues[name].seconds and without_gpu(scale):  # nor can any that costs more
-            failed[name] = ManyviewsError(
-                f"{len(known)} claims have runs to train, and there is no GPU here."
-            )
-            tell(str(failed[name]))
-            break
+        if without_gpu(scale) and (untrained := _untrained(known, scale, kept, seeds)):
+            for each in untrained:
+                failed[each] = ManyviewsError("It has runs to train, and there is no GPU here.")
+                del known[each]
+            tell(f"{len(untrained)} claims have runs to train, and there is no GPU here.")
+            continue
         if dues[name].seconds / jobs > left:
             tell(f"{len(known)} claims do not fit; {name} is next and would take {dues[name]}")
             break
@@ -90,9 +91,7 @@ def claim_all(
                 break
             results[name] = store.save(result, store.folder_of(out), say)
         except Exception as error:  # a defect of one claim costs no night of the others
-            failed[name] = error
-            kind = "" if isinstance(error, ManyviewsError) else f"{type(error).__name__}: "
-            tell(f"{name} cannot be run: {kind}{error}")
+            _failed(name, error, failed, tell)
     if lean:  # at the end, for others may have needed a run
         for result in results.values():
             for digest in {digest for runs in result["runs"].values() for digest in runs}:
@@ -103,11 +102,25 @@ def claim_all(
     return results
 
 
+def _untrained(known: dict[str, Claim], scale: str, cache: Cache, seeds: int | None) -> list[str]:
+    """Those with runs that are still to be trained."""
+    return [
+        name
+        for name, one in known.items()
+        if any(cache.kept(trial) is None for trial in cost.runs_of(one, one.scales[scale], seeds))
+    ]
+
+
 def _settled(name: str, claim: Claim, scale: str, seeds: int | None, folder: Path) -> bool:
     """Whether a claim that trains has a stored verdict of today's code, of as many seeds as are asked for."""
-    if claim.exact is not None or (stored := store.load(name, scale, folder)) is None:
+    if claim.exact is not None:
         return False
-    return stale(claim, stored) is None and len(stored["seeds"]) >= (seeds or claim.scales[scale].seeds)
+    try:
+        stored = store.load(name, scale, folder)
+        fresh = stored is not None and stale(claim, stored) is None
+    except ManyviewsError:  # a damaged result, settings that cannot be: it is said when its turn comes
+        return False
+    return fresh and len(stored["seeds"]) >= (seeds or claim.scales[scale].seeds)
 
 
 def _dues(
@@ -123,11 +136,19 @@ def _dues(
     for name, one in list(known.items()):
         try:
             dues[name] = cost.due(one, one.scales[scale], cache, seeds)
-        except ManyviewsError as error:
-            failed[name] = error
+        except Exception as error:
             del known[name]
-            tell(f"{name} cannot be run: {error}")
+            _failed(name, error, failed, tell)
     return dues
+
+
+def _failed(name: str, error: Exception, failed: dict[str, Exception], tell: Say) -> None:
+    """Say that a claim cannot be run; what is no plain error is a defect, and shown whole."""
+    failed[name] = error
+    kind = "" if isinstance(error, ManyviewsError) else f"{type(error).__name__}: "
+    tell(f"{name} cannot be run: {kind}{error}")
+    if kind:
+        traceback.print_exception(error)
 
 
 def _command(name: str, scale: str, seeds: int | None) -> str:

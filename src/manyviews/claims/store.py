@@ -70,7 +70,8 @@ def _says_more(before: Mapping[str, Any], result: Mapping[str, Any]) -> bool:
     """Whether a stored result is of the same runs and more seeds; what is exact is no better for more of them."""
     alike = not result["exact"] and all(before.get(key) == result.get(key) for key in WRITTEN)
     runs = {arm: of[: len(result["seeds"])] for arm, of in before.get("runs", {}).items()}
-    return alike and len(before["seeds"]) > len(result["seeds"]) and runs == result.get("runs", {})
+    same = runs == result.get("runs", {}) and before.get("measures") == result.get("measures")
+    return alike and same and len(before["seeds"]) > len(result["seeds"])
 
 
 def _found(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,17 +26,19 @@ def claims_command(words: list[str]) -> None:
     if ask.json:
         print_json(found)
         return
-    print("\n".join(_listed(found)))
+    print("\n".join(_listed(found, ask.scale)))
 
 
-def _listed(found: dict[str, Any]) -> Iterator[str]:
+def _listed(found: dict[str, Any], only: str | None) -> Iterator[str]:
     """Two lines a claim under the title of its paper; names stay whole in any terminal."""
     paper = None
     for name, row in found.items():
         if row["paper"] != paper:
             yield ("" if paper is None else "\n") + row["paper"]
             paper = row["paper"]
-        told = [f"{scale}: {_state(state)}" for scale, state in row["scales"].items()]
+        told = [
+            f"{scale}: {_state(state)}" for scale, state in row["scales"].items() if only in (None, scale)
+        ]
         yield f"  {name}  {'; '.join(told)}"
         yield f"      {row['sentence']}"
 
@@ -56,7 +58,9 @@ def claim_command(words: list[str]) -> None:
         """Run the experiment behind a claim, and say whether it holds. What was trained once is not trained again."""
 
         name: positional(str | None, "of the claim; `manyviews claims` lists them") = None  # pyright: ignore[reportInvalidTypeForm]
-        all: bool = False  # every claim that fits into --budget, the cheapest first
+        all: bool = (
+            False  # every claim that fits into --budget, those without a verdict of today first, then by cost
+        )
         budget: str | None = None  # time for --all: 30m, 2h; unless told, as long as it takes
         scale: str = "laptop"  # or gpu
         seeds: int | None = None  # runs an arm, where the claim trains; unless told, as it says

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from manyviews import rng
 from manyviews.data import ItemSet
 from manyviews.eager import eager
-from manyviews.errors import ManyviewsError
+from manyviews.errors import Diverged, ManyviewsError
 from manyviews.evaluation.batches import Plan, augmented, labelled_part, usual_batch, usual_view
 from manyviews.evaluation.features import EncoderEmbedder, device_of, embed_all, same_randomness
 from manyviews.evaluation.frozen import frozen
@@ -192,12 +192,10 @@ def descend(
     """Step ``step`` of ``total`` down the loss, each of the ``parameter_groups`` at its share of its own peak rate.
 
     Raises:
-        ManyviewsError: the loss is not finite, so that ``what`` was done has diverged.
+        Diverged: the loss is not finite.
     """
     if not torch.isfinite(loss):
-        raise ManyviewsError(
-            f"{what} diverged at step {step}: its loss is {loss.item()}; lower the learning rate."
-        )
+        raise Diverged(f"{what} diverged at step {step}: its loss is {loss.item()}; lower the learning rate.")
     for group in optimise.param_groups:
         group["lr"] = group["peak"] * share_of_peak((step + 1) / (total + 1), schedule, warmup)
     optimise.zero_grad()

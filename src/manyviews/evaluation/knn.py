@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from manyviews.errors import ManyviewsError
+from manyviews.errors import Diverged, ManyviewsError
 
 CELLS = 2**26  # similarities held at once, by all threads: 256 MiB
 FEWEST = 64  # queries that a thread compares at once: fewer waste the matrix product
@@ -120,7 +120,7 @@ def _check(bank_ND: Tensor, query_MD: Tensor, k: int) -> None:
 def _unit(x_ND: Tensor) -> Tensor:
     norm_N1 = torch.linalg.vector_norm(x_ND, dim=1, keepdim=True, dtype=torch.float32)
     if not norm_N1.isfinite().all():
-        raise ManyviewsError("Some embeddings are not finite (NaN or infinite): the encoder has diverged.")
+        raise Diverged("Some embeddings are not finite (NaN or infinite): the encoder has diverged.")
     return x_ND.float() / norm_N1.clamp(min=1e-12)
 
 

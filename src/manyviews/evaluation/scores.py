@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from manyviews.errors import ManyviewsError
+from manyviews.errors import Diverged, ManyviewsError
 
 MOST = 256  # classes of which each is counted against each: the counts grow with their square
 
@@ -32,14 +32,13 @@ def scores(logits_NC: Tensor, labels_N: Tensor, classes: int) -> Scores:
     """Judge logits, probabilities or votes ``[N, C]`` against labels ``[N]`` in [0, C).
 
     Raises:
-        ManyviewsError: no images, or scores that are not finite.
+        ManyviewsError: no images.
+        Diverged: scores that are not finite.
     """
     if len(labels_N) == 0:
         raise ManyviewsError("There are no labelled test images, so no accuracy can be given.")
     if not torch.isfinite(logits_NC).all():
-        raise ManyviewsError(
-            "The classifier's outputs are not finite numbers; a smaller learning rate may help."
-        )
+        raise Diverged("The classifier's outputs are not finite numbers; a smaller learning rate may help.")
     logits_NC, labels_N = logits_NC.cpu(), labels_N.cpu()
     said_N = logits_NC.argmax(1)
     told = (labels_N[said_N == labels_N], labels_N)

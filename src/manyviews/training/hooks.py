@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -213,7 +214,8 @@ class _Rate:
 
 def _said_at_once(text: str) -> None:
     # A signal may come while a print is under way, which cannot begin another.
-    os.write(2, f"{text}\n".encode())
+    with suppress(OSError):  # nobody may be there to read it
+        os.write(2, f"{text}\n".encode())
 
 
 class Interrupt:

@@ -29,7 +29,7 @@ CLAIMS = {
         predicts=Order("pre-trained", "from scratch"),
         unit=bert.UNIT,
         paper="Mean of eight tasks: 74.7 with pre-training, 59.9 without.",
-        remark=f"One task: {bert.QUESTIONS} questions about captions, whose answers stand in them.",
+        remark=f"One task: {bert.QUESTIONS} questions about captions; four in five have an answer, which stands in them.",
     ),
     "gpt-zero-shot": Claim(
         sentence="What it can do without fine-tuning rises steadily with pre-training.",

@@ -26,6 +26,6 @@ CLAIMS = {
             ),
         ),
         paper="ImageNet, from ResNet-50 to ResNet-152 (3x, SK): fine-tuned, 57.9% to 74.9% with 1% of the labels, 76.3% to 83.1% with all.",
-        remark="By linear probes, where the paper fine-tunes. The larger net is four times as wide; in so few passes a deeper one learns slowly.",
+        remark="By linear probes, where the paper fine-tunes. The larger net is four times as wide, not deeper: in the few passes of a laptop a deeper one learns slowly.",
     ),
 }
