@@ -117,10 +117,11 @@ def _settled(name: str, claim: Claim, scale: str, seeds: int | None, folder: Pat
         return False
     try:
         stored = store.load(name, scale, folder)
-        fresh = stored is not None and stale(claim, stored) is None
+        if stored is None or stale(claim, stored) is not None:
+            return False
     except ManyviewsError:  # a damaged result, settings that cannot be: it is said when its turn comes
         return False
-    return fresh and len(stored["seeds"]) >= (seeds or claim.scales[scale].seeds)
+    return len(stored["seeds"]) >= (seeds or claim.scales[scale].seeds)
 
 
 def _dues(
