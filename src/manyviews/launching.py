@@ -26,6 +26,8 @@ def launched() -> bool:
 def launch(processes: int, arguments: list[str]) -> None:
     """Start ``processes`` Pythons with ``arguments`` by torchrun on this machine, and wait for them.
 
+    Where this process is killed they save their state and end too: it holds the other end of what torchrun reads.
+
     Raises:
         KeyboardInterrupt: they were interrupted and saved their state.
         ManyviewsError: one of them failed; what it printed stands above.
@@ -36,6 +38,7 @@ def launch(processes: int, arguments: list[str]) -> None:
     child = subprocess.Popen(
         [*started_by, *arguments],
         start_new_session=True,
+        stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         env=environment(processes),
     )
@@ -119,5 +122,12 @@ def torchrun(arguments: list[str]) -> int:
     return 0
 
 
+def _end_with_the_launcher() -> None:
+    while os.read(0, 1):  # nothing is written, and it ends as the launcher does
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=_end_with_the_launcher, daemon=True).start()
     sys.exit(torchrun(sys.argv[1:]))

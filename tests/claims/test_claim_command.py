@@ -85,16 +85,17 @@ def test_a_claim_is_trained_once_judged_and_stored(
     monkeypatch.setattr("manyviews.claims.trial.GENERATION", 99)
     row = answer(capsys, "claims", "--out", str(tiny))["tiny-width"]["scales"]["laptop"]
     assert row["stale"] == "of older code"
-    monkeypatch.setenv("COLUMNS", "150")
     main(["claims", "--out", str(tiny)])
-    assert "of older code" in capsys.readouterr().out
+    assert "  tiny-width  laptop: cannot tell (of older code), " in capsys.readouterr().out
     assert answer(capsys, "claims", "--scale", "gpu", "--out", str(tiny)).keys() == {"tiny-gpu"}
+    main(["claims", "--scale", "gpu", "--out", str(tiny)])
+    out = capsys.readouterr().out
+    assert "  tiny-gpu  gpu: ~" in out and "laptop" not in out
 
 
 def test_all_of_them_and_the_table(tiny: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     done = answer(capsys, "claim", "--all", "--budget", "1s", "--out", str(tiny))
     assert done.keys() == {"tiny-exact"}  # nothing that is trained fits
-    monkeypatch.setenv("COLUMNS", "150")
     main(["claims", "--out", str(tiny)])
     out = capsys.readouterr().out
     assert "tiny-width" in out and "holds" in out and "~" in out
