@@ -17,7 +17,7 @@ from manyviews.report.drawing import svg
 
 RESULTS = ROOT / "docs" / "claims"
 PICTURES = Path("docs") / "images" / "claims"
-FEATURED = ("alexnet-relu", "simclr-before-head", "resnet-deeper")
+FEATURED = ("simclr-before-head", "byol-predictor", "bert-directions")
 OPENS, CLOSES = "<!-- claims: made by `make claims` -->", "<!-- /claims -->"
 
 
