@@ -52,7 +52,8 @@ def launch(processes: int, arguments: list[str]) -> None:
     handled = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
     before = {number: signal.signal(number, hand_on) for number in handled}
     try:
-        code = child.wait()
+        with child:
+            code = child.wait()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -58,9 +58,7 @@ def claim_command(words: list[str]) -> None:
         """Run the experiment behind a claim, and say whether it holds. What was trained once is not trained again."""
 
         name: positional(str | None, "of the claim; `manyviews claims` lists them") = None  # pyright: ignore[reportInvalidTypeForm]
-        all: bool = (
-            False  # every claim that fits into --budget, those without a verdict of today first, then by cost
-        )
+        all: bool = False  # every claim that fits into --budget, the cheapest without a verdict first
         budget: str | None = None  # time for --all: 30m, 2h; unless told, as long as it takes
         scale: str = "laptop"  # or gpu
         seeds: int | None = None  # runs an arm, where the claim trains; unless told, as it says

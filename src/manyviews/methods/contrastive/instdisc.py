@@ -27,9 +27,7 @@ class Config:
     temperature: float = 0.07  # tau, divides the cosine (section 3.1; 0.1 in the authors' code for CIFAR-10)
     noise: int = 4096  # m, noise samples a query (section 3.2)
     softmax: bool = False  # compare with all N items instead of m of them (eq. 2; CIFAR-10 in section 4.1)
-    proximal: float = (
-        0.0  # lambda, weight of the squared distance to the embedding of the pass before (eq. 9)
-    )
+    proximal: float = 0.0  # lambda, weight of the squared way from the last pass's embedding (eq. 9)
     bank_momentum: float = 0.5  # share of the stored embedding that is kept (authors' code; 0 in section 3.1)
     flip: float = 0.5  # probability of a mirror image (authors' code; 0 in that for CIFAR-10)
     min_area: float = 0.2  # smallest crop, as a share of the image's area (authors' code)
