@@ -16,7 +16,6 @@ from manyviews.side import side_by_side
 
 ASKS = """
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from test_side import _waits

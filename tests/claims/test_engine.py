@@ -449,9 +449,8 @@ def test_what_comes_before_a_run_is_part_of_what_is_left_of_it(kept: Cache) -> N
     assert cost.left(student, ["knn"], "laptop", kept) == 0
     asked = Trial.of(Arm("moco", momentum=0.99), SAME, 0)
     kept.lean(asked.digest)
-    assert cost.left(asked, ["linear"], "laptop", kept) == pytest.approx(
-        20.0
-    )  # without its encoder it is trained again
+    again = cost.left(asked, ["linear"], "laptop", kept)
+    assert again == pytest.approx(20.0)  # without its encoder it is trained anew
 
 
 def test_costs_are_expected_and_then_measured(kept: Cache) -> None:
@@ -467,9 +466,8 @@ def test_costs_are_expected_and_then_measured(kept: Cache) -> None:
         seeds=1, data="world", budget="4ep"
     )  # by the speed of what was measured: 1,200 items a second
     speed = pytest.approx(2 * (4 * 12_000 / 1200 + 7.0))
-    for file in kept.path.glob(
-        "*/figures.json"
-    ):  # and by what judging took, which the clock of a test cannot tell
+    # And by what judging took, which the clock of a test cannot tell.
+    for file in kept.path.glob("*/figures.json"):
         found = json.loads(file.read_text())
         assert found["beside"] == 0.0
         file.write_text(json.dumps(found | {"beside": 7.0}))
@@ -518,9 +516,8 @@ def test_as_many_as_fit_the_cheapest_first(
     assert set(every.claim_all("5m", **where)) == {"tiny-shorter", "tiny-short"} and len(trainer.begun) == 8
     assert list(every.claim_all(**where))[-1] == "tiny-long" and len(trainer.begun) == 12
     monkeypatch.setattr(every, "trainer", lambda quiet: Trainer())
-    elsewhere = where | {
-        "cache": tmp_path / "elsewhere"
-    }  # what has its verdict comes last, though it is cheaper
+    elsewhere = where | {"cache": tmp_path / "elsewhere"}
+    # What has its verdict comes last, though it is cheaper.
     (tmp_path / "out" / "tiny-short-laptop.json").unlink()
     again = every.claim_all(lean=True, **elsewhere)
     assert list(again) == ["tiny-short", "tiny-shorter", "tiny-long"]

@@ -127,6 +127,16 @@ def test_a_second_ctrl_c_stops_at_once_and_a_second_sigterm_does_not() -> None:
         assert signal.getsignal(number) != interrupt._asked
 
 
+def test_a_run_that_nobody_listens_to_any_more_is_still_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("manyviews.training.hooks.os.write", gone)
+    with Interrupt() as interrupt:
+        signal.raise_signal(signal.SIGTERM)
+        assert interrupt()
+
+
 def test_where_there_is_no_terminal_the_bar_is_lines(capsys: pytest.CaptureFixture[str]) -> None:
     def moment(step: int, log: dict[str, object], ends: str | None = None) -> Moment:
         return Moment(

@@ -47,12 +47,12 @@ def of(claim: Claim, scale: Scale, cache: Cache, stored: Mapping[str, Any] | Non
         last = {"verdict": stored["verdict"]["state"], "stale": stale(claim, stored)}
     if claim.exact is not None:
         return {"seconds": stored and stored["seconds"], "measured": True, "left": 0.0, **last}
-    due_yet = due(claim, scale, cache)
-    if stored is not None and due_yet.seconds and last["stale"] != SETTINGS:  # trained elsewhere
-        return {"seconds": stored["seconds"], "measured": True, "left": due_yet.seconds, **last}
+    still = due(claim, scale, cache)
+    if stored is not None and still.seconds and last["stale"] != SETTINGS:  # trained elsewhere
+        return {"seconds": stored["seconds"], "measured": True, "left": still.seconds, **last}
     kept = [cache.kept(trial) or {} for trial in runs_of(claim, scale)]
     have = sum(each.get("seconds", 0.0) + each.get("beside", 0.0) for each in kept)
-    return {"seconds": have + due_yet.seconds, "measured": due_yet.measured, "left": due_yet.seconds, **last}
+    return {"seconds": have + still.seconds, "measured": still.measured, "left": still.seconds, **last}
 
 
 def due(claim: Claim, scale: Scale, cache: Cache, seeds: int | None = None) -> Cost:

@@ -23,8 +23,9 @@ OPENING = """# Claims
 What the papers claim, each as an experiment that anyone can repeat, with the verdict that it ended in. A claim **holds**
 where the 95% interval of the predicted difference, paired by seed, lies wholly where the paper says; it **fails** where the
 interval lies wholly elsewhere; where the interval spans the bound, we **cannot tell**, and the page says how many seeds would.
-Of several differences each can make a claim fail, and of several ways each can make it hold: there an interval decides that is wider than
-the one shown, so that all together err as often as one. Intervals are Student's t over paired seeds, for bootstraps of so few seeds are too narrow (see [Results](../results.md)).
+Of several differences each can make a claim fail, and of several ways each can make it hold: there an interval decides that is
+wider than the one shown, so that all together err as often as one. Intervals are Student's t over paired seeds, for bootstraps
+of so few seeds are too narrow (see [Results](../results.md)).
 Whoever looks at a verdict and then asks for more seeds looks twice, and errs a little more often than is measured there.
 A verdict is one at its scale: laptop experiments are small, and what fails there may hold at the paper's size. One that is
 **of older code** or **of older settings** is from runs that the claim would train otherwise today."""

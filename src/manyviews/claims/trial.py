@@ -118,10 +118,8 @@ class Trial:
             "start": None if self.start is None else self.start.digest,
         }
         if Budget.parse(recipe.budget).unit == "seconds":
-            machine = about_machine()["machine"]
-            facts["machine"] = {
-                key: value for key, value in machine.items() if key != "threads"
-            }  # --jobs shares them
+            facts["machine"] = about_machine()["machine"]
+            del facts["machine"]["threads"]  # --jobs shares them
         return facts
 
     @property
