@@ -42,6 +42,16 @@ def test_a_run_is_learned_by_turned_views(capsys: pytest.CaptureFixture[str]) ->
     assert not run.recipe.upright and not Run.open("run/supervised").recipe.upright
 
 
+def test_its_classifier_learns_by_turned_views_too(capsys: pytest.CaptureFixture[str]) -> None:
+    answer(capsys, "pretrain", "moco", "--no-upright", *SMALL, "random")
+    words = ["evaluate", "run", "--protocol", "finetune", "--option", "finetune.epochs=1"]
+    usual, turned, upright = (
+        answer(capsys, *words, *more)["figures"]["finetune"]["loss"]
+        for more in ([], ["finetune.upright=false"], ["finetune.upright=true"])
+    )
+    assert usual == turned != upright
+
+
 @pytest.mark.parametrize("name", ["cpc", "cpcv2"])
 def test_patches_change_their_colours_less_too(name: str) -> None:
     data = open_data("world", size=32)

@@ -73,6 +73,7 @@ class _Sets:
     rest: ItemSet  # what a judge may learn from: all, or what is left where a part is held out to judge by
     judged: ItemSet | None
     seed: int
+    upright: bool
 
     @property
     def labelled(self) -> bool:
@@ -82,7 +83,8 @@ class _Sets:
         """Its figures by protocol, those asked for beside the usual ones among them."""
         protocols = (*(PROTOCOLS if self.labelled else ("labelfree",)), *more)
         judged = self.judged if self.labelled else None
-        return evaluate(embedder, self.rest, judged, protocols=protocols, seed=self.seed)
+        how: dict[str, Any] = {"seed": self.seed, "upright": self.upright}
+        return evaluate(embedder, self.rest, judged, protocols=protocols, **how)
 
 
 def _sets(run: Run, images: ItemSet, data: Any) -> _Sets:
@@ -95,7 +97,7 @@ def _sets(run: Run, images: ItemSet, data: Any) -> _Sets:
     # What nothing that is judged has learned the labels of; a run that learns from labels has left it out.
     hold = labelled and test is None
     rest, judged = held_apart(images) if hold else (images, test)
-    return _Sets(images, test, rest, judged, run.recipe.seed)
+    return _Sets(images, test, rest, judged, run.recipe.seed, run.recipe.upright)
 
 
 def _each(sets: _Sets, embedders: dict[str, Any]) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def evaluate(
     options = dict(options or {})
     if "scratch" in protocol:
         options["scratch"] = {**_cost(run), **options.get("scratch", {})}
-    how: dict[str, Any] = {"classifier": run.classifier, "seen": {}}
+    how: dict[str, Any] = {"classifier": run.classifier, "seen": {}, "upright": run.recipe.upright}
     shows = not isinstance(run, Given) and writable(run.path / "results.json")
     show = _shown(run) if shows else None
     figures = judge(

@@ -6,8 +6,10 @@ import json
 import pytest
 import torch
 
+from manyviews import nets
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import PROTOCOLS, EncoderEmbedder, NotFrozen, RawPixels, evaluate
+from manyviews.evaluation.batches import usual_view
 
 QUICK = {
     "knn": {"k": 20},
@@ -48,6 +50,36 @@ def test_the_same_seed_gives_the_same_figures(blobs, net):
     train = blobs(120, seed=0)
     protocols = ["knn", "linear-10%", "labelfree"]
     assert evaluate(net, train, None, protocols=protocols) == evaluate(net, train, None, protocols=protocols)
+
+
+QUARTERS = {
+    "finetune": ("loss", {"epochs": 1}),
+    "linear-sgd": ("history", {"epochs": 4, "batch": 30, "batch_norm": True}),
+    "scratch": ("loss", {"epochs": 1, "pretraining_items": 0}),
+    "segment": ("loss", {"epochs": 1}),
+    "labelfree": ("alignment", {}),
+}
+
+
+@pytest.mark.parametrize("name", QUARTERS)
+def test_what_has_no_up_and_down_is_seen_turned(blobs, name):
+    encoder, (figure, options) = nets.build("cifar_resnet8", size=16), QUARTERS[name]
+    dense = {"classes": torch.arange(256).view(1, 1, 16, 16).expand(90, -1, -1, -1).to(torch.uint8) // 86}
+    train = dataclasses.replace(blobs(90, seed=0), senses=dense, pixel_classes=("a", "b", "c"))
+    how = {"protocols": (name,), "options": {name: options}}
+    usual, upright, turned = (
+        evaluate(encoder, train, train, **how, **more)[name][figure]
+        for more in ({}, {"upright": True}, {"upright": False})
+    )
+    assert usual == upright != turned
+
+
+def test_only_images_are_turned():
+    for kind in ("sounds", "texts"):
+        assert usual_view(kind, 8) == usual_view(kind, 8, upright=True)
+        with pytest.raises(ManyviewsError, match=f"upright=false is of images, and these are {kind}"):
+            usual_view(kind, 8, upright=False)
+    assert usual_view("images", 8, upright=False) == dataclasses.replace(usual_view("images", 8), turn=True)
 
 
 def test_without_a_test_set_a_fifth_is_held_out(blobs):

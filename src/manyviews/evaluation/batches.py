@@ -62,11 +62,19 @@ def usual_batch(items: int) -> int:
     return min(256, max(8, items // 8))
 
 
-def usual_view(kind: Kind, size: int) -> View | Wave | Text:
-    """How training items are seen where nothing is said: random resized crop of 8% to 100% and flip; a window; a text."""
-    if kind == "texts":
-        return Text(size=size)
-    return Wave(size=size) if kind == "sounds" else View(size=size)
+def usual_view(kind: Kind, size: int, upright: bool = True) -> View | Wave | Text:
+    """How training items are seen where nothing is said: random resized crop of 8% to 100% and flip; a window; a text.
+
+    Of what is not ``upright`` each crop is also turned by 0 to 3 quarters.
+
+    Raises:
+        ManyviewsError: it is no image, and said to have no up and down.
+    """
+    if kind == "images":
+        return View(size=size, turn=not upright)
+    if not upright:
+        raise ManyviewsError(f"upright=false is of images, and these are {kind}; leave it out.")
+    return Text(size=size) if kind == "texts" else Wave(size=size)
 
 
 def augmented(

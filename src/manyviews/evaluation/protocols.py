@@ -55,6 +55,7 @@ class Task:
     seen: dict[str, Features]
     classifier: Classifier | None = None
     show: Callable[[str, Tensor], None] | None = None
+    upright: bool = True
 
     @property
     def train_features(self) -> Features:
@@ -116,9 +117,13 @@ def _trained(train_it: Callable[..., Any], task: Task, **options: Any) -> dict[s
     return train_it(task.encoder, task.train, task.test, **settings, **options).as_dict()
 
 
+def _viewed(train_it: Callable[..., Any], task: Task, **options: Any) -> dict[str, Any]:
+    return _trained(train_it, task, **{"upright": task.upright} | options)
+
+
 def _finetuned(task: Task, **options: Any) -> dict[str, Any]:
     head = None if task.classifier is None else task.classifier.head
-    return _trained(partial(finetune, head=head), task, **options)
+    return _viewed(partial(finetune, head=head), task, **options)
 
 
 def _told(tell: Callable[..., Any], task: Task, **options: Any) -> dict[str, Any]:
@@ -135,10 +140,11 @@ def _asked(look: Callable[..., Any], task: Task, **options: Any) -> dict[str, An
 
 def _segmented(task: Task, **options: Any) -> dict[str, Any]:
     train, test = _there(task.train), _there(task.test)
-    done = segment(task.encoder, train, test, size=task.embedder.size, seed=task.seed, **options)
+    how = {"size": task.embedder.size, "seed": task.seed, "upright": task.upright} | options
+    done = segment(task.encoder, train, test, **how)
     if task.show is not None:
-        how = "linear segmentation" if options.get("frozen") else "segmentation"
-        task.show(f"{how} of {test.name.partition('/')[0]} - image, truth, prediction", done.pictures)
+        what = "linear segmentation" if options.get("frozen") else "segmentation"
+        task.show(f"{what} of {test.name.partition('/')[0]} - image, truth, prediction", done.pictures)
     return done.as_dict()
 
 
@@ -158,8 +164,8 @@ def _seen(task: Task, data: ItemSet, which: str) -> Tensor:
     """Embeddings ``[N, D]`` of one random view of each image."""
     assert data.values is not None
     size = task.embedder.size
-    how = Wave(size=size, gain=GAIN) if data.kind == "sounds" else View(size=size, jitter=JITTER, grey=0.2)
-    views = views_of(how)
+    photo = View(size=size, jitter=JITTER, grey=0.2, turn=not task.upright)
+    views = views_of(Wave(size=size, gain=GAIN) if data.kind == "sounds" else photo)
     draws = views.draw(len(data), task.seed, "labelfree", which)
     device = device_of(task.encoder)
     h = []
@@ -177,7 +183,7 @@ PROTOCOLS = {
     "linear": Protocol(_linear, probe_lbfgs),
     "linear-1%": Protocol(partial(_linear, label_fraction=0.01), probe_lbfgs),
     "linear-10%": Protocol(partial(_linear, label_fraction=0.1), probe_lbfgs),
-    "linear-sgd": Protocol(partial(_trained, probe_sgd), probe_sgd, encoder=True),
+    "linear-sgd": Protocol(partial(_viewed, probe_sgd), probe_sgd, encoder=True),
     "finetune": Protocol(_finetuned, finetune, encoder=True),
     "finetune-1%": Protocol(partial(_finetuned, label_fraction=0.01), finetune, encoder=True),
     "finetune-10%": Protocol(partial(_finetuned, label_fraction=0.1), finetune, encoder=True),
@@ -185,7 +191,7 @@ PROTOCOLS = {
     "last-layers": Protocol(partial(_trained, probe_last), probe_last, encoder=True),
     "tag": Protocol(partial(_told, tag), tag, labels=False, senses=MARKED, encoder=True),
     "span": Protocol(partial(_told, span), span, labels=False, senses=MARKED, encoder=True),
-    "scratch": Protocol(partial(_trained, scratch), scratch, encoder=True),
+    "scratch": Protocol(partial(_viewed, scratch), scratch, encoder=True),
     "single": Protocol(partial(_asked, single), single, **JUDGED),
     "ten-crop": Protocol(partial(_asked, ten_crop), ten_crop, **JUDGED),
     "dense": Protocol(partial(_asked, dense), dense, whole=True, **JUDGED),

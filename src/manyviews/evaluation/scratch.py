@@ -60,6 +60,7 @@ def scratch(
     lr: float = 1e-3,
     batch: int | None = None,
     label_fraction: float = 1.0,
+    upright: bool = True,
     seed: int = 0,
 ) -> FromScratch:
     """Fine-tune the encoder, and train the same net from random weights for the cost of both; all else is equal.
@@ -67,6 +68,7 @@ def scratch(
     Args:
         pretraining_items: images of ``size`` pixels that pre-training learned from, every view counted.
         pretraining_seconds: how long it took, for the record.
+        upright: False: images have no up and down, and views are also turned by 0 to 3 quarters.
         epochs: of fine-tuning; from scratch it is as many more as make up for pre-training, rounded up.
 
     Raises:
@@ -88,7 +90,8 @@ def scratch(
     palette = {name: x for name, x in encoder.state_dict().items() if name.rpartition(".")[2] == "palette"}
     fresh.load_state_dict(palette, strict=False)  # how an image is read is no part of what was learned
     settings: dict[str, Any] = {
-        "classes": classes, "size": size, "lr": lr, "batch": batch, "label_fraction": label_fraction, "seed": seed,
+        "classes": classes, "size": size, "lr": lr, "batch": batch, "label_fraction": label_fraction,
+        "upright": upright, "seed": seed,
     }  # fmt: skip
     pretrained = finetune(encoder, train, test, epochs=epochs, **settings)
     longer = epochs_at_equal_cost(pretraining_items, epochs, pretrained.items // epochs)

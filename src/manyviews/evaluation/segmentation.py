@@ -123,6 +123,7 @@ def segment(
     warmup: float = 0.05,
     batch: int = 32,
     view: View | None = None,
+    upright: bool = True,
     seed: int = 0,
 ) -> Segmented:
     """Learn the classes of pixels with a copy of the encoder, and judge on the centre square of every test image.
@@ -137,6 +138,7 @@ def segment(
         lr: peak learning rate of the head, for this batch; AdamW.
         layer_decay: each layer of the encoder learns at this share of the rate of the one above.
         view: how training images and their classes are seen; None: a crop of 25% to 100% and flip.
+        upright: False: images have no up and down, and the usual view is also turned by 0 to 3 quarters.
 
     Raises:
         ManyviewsError: an encoder without a feature map, a rate that cannot be, a loss that is not finite.
@@ -149,7 +151,8 @@ def segment(
         raise ManyviewsError(f"width is {width}; a decoder has at least 1 channel.")
     names, device = pixel_classes(train, test), device_of(encoder)
     grid = grid_of(encoder, size, '"segment"')
-    plan, views = Plan(epochs, batch, seed, "segment"), Views(view or View(size=size, crop=(0.25, 1.0)))
+    plan = Plan(epochs, batch, seed, "segment")
+    views = Views(view or View(size=size, crop=(0.25, 1.0), turn=not upright))
     total, loss = epochs * plan.steps_per_epoch(len(train)), torch.tensor(0.0)
     with unchanged(encoder), torch.enable_grad(), same_randomness(device):
         torch.manual_seed(rng.seed_of(seed, "segment", "head"))
