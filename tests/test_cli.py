@@ -1,5 +1,6 @@
 """Whole commands, end to end, on a folder of pictures; and every way to ask for what cannot be."""
 
+import errno
 import json
 import os
 import shutil
@@ -359,13 +360,13 @@ def test_the_supervised_baseline_makes_do_with_what_is_not_held_out(tmp_path: Pa
 
 
 def test_every_method_that_can_use_the_net_of_a_comparison_does() -> None:
-    from manyviews.comparing import _own_net  # pyright: ignore[reportPrivateUsage]
+    from manyviews.comparing import _own  # pyright: ignore[reportPrivateUsage]
     from manyviews.method import find
 
     same = {"net": "cifar_resnet8", "size": 32}
-    assert _own_net(find("supervised"), "cifar10", "world", same) == {}
-    assert _own_net(find("igpt"), "cifar10", "world", {"net": "small_igpt/2x32", "size": 16}) == {}
-    assert _own_net(find("igpt"), "cifar10", "world", same) == {"net": "small_igpt/6x64"}
+    assert _own(find("supervised"), "cifar10", "world", same) == {}
+    assert _own(find("igpt"), "cifar10", "world", {"net": "small_igpt/2x32", "size": 16}) == {}
+    assert _own(find("igpt"), "cifar10", "world", same) == {"net": "small_igpt/6x64"}
 
 
 def test_compare_takes_all_or_some(capsys: pytest.CaptureFixture[str]) -> None:
@@ -616,6 +617,7 @@ def test_what_is_to_be_overwritten_stays_until_the_new_run_can_begin(
         inside.chdir(copy)
         assert "is where this command runs" in refused(capsys, *words[:-2], ".", "--overwrite")
     monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("RANK", "0")
     assert "does not divide among 3 devices" in refused(capsys, *words)
     assert contents(copy) == before
     with pytest.raises(TypeError):
@@ -641,6 +643,55 @@ def test_a_full_disk_is_a_sentence(photos: Path, tmp_path: Path, capsys: Any, mo
     said = refused(capsys, "pretrain", "simclr", "--data", str(photos), *SMALL, "--out", str(out))
     assert f"{out / 'metrics.jsonl'}: No space left on device; free some space" in said
     assert f"`manyviews resume {out}`" in said
+
+
+class OutOfMemoryError(RuntimeError):
+    """torch's, which only a GPU raises."""
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (
+            OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+            "take it in pieces (--accumulate 4)",
+        ),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+            "choose a smaller --batch",
+        ),
+        (MemoryError(), "Memory is too short"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "choose fewer --workers"),
+        (
+            OSError(errno.EIO, "Input/output error", "x/metrics.jsonl"),
+            "x/metrics.jsonl: Input/output error; see to",
+        ),
+        (OSError(errno.EMFILE, "Too many open files", "x"), "ulimit -n"),
+    ],
+)
+def test_what_the_machine_lacks_is_a_sentence(
+    error: Exception, says: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("manyviews.learn.pretrain", fails)
+    assert says in refused(capsys, "pretrain", "simclr")
+
+
+def test_other_errors_stay_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr("manyviews.learn.pretrain", fails)
+    with pytest.raises(RuntimeError, match="mat1"):
+        main(["pretrain", "simclr"])
+
+
+def test_fewer_workers_than_none_are_refused(photos: Path, tmp_path: Path, capsys: Any) -> None:
+    words = ["pretrain", "simclr", "--data", str(photos), *SMALL, "--out", str(tmp_path / "x")]
+    assert "--workers is -1" in refused(capsys, *words, "--workers", "-1")
+    assert not (tmp_path / "x").exists()
 
 
 def test_damaged_runs_are_said(run: Path, tmp_path: Path, capsys: Any) -> None:
@@ -768,6 +819,12 @@ def test_methods_are_compared_on_what_has_no_up_and_whose_colours_tell(
         assert (recipe.upright, recipe.colour) == (False, 0.3)
     said = refused(capsys, *words)  # another comparison may not go on in the same folder
     assert "of other settings" in said
-    words[1:3], words[-1] = ["simclr", "mae"], str(tmp_path / "d")
-    assert "mae cannot be compared so: --colour" in refused(capsys, *words, "--colour", "0.5")
-    assert not (tmp_path / "d").exists()
+    words[1:3], words[-1] = ["simclr", "mae"], str(tmp_path / "d")  # whose views change no colours
+    answer(capsys, *words, "--colour", "0.5")
+    assert [manyviews.load(tmp_path / "d" / f"{name}-0").recipe.colour for name in ("simclr", "mae")] == [
+        0.5,
+        1,
+    ]
+    words[1:3], words[-1] = ["mae", "dvae"], str(tmp_path / "e")
+    assert "none of these methods makes any" in refused(capsys, *words, "--colour", "0.5")
+    assert not (tmp_path / "e").exists()

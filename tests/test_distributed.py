@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from manyviews import distributed, launching
+from manyviews.errors import ManyviewsError
 from manyviews.memory import Queue
 from manyviews.nets.synchronised import synchronise
 from manyviews.objectives import nt_xent, several_positives, sup_con
@@ -194,6 +195,21 @@ def test_rows_are_shared_out_without_gap_or_overlap(monkeypatch: pytest.MonkeyPa
             monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
             shares += list(range(total))[distributed.local_rows(total)]
         assert shares == list(range(total))
+
+
+def test_how_many_there_are_is_said_by_who_numbers_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.delenv("RANK", raising=False)
+    assert distributed.started() == 1 and not launching.launched()  # what some batch systems leave behind
+    monkeypatch.setenv("RANK", "2")
+    assert distributed.started() == 4 and launching.launched()
+
+
+def test_ranks_that_found_other_items_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    launching.require_same("a", "photos")
+    monkeypatch.setattr(distributed, "everyone", lambda digest: [digest, digest, "b"])
+    with pytest.raises(ManyviewsError, match="Process 2 has found other items in photos than the first one"):
+        launching.require_same("a", "photos")
 
 
 def test_each_process_gets_its_share_of_the_cores_unless_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

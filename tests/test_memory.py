@@ -122,6 +122,7 @@ def test_a_twin_refuses_to_follow_a_stranger() -> None:
 
 def test_momentum_rises_along_a_cosine() -> None:
     assert math.isclose(cosine_momentum(0.99, 0.0), 0.99)
+    assert math.isclose(cosine_momentum(0.99, 0.25), 1 - 0.01 * (math.cos(math.pi / 4) + 1) / 2)
     assert math.isclose(cosine_momentum(0.99, 0.5), 0.995)
     assert math.isclose(cosine_momentum(0.99, 1.0), 1.0)
     assert cosine_momentum(0.0, 0.5) == cosine_momentum(0.0, 1.0) == 0.0  # no twin, throughout

@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -75,6 +76,11 @@ def pairs(texts: Path) -> str:
 @pytest.fixture(scope="module")
 def translation(pairs: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return learned(tmp_path_factory.mktemp("runs") / "translation", "translation", pairs, *PAIRS)
+
+
+def test_classes_of_texts_are_not_kept_by_any_run(gpt: Path, texts: Path, capsys: Any) -> None:
+    said = refused(capsys, "classify", str(gpt), str(texts / "many"))
+    assert "reads texts, of which no run keeps a classifier: embed them" in said
 
 
 @pytest.fixture

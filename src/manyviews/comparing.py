@@ -16,7 +16,7 @@ from manyviews.errors import Diverged, ManyviewsError
 from manyviews.files import write_json
 from manyviews.folders import free_folder
 from manyviews.learn import judge_beside, pretrain, resume
-from manyviews.method import Paper, Spec, find, names
+from manyviews.method import Method, Paper, Spec, find, names
 from manyviews.nets import net_factory
 from manyviews.recipe import record
 from manyviews.report import write
@@ -49,7 +49,8 @@ def compare(
     """Train every method with every seed and tell what each encoder is worth.
 
     All methods get the same data, net, size, budget and seeds; batch, optimiser, schedule and hyper-parameters are
-    those of each method's own recipe for this data. A method that cannot use the net has its own recipe's, and the table
+    those of each method's own recipe for this data. Views that change no colours stay as they are, whatever share of its
+    changes of colour a method shall have. A method that cannot use the net has its own recipe's, and the table
     says so; of texts, unless told, every method has, for it is told from another by what its net may look at. A
     comparison that was cut short goes on where it stopped.
 
@@ -113,7 +114,7 @@ def compare(
         "data": called,
         "recipe": recipe,
         **same,
-        "own_nets": {name: changed["net"] for name, changed in own.items() if changed},
+        "own_nets": {name: changed["net"] for name, changed in own.items() if "net" in changed},
         "seeds": seeds,
         "command": command or _as_typed(chosen, data, asked),
         "methods": {name: {label: over_seeds(v) for label, v in row.items()} for name, row in table.items()},
@@ -128,8 +129,8 @@ def compare(
 
 def _alike(
     chosen: Sequence[str], data: Any, recipe: str | None, asked: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
-    """What all runs share, and by method the net of its own where it cannot use theirs."""
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """What all runs share, and by method what cannot be as theirs."""
     recipes = [plan.base(find(name), data, recipe)[1] for name in chosen]
     # What reads texts both ways does not write, and tokens differ in size.
     usual = {} if find(chosen[0]).method.sees == "texts" else {
@@ -137,7 +138,12 @@ def _alike(
     }  # fmt: skip
     given = {name: value for name, value in asked.items() if value is not None}
     same = {"budget": recipes[0].budget, **usual, **given}
-    return same, {name: _own_net(find(name), data, recipe, same) for name in chosen} if usual else {}
+    own = {name: _own(find(name), data, recipe, same) for name in chosen} if usual else {}
+    if own and all("colour" in of for of in own.values()):
+        raise ManyviewsError(
+            "--colour is a share of the changes of colour, and none of these methods makes any; leave it out."
+        )
+    return same, own
 
 
 def _side_by_side(due: dict[str, partial[Run]], jobs: int, say: Callable[[str], None] | None) -> None:
@@ -180,8 +186,8 @@ def _most(values: Sequence[Any]) -> Any:
     return max(values, key=values.count)
 
 
-def _own_net(paper: Paper, data: Any, wanted: str | None, same: dict[str, Any]) -> dict[str, str]:
-    """The net of the method's own recipe, where it cannot use the one of all the others; else nothing."""
+def _own(paper: Paper, data: Any, wanted: str | None, same: dict[str, Any]) -> dict[str, Any]:
+    """The net of the method's own recipe, where it cannot use the one of all the others; all its colours, where none change."""
     config, recipe = plan.base(paper, data, wanted)
     spec = replace(_any_data(same["size"]), upright=same.get("upright", True), colour=same.get("colour", 1.0))
     for net in dict.fromkeys((same["net"], recipe.net)):
@@ -190,11 +196,23 @@ def _own_net(paper: Paper, data: Any, wanted: str | None, same: dict[str, Any]) 
             break
     else:  # the run will say why
         return {"net": recipe.net}
+    own: dict[str, Any] = {} if net == same["net"] else {"net": net}
     try:
         method.suited_views()
     except ManyviewsError as error:
-        raise ManyviewsError(f"{paper.name} cannot be compared so: {error}") from error
-    return {} if net == same["net"] else {"net": net}
+        if not _fits_in_all_its_colours(method):
+            raise ManyviewsError(f"{paper.name} cannot be compared so: {error}") from error
+        own["colour"] = 1.0
+    return own
+
+
+def _fits_in_all_its_colours(method: Method) -> bool:
+    method.spec = replace(method.spec, colour=1.0)
+    try:
+        method.suited_views()
+    except ManyviewsError:
+        return False
+    return method.sees == "images"
 
 
 def _any_data(size: int) -> Spec:

@@ -36,7 +36,8 @@ def device() -> torch.device:
     """Where this process computes: its GPU where there is one."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    number = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0") if started() > 1 else "0")
+    return torch.device("cuda", int(number))
 
 
 def world_size() -> int:
@@ -187,8 +188,11 @@ def barrier() -> None:
 
 
 def started() -> int:
-    """How many processes torchrun (or what speaks its language) started together, in a group or not; 1 where nobody did."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """How many processes torchrun (or what speaks its language) started together, in a group or not; 1 where nobody did.
+
+    It tells each its number too: a number of processes alone is what some batch systems leave behind.
+    """
+    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
 
 
 def everyone(value: T) -> list[T]:

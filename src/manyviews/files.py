@@ -58,7 +58,9 @@ def set_aside(folder: Path) -> Iterator[None]:
         shutil.rmtree(there, ignore_errors=True)
         aside.rename(there)
         raise
-    shutil.rmtree(aside)
+    shutil.rmtree(
+        aside, ignore_errors=True
+    )  # where a file of it is open, the file systems of networks keep that
 
 
 _held: set[int] = set()  # files that this process holds alone

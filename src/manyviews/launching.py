@@ -78,7 +78,7 @@ def group() -> Iterator[None]:
         yield
         return
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(distributed.device())
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield
@@ -99,13 +99,37 @@ def require_shares(devices: int, data: Any, recipe: Recipe) -> None:
             f"A batch of {recipe.batch} does not divide among {ranks} devices{pieces}; choose a multiple."
         )
     if launched():
+        _require_gpus(int(os.environ.get("LOCAL_WORLD_SIZE", "1")), "--nproc-per-node")
         return
     if not isinstance(data, (str, Path)):
         raise ManyviewsError(
             "Several devices need data that each can open by itself: give a folder or a name."
         )
+    _require_gpus(devices, "--devices")
+
+
+def _require_gpus(devices: int, flag: str) -> None:
     if 0 < (there := torch.cuda.device_count()) < devices:
-        raise ManyviewsError(f"There are {there} GPUs for {devices} devices; say --devices {there}.")
+        raise ManyviewsError(f"There are {there} GPUs for {devices} devices; say {flag} {there}.")
+
+
+def require_workers(workers: int) -> None:
+    """Raises ``ManyviewsError`` for fewer processes that decode than none."""
+    if workers < 0:
+        raise ManyviewsError(
+            f"--workers is {workers}; it is 0, to decode in the process that trains, or more."
+        )
+
+
+def require_same(digest: str, name: str) -> None:
+    """Raises ``ManyviewsError`` on all processes where they have not found the same items: each would number them otherwise."""
+    digests = distributed.everyone(digest)
+    if len(set(digests)) > 1:
+        other = next(rank for rank, found in enumerate(digests) if found != digests[0])
+        raise ManyviewsError(
+            f"Process {other} has found other items in {name} than the first one: all need the same files, on a disk that they "
+            "share or copied whole to each node."
+        )
 
 
 def torchrun(arguments: list[str]) -> int:

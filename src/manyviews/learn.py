@@ -1,6 +1,7 @@
 """Learn an encoder from images without labels, judge it, and write its report."""
 
 import dataclasses
+import gc
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -82,6 +83,7 @@ def pretrain(
     if unknown := set(baselines) - set(BASELINES):
         raise ManyviewsError(f"There is no baseline '{unknown.pop()}'; there are {', '.join(BASELINES)}.")
     launching.require_shares(devices, data, settings)
+    launching.require_workers(workers)
     reading = paper.method.reading(config)
     side = canvas(data, settings.size, reading)
     senses = paper.method.senses(config)
@@ -151,6 +153,7 @@ def resume(
             f"{path} learned from an array; give it again: manyviews.resume({str(path)!r}, data=...)."
         )
     launching.require_shares(devices, source, run.recipe)
+    launching.require_workers(workers)
     _look_in(run, data_root)
     images = _learned_from(run, source)
     was, now = run.settings["data"], summary(images)
@@ -189,7 +192,8 @@ def _train(
     """Make the folder (one process does), train on all devices, judge (one process does)."""
     if devices > 1 and not launching.launched():
         create()
-        torch.cuda.empty_cache()  # of what was rehearsed, where a process of the run is to learn
+        gc.collect()  # of what was rehearsed, where a process of the run is to learn
+        torch.cuda.empty_cache()
         again = ["resume", str(run.path), "--data", str(data), "--workers", str(how["workers"])]
         again += ["--save-every", str(how["save_every"]), *(["--quiet"] if how["quiet"] else [])]
         if root := run.settings["data"]["root"]:
@@ -200,7 +204,7 @@ def _train(
         if distributed.is_main():
             create()
             run.keep(images.tokeniser)
-        distributed.barrier()
+        launching.require_same(run.settings["data"]["digest"], run.settings["data"]["name"])
         with _held(run.path):
             ends = run.train(images, **how)
     if ends == "interrupted":
@@ -223,7 +227,10 @@ def _told_how_to_go_on(done: str, run: Run, data: Any) -> Iterator[None]:
         if (root := run.settings["data"]["root"]) != Run.open(run.path).settings["data"]["root"]:
             moved += f" --data-root {shlex.quote(str(root))}"
         if distributed.is_main():
-            print(f"{done}; continue with: manyviews resume {run.path}{moved}", file=sys.stderr)
+            print(
+                f"{done}; continue with: manyviews resume {shlex.quote(str(run.path))}{moved}",
+                file=sys.stderr,
+            )
         raise
 
 

@@ -31,7 +31,9 @@ def side_by_side(tasks: Mapping[str, Callable[[], T]], jobs: int) -> Iterator[tu
         ManyviewsError: one of the tasks cannot be done, or its process was killed: what it had saved is kept.
         KeyboardInterrupt: Ctrl-C, after every task that runs has ended by it.
     """
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    import torch
+
+    threads = max(1, torch.get_num_threads() // jobs)
     pool = ProcessPoolExecutor(jobs, get_context("spawn"), _share_cores, (threads,))
     waiting = iter(tasks.items())
     running: dict[Future[T], str] = {}

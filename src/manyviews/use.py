@@ -97,6 +97,10 @@ def classify(
     run = opened(run)
     if not run.finished:
         raise ManyviewsError(f"{run.path} has not finished; `manyviews resume {run.path}` goes on with it.")
+    if sees(run.recipe.net) == "texts":
+        raise ManyviewsError(
+            f"{run.path} reads texts, of which no run keeps a classifier: embed them, and classify the vectors."
+        )
     if (classifier := run.classifier) is None:
         begins = (
             f"--net {run.recipe.net} --pretrained {run.path.parts[0]}"

@@ -1,7 +1,10 @@
 """Folders and CSV files of images."""
 
+import errno
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -105,13 +108,62 @@ def test_one_image_and_a_list_of_images(tmp_path: Path):
         open_data([tmp_path / "gone.png"])
 
 
-def test_labels_csv_in_the_folder(tmp_path: Path):
+def test_labels_csv_in_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     write(tmp_path, "x/1.png", "2.png", "unlisted.png")
     (tmp_path / "labels.csv").write_text("﻿Path,Label,weight\n2.png,dog,1\nx/1.png,ant,2\n", encoding="utf-8")
     data = open_data(tmp_path)
     assert files_of(data, tmp_path) == ["2.png", "x/1.png"]
     assert data.classes == ("ant", "dog")
     assert data.labels is not None and data.labels.tolist() == [1, 0]
+    assert "labels.csv names 2 of the 3 files in its folder" in capsys.readouterr().err
+    open_data(tmp_path, split="all")
+    (tmp_path / "unlisted.png").unlink()
+    capsys.readouterr()
+    open_data(tmp_path)
+    assert not capsys.readouterr().err
+
+
+def test_a_csv_of_windows(tmp_path: Path):
+    write(tmp_path, "x/1.png", "2.png")
+    (tmp_path / "labels.csv").write_text("path,label\nx\\1.png,ant\n2.png,dog\n")
+    assert files_of(open_data(tmp_path), tmp_path) == ["x/1.png", "2.png"]
+
+
+def test_a_folder_that_cannot_be_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write(tmp_path, "cat/1.png", "dog/2.png", "eel/3.png", "lost+found/4.png")
+    scandir = os.scandir
+
+    def refusing(path: str):
+        if Path(path).name in ("dog", "lost+found"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(ManyviewsError, match=r"dog cannot be looked into \(Permission denied\)"):
+        open_data(tmp_path)
+
+
+def test_pages_that_are_not_read_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    page = Image.new("RGB", (4, 4))
+    page.save(tmp_path / "stack.tif", save_all=True, append_images=[page, page])
+    page.save(tmp_path / "one.tif")
+    open_data(tmp_path, split="all")
+    assert "hold up to 3 pages, of which the first is read" in capsys.readouterr().err
+    (tmp_path / "stack.tif").unlink()
+    open_data(tmp_path)
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("brightest", "dark"), [(4_095, True), (60_000, False), (0, False)])
+def test_16_bits_of_which_a_camera_uses_fewer_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], brightest: int, dark: bool
+):
+    grey = np.zeros((4, 4), np.uint16)
+    grey[1, 2] = brightest
+    for suffix in ("png", "tif"):
+        Image.fromarray(grey).save(tmp_path / f"a.{suffix}")
+    open_data(tmp_path)
+    assert ("16-bit images reach 4,095 of 65,535" in capsys.readouterr().err) == dark
 
 
 def test_csv_with_numbers_and_splits(tmp_path: Path):
@@ -151,7 +203,9 @@ def test_a_csv_that_does_not_match(tmp_path: Path, text: str, sentence: str):
 
 def test_a_csv_that_is_not_text(tmp_path: Path):
     (tmp_path / "labels.csv").write_bytes(b"\xff\xfe\x00binary")
-    with pytest.raises(ManyviewsError, match="is not a CSV file in UTF-8"):
+    with pytest.raises(
+        ManyviewsError, match=r"is not a CSV file in UTF-8: byte 0 is not\. .* iconv -f WINDOWS-1252 -t"
+    ):
         open_data(tmp_path)
 
 

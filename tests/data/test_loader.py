@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from manyviews.data import Drawn, ItemSet, Skipped, batches, in_memory, open_data, steps_per_epoch
-from manyviews.data.loader import enough
+from manyviews.data.loader import SHARE, enough
 from manyviews.errors import ManyviewsError
 from manyviews.views import View, Views
 
@@ -196,6 +197,15 @@ def test_more_than_one_percent_stops(tmp_path: Path, workers: int):
         list(islice(batches(data, batch=10, seed=0, views=VIEWS, workers=workers), 8))
 
 
+def test_all_that_cannot_be_read_are_named(tmp_path: Path):
+    bad = set(range(0, 300, 60))
+    with pytest.raises(ManyviewsError, match=r"^5 of the 300 images of ") as stopped:
+        damaged_folder(tmp_path, 300, bad).resident(8)
+    assert all(f"{item:03d}.png" in str(stopped.value) for item in bad) and "The others: " in str(
+        stopped.value
+    )
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_nothing_readable_stops_at_once(tmp_path: Path, workers: int):
     data = damaged_folder(tmp_path, 2, {0, 1})
@@ -240,3 +250,22 @@ def test_a_set_that_a_device_has_no_room_for_is_sent_batch_by_batch(monkeypatch:
         assert there.image is not None and there.image.device.type == "meta"
         assert torch.equal(here.index, there.index) and here.image is not None
         assert torch.equal(here.image, image)
+
+
+@pytest.mark.parametrize(("room", "rows"), [(1.1, 24), (0.9, 8)])
+def test_what_is_asked_for_beside_images_takes_room_too(
+    monkeypatch: pytest.MonkeyPatch, room: float, rows: int
+):
+    data = replace(numbered(24), senses={"depth": torch.zeros(24, 1, 2, 2, dtype=torch.uint8)})
+    assert data.values is not None
+    needed, sent, to = data.values.nbytes + data.senses["depth"].nbytes, set[int](), Tensor.to
+
+    def watched(self: Tensor, *args: object, **how: object) -> Tensor:
+        if self.ndim == 4:
+            sent.add(len(self))
+        return to(self, *args, **how)  # pyright: ignore[reportCallIssue,reportArgumentType]
+
+    monkeypatch.setattr("manyviews.data.loader._free", lambda _: room * needed / SHARE)
+    monkeypatch.setattr(Tensor, "to", watched)
+    next(batches(data, batch=8, seed=1, device="meta", senses=["depth"]))
+    assert sent == {8, rows}

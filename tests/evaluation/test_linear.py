@@ -1,5 +1,6 @@
 """The linear probes: parity with scikit-learn, honest choices, last epochs, frozen encoders."""
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -212,6 +213,9 @@ def test_schedules():
     assert cosine[0] == 0 and cosine[5] == pytest.approx(0.5) and cosine[10] == 1
     assert cosine[55] == pytest.approx(0.5) and cosine[100] == pytest.approx(0)
     assert all(before >= after for before, after in pairwise(cosine[10:]))
+    assert share_of_peak(0.25, "cosine") == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
+    assert share_of_peak(0.55, "linear", 0.1) == pytest.approx(0.5)
+    assert share_of_peak(0.55, "poly", 0.1) == pytest.approx(0.5**0.9)
     assert {share_of_peak(k / 10, "constant") for k in range(10)} == {1.0}
 
 

@@ -59,6 +59,9 @@ def test_loss_is_equation_4(negatives: str) -> None:
     out = method.loss(Batch([x], torch.arange(B)), 0.0)
     torch.testing.assert_close(out.loss, torch.stack(losses).mean())
     assert out.log["accuracy"].item() == pytest.approx(sum(right) / len(right))
+    weight = next(method.encoder.parameters())
+    ours, plain = (torch.autograd.grad(x, weight)[0] for x in (out.loss, torch.stack(losses).mean()))
+    torch.testing.assert_close(ours, plain)
 
 
 def dependence(method: Any, k: int) -> float:

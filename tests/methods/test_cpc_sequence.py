@@ -46,7 +46,7 @@ def test_the_loss_is_eq_4_for_every_step_and_every_context_with_a_future(negativ
     assert isinstance(net, Contexts)
     z = net.latents(x)
     c, d = net.contexts(z), z.shape[2]
-    terms = []
+    terms, right = [], {1: [], 2: [], 3: []}
     for b in range(3):
         for t in range(8 - 3):
             for k in range(1, 4):
@@ -56,11 +56,17 @@ def test_the_loss_is_eq_4_for_every_step_and_every_context_with_a_future(negativ
                 others = score.flatten() if negatives == "batch" else score[b]
                 place = t + k + (8 * b if negatives == "batch" else 0)
                 terms.append(cross_entropy(others[None], torch.tensor([place])))
+                right[k].append(float(others.argmax() == place))
     out = method.loss(batch(), 0.0)
     torch.testing.assert_close(out.loss, torch.stack(terms).mean())
     assert (
         set(out.log) == {"right", "right_first", "right_last"} and out.z is not None and out.z.shape == (3, 8)
     )
+    for name, k in (("right_first", 1), ("right_last", 3)):
+        assert out.log[name].item() == pytest.approx(sum(right[k]) / len(right[k]))
+    weight = next(net.parameters())
+    ours, plain = (torch.autograd.grad(x, weight)[0] for x in (out.loss, torch.stack(terms).mean()))
+    torch.testing.assert_close(ours, plain)
 
 
 def test_negatives_of_its_own_say_nothing_of_other_sounds() -> None:

@@ -69,6 +69,9 @@ def test_loss_is_equation_1_in_every_direction(directions: tuple[str, ...]) -> N
             losses.append(torch.stack(each).mean())
     out = method.loss(Batch([x], torch.arange(B)), 0.0)
     torch.testing.assert_close(out.loss, torch.stack(losses).mean(), rtol=1e-6, atol=1e-6)
+    weight = next(method.encoder.parameters())
+    ours, plain = (torch.autograd.grad(x, weight)[0] for x in (out.loss, torch.stack(losses).mean()))
+    torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("to", DIRECTIONS)

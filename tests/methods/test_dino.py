@@ -147,13 +147,14 @@ def test_the_teacher_s_temperature_warms_up_and_stays() -> None:
     assert dino(sharpen=False, temperature=0.2).tau_t(0.0) == 0.2
 
 
-def test_prototypes_are_frozen_for_the_first_share_of_the_run() -> None:
-    method = dino(freeze=0.25)
+@pytest.mark.parametrize("fixed", [True, False])
+def test_prototypes_are_frozen_for_the_first_share_of_the_run(fixed: bool) -> None:
+    method = dino(freeze=0.25, fixed_lengths=fixed)
     for progress, frozen in ((0.0, True), (0.24, True), (0.25, False), (1.0, False)):
         method.zero_grad()
         method.loss(Batch([torch.randn(B, 3, 8, 8)] * 2, torch.arange(B)), progress).loss.backward()
         method.before_step(progress)
-        assert (method.student[2].direction_KD.grad is None) == frozen
+        assert all((p.grad is None) == frozen for p in method.student[2].parameters())
         assert all(p.grad is not None for p in method.student[:2].parameters())
 
 

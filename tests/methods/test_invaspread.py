@@ -46,6 +46,16 @@ def test_the_loss_is_the_papers_sum(tau: float) -> None:
     assert float(out.log["spreading"].detach()) == pytest.approx(spread, rel=1e-5)
 
 
+def test_both_sums_pull_by_both_of_their_factors() -> None:
+    method, views = built(), list(torch.randn(2, 6, 3, SIZE, SIZE, generator=generator("views")))
+    f, f_hat = F.normalize(method.f(torch.cat(views)), dim=1).chunk(2)
+    p = (f @ f.T / 0.1).softmax(1).masked_fill(torch.eye(6, dtype=torch.bool), 0.0)
+    written_out = F.cross_entropy(f_hat @ f.T / 0.1, torch.arange(6)) - (1 - p).log().sum(1).mean()
+    loss = method.loss(Batch(views, torch.arange(6)), 0.0).loss
+    ours, theirs = (torch.autograd.grad(x, method.f[1].weight)[0] for x in (loss, written_out))
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("tau", [0.01, 0.1])
 def test_spreading_is_finite_where_all_images_agree(tau: float) -> None:
     f = F.normalize(torch.ones(32, 4), dim=1).requires_grad_()

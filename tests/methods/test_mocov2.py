@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
@@ -32,6 +33,16 @@ def test_without_its_changes_it_is_moco() -> None:
         torch.manual_seed(1)  # keys are shuffled
         losses.append(method.loss(Batch(views, torch.arange(8)), 0.0).loss)
     assert torch.equal(*losses)
+
+
+@pytest.mark.parametrize(("name", "more"), [("moco", {}), ("densecl", {}), ("infomin", {"jigsaw": 0.0})])
+def test_keys_go_through_in_another_order(name: str, more: dict[str, Any]) -> None:
+    method, views = built(name, splits=2, **more), [torch.randn(8, 3, SIZE, SIZE) for _ in range(2)]
+    losses = set[float]()
+    for seed in range(4):
+        torch.manual_seed(seed)
+        losses.add(float(method.loss(Batch(views, torch.arange(8)), 0.0).loss.detach()))
+    assert len(losses) > 1  # keys share their statistics with others each time
 
 
 def test_head_and_views_change_one_at_a_time() -> None:

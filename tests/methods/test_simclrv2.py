@@ -8,6 +8,7 @@ import torch
 from torch.nn.functional import cross_entropy, normalize
 
 import manyviews
+from manyviews import nets
 from manyviews.data import open_data
 from manyviews.errors import ManyviewsError
 from manyviews.method import Batch, Spec
@@ -67,6 +68,19 @@ def test_a_memory_is_more_negatives() -> None:
     torch.testing.assert_close(nt_xent(z_a, z_b, 0.3, memory), plain)
 
 
+def test_the_loss_looks_into_what_the_memory_network_queued() -> None:
+    method, seen = make(queue=16, momentum=0.75), batch()
+    for p in method.memory.parameters():
+        p.data.add_(0.05 * torch.randn_like(p))
+    z, keys = method.embedded(seen.views), normalize(method.memory(seen.views[0]))
+    out = method.loss(seen, 0.0)
+    torch.testing.assert_close(out.loss, nt_xent(*z, method.config.temperature, method.queue.keys_KD))
+    old, online = (next(net.parameters()).clone() for net in (method.memory, method.encoder))
+    method.after_step(out, 0.0)
+    torch.testing.assert_close(method.queue.keys_KD[:8], keys)
+    torch.testing.assert_close(next(method.memory.parameters()), 0.75 * old + 0.25 * online)
+
+
 def test_the_memory_network_follows_and_fills_the_queue() -> None:
     method = make(queue=16, momentum=0.5)
     before = method.queue.keys_KD.clone()
@@ -83,10 +97,17 @@ def test_the_memory_network_follows_and_fills_the_queue() -> None:
     assert torch.equal(method.queue.keys_KD[8:], before[8:])
 
 
-@pytest.mark.parametrize("name", ["neck(cifar_resnet8)", "neck(cifar_resnet8, 0)", "neck(cifar_resnet8, x)"])
-def test_a_neck_says_its_widths(name: str) -> None:
-    with pytest.raises(ManyviewsError):
-        manyviews.network(name)
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("neck(cifar_resnet8)", "needs the width of each of its layers"),
+        ("neck(cifar_resnet8, 0)", "needs the width of each of its layers"),
+        ("neck(cifar_resnet8, x)", "whole numbers"),
+    ],
+)
+def test_a_neck_says_its_widths(name: str, says: str) -> None:
+    with pytest.raises(ManyviewsError, match=says):
+        nets.build(name, size=16)
 
 
 def test_names_of_encoders_around_encoders() -> None:

@@ -102,7 +102,13 @@ def test_the_loss_is_that_of_transformers_bert_and_the_plain_formula(
     logits = torch.cat([F.cosine_similarity(h[0][:, None], other[None], dim=2) for other in h[1:]], 1) / 0.05
     expected = F.cross_entropy(logits, torch.arange(len(seen)))
     assert logits.shape == (8, 8 if positive == "pair" else 16) and expected > 0.1
-    torch.testing.assert_close(lost(method, seen).loss, expected, rtol=1e-4, atol=1e-4)
+    loss = lost(method, seen).loss
+    torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-4)
+    words = theirs.embeddings.word_embeddings.weight
+    own = next(weight for weight in method.parameters() if weight.shape == words.shape)
+    torch.testing.assert_close(
+        torch.autograd.grad(loss, own)[0], torch.autograd.grad(expected, words)[0], rtol=1e-3, atol=1e-4
+    )
 
 
 def test_the_views_are_one_sentence_under_two_drop_outs() -> None:

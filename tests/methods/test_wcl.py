@@ -69,7 +69,11 @@ def test_the_loss_is_that_of_the_authors(swap: bool, heads: int) -> None:
         mask_1, mask_2 = mask_2, mask_1
     t = model.config.temperature
     weak = (authors_loss(v_1, mask_1, t) + authors_loss(v_2, mask_2, t)) / 2
-    torch.testing.assert_close(model.loss(seen, 0.0).loss, nt_xent(z_1, z_2, t) + 0.7 * weak)
+    found, expected = model.loss(seen, 0.0).loss, nt_xent(z_1, z_2, t) + 0.7 * weak
+    torch.testing.assert_close(found, expected)
+    weight = next(model.encoder.parameters())
+    ours, theirs = (torch.autograd.grad(x, weight)[0] for x in (found, expected))
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)
 
 
 def test_one_head_has_the_parameters_of_one() -> None:

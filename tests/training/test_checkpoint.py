@@ -86,6 +86,23 @@ def test_ranks_that_would_go_on_from_different_steps_stop(
         checkpoint.agreed(tmp_path)
 
 
+def test_one_that_the_disk_cannot_read_is_passed_over_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, bad = saved(tmp_path, 100, 200)
+    read = Path.read_bytes
+
+    def failing(path: Path) -> bytes:
+        if path == bad:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    state, refused = checkpoint.newest(tmp_path)
+    assert state is not None and state["step"] == 100
+    assert refused == [f"The checkpoint {bad.name} cannot be read (Input/output error)"]
+
+
 def test_none_whole_is_said(tmp_path: Path) -> None:
     for path in saved(tmp_path, 1, 2):
         path.write_bytes(b"PK")

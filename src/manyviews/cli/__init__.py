@@ -1,6 +1,7 @@
 """The same from the shell: ``manyviews pretrain simclr``. Commands call what `manyviews.api` offers."""
 
 import errno
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,13 @@ CURES = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some of what you may store",
     errno.EROFS: "let this disk be written to",
-    errno.EACCES: "let this user read and write there",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "let this user read and write there"),
+    **dict.fromkeys(
+        (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENXIO),
+        "see to this disk, or to the network that it is on",
+    ),
     errno.EISDIR: "name a file to write",
     **dict.fromkeys(
         (errno.ENOTDIR, errno.EEXIST), "a folder is needed here, and a file is there: name another place"
@@ -55,6 +62,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if error.errno not in CURES:
             raise
         sys.exit(said(_of_disk(error), 2))
+    except (MemoryError, RuntimeError) as error:
+        if not (sentence := _of_memory(error)):
+            raise
+        sys.exit(said(sentence, 2))
+
+
+def _of_memory(error: Exception) -> str:
+    """What helps where memory was too short; nothing where it was something else."""
+    told = str(error)
+    if "DataLoader worker" in told:  # a process that was killed, or could not hand its images over
+        return (
+            "A process that reads images was killed, as it is where memory is short (in a container that of /dev/shm): choose fewer "
+            "--workers, or a smaller --batch."
+        )
+    of_torch = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in told
+    if isinstance(error, MemoryError) or of_torch:
+        return "Memory is too short for this: choose a smaller --batch, or take it in pieces (--accumulate 4), or a smaller net."
+    return ""
 
 
 def _of_disk(error: OSError) -> str:
@@ -62,7 +87,7 @@ def _of_disk(error: OSError) -> str:
     file = "A file" if error.filename is None else str(error.filename)
     cure = CURES[error.errno or 0]
     runs = [folder for folder in Path(file).parents if (folder / "run.json").is_file()]
-    again = f", then go on with `manyviews resume {runs[0]}`" if runs else ""
+    again = f", then go on with `manyviews resume {shlex.quote(str(runs[0]))}`" if runs else ""
     return f"{file}: {error.strerror}; {cure}{again}."
 
 

@@ -63,7 +63,7 @@ def stacked(squares: list[Tensor], size: int) -> Tensor:
 def read_all(data: "ItemSet", size: int, skipped: Skipped, workers: int) -> list[Tensor | None]:
     """The centre square of every item, at most ``size`` pixels wide; None, and noted, where it cannot be read.
 
-    Raises ``ManyviewsError`` as soon as more than 1% cannot.
+    Raises ``ManyviewsError`` where more than 1% cannot, once all are known.
     """
     # Processes, not threads: Pillow holds the interpreter's lock while it decodes.
     loader = DataLoader(
@@ -81,7 +81,7 @@ def read_all(data: "ItemSet", size: int, skipped: Skipped, workers: int) -> list
                 skipped.miss(data.names[len(found)], result)
             found.append(None if isinstance(result, str) else torch.from_numpy(result))
         skipped.seen += len(part)
-        skipped.check(data.name, len(data))
+    skipped.check(data.name, len(data))
     return found
 
 

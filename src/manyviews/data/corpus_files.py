@@ -9,7 +9,8 @@ from torch import Tensor
 
 from manyviews.data.corpus import Corpus, gathered
 from manyviews.data.decode import Unreadable
-from manyviews.data.folder import arranged, files_below, listed, rows_of_split
+from manyviews.data.folder import arranged, files_below
+from manyviews.data.listed import how_to_convert, listed, rows_of_split, say_left_out
 from manyviews.errors import ManyviewsError
 
 SUFFIXES = frozenset({".txt", ".md"})
@@ -36,23 +37,21 @@ def read_text(path: str | os.PathLike[str]) -> str:
     except (OSError, EOFError, zlib.error) as error:
         raise Unreadable(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise Unreadable(f"{path} is not UTF-8: bytes 0 and 1 mark it as UTF-16. {_convert(path, 'UTF-16')}")
+        raise Unreadable(
+            f"{path} is not UTF-8: bytes 0 and 1 mark it as UTF-16. {how_to_convert(path, 'UTF-16')}"
+        )
     start = len(BOM) if raw.startswith(BOM) else 0
     try:
         text = str(memoryview(raw)[start:], "utf-8")
     except UnicodeDecodeError as error:
         at = start + error.start
         raise Unreadable(
-            f"{path} is not UTF-8: byte {at} (0x{raw[at]:02X}) belongs to no character. {_convert(path, 'WINDOWS-1252')}"
+            f"{path} is not UTF-8: byte {at} (0x{raw[at]:02X}) belongs to no character. {how_to_convert(path, 'WINDOWS-1252')}"
         ) from error
     if "\0" in text:
         at = raw.index(0)
-        raise Unreadable(f"{path} is not a text: byte {at} is zero. {_convert(path, 'UTF-16LE')}")
+        raise Unreadable(f"{path} is not a text: byte {at} is zero. {how_to_convert(path, 'UTF-16LE')}")
     return text
-
-
-def _convert(path: str, encoding: str) -> str:
-    return f"If its encoding is {encoding}, convert it: iconv -f {encoding} -t UTF-8 {path} > new.txt"
 
 
 def read_document(path: str | os.PathLike[str]) -> str:
@@ -83,11 +82,14 @@ def open_text_folder(path: str | os.PathLike[str], split: str = "train") -> Corp
     Raises ``ManyviewsError``: no texts in it, no such split, more than 1% that are empty or not UTF-8.
     """
     folder = Path(path)
-    if (folder / "labels.csv").is_file():
-        return _documents(str(path), *listed(folder / "labels.csv", split))
     found = sorted(files_below(folder, SUFFIXES | {".gz"}))
     relative = [file for file in found if suffix_of(file) in SUFFIXES]
     relative = relative or sorted(files_below(folder, frozenset({""})))
+    table = folder / "labels.csv"
+    if table.is_file():
+        documents = _documents(str(path), *listed(table, split))
+        say_left_out(table, len(relative), split)
+        return documents
     if not relative:
         raise ManyviewsError(_no_texts(folder))
     return _documents(str(path), *arranged(folder, relative, split))

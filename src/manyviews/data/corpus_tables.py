@@ -15,7 +15,7 @@ from torch import Tensor
 
 from manyviews.data.corpus import Corpus, gathered
 from manyviews.data.corpus_files import read_text, suffix_of
-from manyviews.data.folder import numbered, rows_of_split, splits_of
+from manyviews.data.listed import numbered, rows_of_split, splits_of
 from manyviews.errors import ManyviewsError, nearest
 
 TEXTS = ("text", "sentence", "caption", "review")

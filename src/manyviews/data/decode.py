@@ -10,6 +10,8 @@ EXIF orientation        applied
 """
 
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -45,6 +47,15 @@ SUFFIXES = frozenset(
 
 LIMIT = 100_000_000
 """Pixels that are decoded at most (400 MB inside Pillow). A larger JPEG is decoded at 1/2, 1/4 or 1/8 of its size."""
+
+GREY = 65535
+"""The largest value of 16-bit grey."""
+
+DARK = GREY // 4
+"""Where no pixel of 16-bit images exceeds this, they hold fewer bits: a camera's 10, 12 or 14."""
+
+LOOKED_AT = 8
+"""Files of a set in which oddities are looked for."""
 
 TURNS = {  # EXIF orientation -> (swap height and width first?, axes of [C, H, W] to flip then)
     2: (False, (2,)),
@@ -88,7 +99,7 @@ def to_rgb(image: Image.Image) -> Tensor:
     image.load()
     if image.mode.startswith("I;16"):
         grey = np.asarray(image).astype(np.uint32)
-        x_HWC = ((grey * 255 + 32767) // 65535).astype(np.uint8)[..., None].repeat(3, axis=2)
+        x_HWC = ((grey * 255 + GREY // 2) // GREY).astype(np.uint8)[..., None].repeat(3, axis=2)
     elif image.mode in ("I", "F"):
         x_HWC = _stretched(np.asarray(image, dtype=np.float64), image.mode)[..., None].repeat(3, axis=2)
     else:
@@ -98,6 +109,25 @@ def to_rgb(image: Image.Image) -> Tensor:
     if swap:
         x_CHW = x_CHW.transpose(1, 2)
     return x_CHW.flip(axes).contiguous() if axes else x_CHW.contiguous()
+
+
+def odd(paths: Sequence[str]) -> Iterator[str]:
+    """Sentences on what few would expect of how these files are read, by a look at some of them."""
+    some = [paths[len(paths) * k // LOOKED_AT] for k in range(LOOKED_AT)] if paths else []
+    pages, brightest = 1, []
+    for path in dict.fromkeys(some):
+        with suppress(Exception), Path(path).open("rb") as file:  # reading it will say what is wrong
+            image = _identified(file, path)
+            if image.format == "TIFF":
+                pages = max(pages, getattr(image, "n_frames", 1))
+            if image.mode.startswith("I") and image.size[0] * image.size[1] <= LIMIT:
+                brightest.append(int(np.asarray(image).max()))
+    if pages > 1:
+        yield f"files hold up to {pages:,} pages, of which the first is read: write each page into a file of its own."
+    if brightest and 0 < max(brightest) <= DARK:
+        yield (
+            f"16-bit images reach {max(brightest):,} of {GREY:,}, and are seen as dark as that: stretch them beforehand, all alike."
+        )
 
 
 def _loaded(file: IO[bytes], name: str, side: int | None) -> Image.Image:

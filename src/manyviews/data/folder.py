@@ -6,9 +6,8 @@ birds/{train,val,test}/...          either of those, by split
 birds/labels.csv                    columns path and label (and split, if you like)
 """
 
-import csv
-import io
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,17 +15,12 @@ from pathlib import Path, PurePosixPath
 import torch
 from torch import Tensor
 
-from manyviews.data.decode import SUFFIXES, read
+from manyviews.data.decode import SUFFIXES, odd, read
 from manyviews.data.items import ItemSet
+from manyviews.data.listed import SPLITS, listed, rows_of_split, say_left_out
 from manyviews.data.sounds import SUFFIXES as SOUNDS
 from manyviews.data.sounds import sounds_of_files
-from manyviews.errors import ManyviewsError, NoSplit
-
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-"""Name of a split folder -> the split."""
-
-PATH_COLUMNS = ("path", "file", "filename", "image", "image_path", "file_name")
-LABEL_COLUMNS = ("label", "class", "category", "target")
+from manyviews.errors import ManyviewsError
 
 
 @dataclass(frozen=True)
@@ -53,9 +47,12 @@ def open_folder(path: str | os.PathLike[str], split: str = "train") -> ItemSet:
         raise ManyviewsError(f"There is no folder {folder}.")
     if not folder.is_dir():
         raise ManyviewsError(f"{folder} is a file, not a folder of images.")
-    if (folder / "labels.csv").is_file():
-        return open_csv(folder / "labels.csv", split)
+    table = folder / "labels.csv"
     relative = sorted(files_below(folder, SUFFIXES)) or sorted(files_below(folder, SOUNDS))
+    if table.is_file():
+        data = open_csv(table, split)
+        say_left_out(table, len(relative), split)
+        return data
     if not relative:
         empty = not any(folder.iterdir())
         kinds, sounds = ", ".join(sorted(SUFFIXES)), ", ".join(sorted(SOUNDS))
@@ -64,7 +61,7 @@ def open_folder(path: str | os.PathLike[str], split: str = "train") -> ItemSet:
             if empty
             else f"The folder {folder} has no images: no file ends in {kinds}; nor sounds, which end in {sounds}."
         )
-    return _set_of_files(str(path), *arranged(folder, relative, split))
+    return _looked_at(_set_of_files(str(path), *arranged(folder, relative, split)), split)
 
 
 def arranged(
@@ -98,45 +95,7 @@ def open_csv(path: str | os.PathLike[str], split: str = "train") -> ItemSet:
 
     Raises ``ManyviewsError``: no such file, columns missing, files that are not there, a file listed twice.
     """
-    return _set_of_files(str(path), *listed(Path(path), split))
-
-
-def listed(path: Path, split: str) -> tuple[list[str], Tensor, tuple[str, ...]]:
-    """The files of a split that a CSV file lists, their labels and the classes. Raises as ``open_csv`` does."""
-    rows = _csv_rows(path)
-    if not rows:
-        raise ManyviewsError(f"{path} lists no files.")
-    columns = {name.strip().lower(): name for name in rows[0]}
-    file_column = _column(columns, PATH_COLUMNS, path)
-    label_column = _column(columns, LABEL_COLUMNS, path)
-    files = [str(path.parent / row[file_column].strip()) for row in rows]
-    _check_files(files, path)
-    values = [row[label_column].strip() for row in rows]
-    if "" in values:
-        raise ManyviewsError(f"{path}, line {values.index('') + 2}: the label is empty.")
-    labels, classes = numbered(values)
-    if "split" in columns:
-        splits = splits_of([row[columns["split"]] for row in rows], str(path))
-    else:
-        splits = ["train"] * len(rows)
-    chosen = rows_of_split(splits, split, str(path))
-    return [files[i] for i in chosen], labels[chosen], classes
-
-
-def numbered(values: Sequence[str]) -> tuple[Tensor, tuple[str, ...]]:
-    """Labels as int64 [N], and the classes: in order, by value where all are whole numbers."""
-    numeric = all(value.isdecimal() for value in values)
-    classes = tuple(sorted(set(values), key=(lambda value: (int(value), value)) if numeric else None))
-    number = {name: i for i, name in enumerate(classes)}
-    return torch.tensor([number[value] for value in values], dtype=torch.long), classes
-
-
-def splits_of(given: Sequence[str], where: str) -> list[str]:
-    """What a column of splits says, in this package's words."""
-    given = [value.strip().lower() for value in given]
-    if unknown := sorted(set(given) - set(SPLITS)):
-        raise ManyviewsError(f"{where}: a split is train, val or test, not {unknown[0]!r}.")
-    return [SPLITS[name] for name in given]
+    return _looked_at(_set_of_files(str(path), *listed(Path(path), split)), split)
 
 
 def open_files(paths: Sequence[str | os.PathLike[str]]) -> ItemSet:
@@ -168,7 +127,7 @@ def files_below(folder: Path, suffixes: frozenset[str]) -> Iterator[str]:
     Links to folders are followed, each folder once, so that a link to a folder above does not go round for ever.
     """
     visited: set[str] = set()
-    for root, folders, files in os.walk(folder, followlinks=True):
+    for root, folders, files in os.walk(folder, followlinks=True, onerror=_cannot_look):
         real = os.path.realpath(root)
         if real in visited:
             folders.clear()
@@ -181,9 +140,17 @@ def files_below(folder: Path, suffixes: frozenset[str]) -> Iterator[str]:
                 yield file if above == "." else f"{above}/{file}"
 
 
+def _cannot_look(error: OSError) -> None:
+    raise ManyviewsError(
+        f"The folder {error.filename} cannot be looked into ({error.strerror}): let this user read it, or move it elsewhere."
+    ) from error
+
+
 def _none_of_the_data(root: str, name: str) -> bool:
-    """A folder that is hidden, or that of a run, whose pictures are no data."""
-    return name.startswith((".", "__MACOSX")) or os.path.isfile(os.path.join(root, name, "run.json"))
+    """A folder that is hidden, a disk's own, or that of a run, whose pictures are no data."""
+    return name.startswith((".", "__MACOSX", "lost+found")) or os.path.isfile(
+        os.path.join(root, name, "run.json")
+    )
 
 
 def _has_split_folders(folder: Path, parts: list[tuple[str, ...]], alone: bool) -> bool:
@@ -204,62 +171,9 @@ def _class_folders(below: list[tuple[str, ...]]) -> tuple[str, ...] | None:
     return classes if len(classes) > 1 else None
 
 
-def rows_of_split(splits: Sequence[str], split: str, where: str) -> list[int]:
-    """The rows that are of a split: all of them, or test in the place of val and the other way round."""
-    if split == "all":
-        return list(range(len(splits)))
-    wanted = SPLITS.get(split)
-    if wanted is None:
-        raise ManyviewsError(f"A split is train, val, test or all, not {split!r}.")
-    there = set(splits)
-    instead = {"test": "val", "val": "test"}.get(wanted)
-    found = wanted if wanted in there else instead
-    if found not in there:
-        raise NoSplit(f"{where} has no split {split!r}: it has {', '.join(sorted(there))}.")
-    return [i for i, name in enumerate(splits) if name == found]
-
-
-def _csv_rows(path: Path) -> list[dict[str, str]]:
-    if not path.is_file():
-        raise ManyviewsError(f"There is no file {path}.")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ManyviewsError(f"{path} is not a CSV file in UTF-8: byte {error.start} is not.") from error
-    header = text.partition("\n")[0]
-    delimiter = next((mark for mark in (",", ";", "\t") if mark in header), ",")
-    rows, reader = [], csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        for row in reader:
-            if None in row or None in row.values():
-                raise ManyviewsError(
-                    f"{path}, line {reader.line_num}: not as many fields as the first line has columns."
-                )
-            rows.append(row)
-    except csv.Error as error:  # a quote that is not closed would swallow the rest
-        raise ManyviewsError(
-            f"{path}, line {reader.line_num}: not CSV ({error}); see to its quotes."
-        ) from error
-    return rows
-
-
-def _column(columns: dict[str, str], wanted: tuple[str, ...], path: Path) -> str:
-    for name in wanted:
-        if name in columns:
-            return columns[name]
-    raise ManyviewsError(
-        f"{path} has the columns {', '.join(columns.values())}: one of them should be called {' or '.join(wanted)}."
-    )
-
-
-def _check_files(files: list[str], path: Path) -> None:
-    missing = [file for file in files if not os.path.isfile(file)]
-    if missing:
-        what = "a file that is" if len(missing) == 1 else f"{len(missing)} files that are"
-        more = ", ..." if len(missing) > 3 else ""
-        raise ManyviewsError(f"{path} names {what} not there: {', '.join(missing[:3])}{more}.")
-    seen: set[str] = set()
-    for file in files:
-        if file in seen:
-            raise ManyviewsError(f"{path} lists {file} twice.")
-        seen.add(file)
+def _looked_at(data: ItemSet, split: str) -> ItemSet:
+    """The set; what may be odd about its images is said, once of all splits."""
+    if split in ("train", "all") and data.kind == "images":
+        for what in odd(data.names):
+            print(f"manyviews: {data.name}: {what}", file=sys.stderr)
+    return data

@@ -11,8 +11,8 @@ from torch import Tensor
 from manyviews.data.arrays import Items
 from manyviews.data.corpus import Corpus
 from manyviews.data.corpus_tables import LABELS, Columns, Table, choose, corpus_of
-from manyviews.data.folder import numbered
 from manyviews.data.items import ItemSet
+from manyviews.data.listed import numbered
 from manyviews.errors import ManyviewsError, NoSplit
 
 ALSO = {"val": ("val", "validation", "valid", "dev"), "test": ("test", "validation", "val")}

@@ -143,7 +143,7 @@ class ItemSet:
             raise ManyviewsError(f"{self.name} has no {self.kind} to read.")
         skipped = Skipped(kind=self.kind, whole=self.skipped.whole)
         if workers is None:
-            workers = min(_cores(), MOST_WORKERS) if len(self) >= MANY else 0
+            workers = min(cores(), MOST_WORKERS) if len(self) >= MANY else 0
         found = read_all(self, size, skipped, workers)
         kept = [i for i, square in enumerate(found) if square is not None]
         values = stacked([square for square in found if square is not None], size)
@@ -279,6 +279,6 @@ def _all_squares(x_NCHW: Tensor, size: int, ids: bool = False) -> Tensor:
     return torch.cat([squares(part.cpu(), size, ids) for part in x_NCHW.split(512)]).to(x_NCHW.device)
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores that this process may use, which can be fewer than there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -154,14 +154,16 @@ def _resident(
     data: ItemSet, order: Order, start: int, device: torch.device, senses: Sequence[str]
 ) -> Iterator[Drawn]:
     assert data.values is not None
-    pixels = data.values.to(device) if data.values.nbytes <= SHARE * _free(device) else data.values.cpu()
+    wanted = [data.values, *(data.senses[name] for name in senses)]
+    on_device = sum(values.nbytes for values in wanted) <= SHARE * _free(device)
+    pixels, *others = (values.to(device) if on_device else values.cpu() for values in wanted)
     labels = None if data.labels is None else data.labels.to(device)
-    wanted = {name: data.senses[name].to(device) for name in senses}
     for step, epoch, index in _indices(order, start):
         here = index.to(device, non_blocking=True)
-        image = pixels[here if pixels.device == here.device else index].to(device, non_blocking=True)
+        rows = here if on_device else index
+        image, *seen = (values[rows].to(device, non_blocking=True) for values in (pixels, *others))
         label = None if labels is None else labels[here]
-        more = {name: sense[here] for name, sense in wanted.items()}
+        more = dict(zip(senses, seen, strict=True))
         yield Drawn(step, epoch, index, image, None, label, senses=more)
 
 

@@ -110,7 +110,7 @@ def open_marked(path: str, split: str = "train") -> Corpus:
     Raises ``ManyviewsError``: it is not what its name says, or has no texts.
     """
     from manyviews.data.corpus_files import read_text, suffix_of
-    from manyviews.data.folder import rows_of_split
+    from manyviews.data.listed import rows_of_split
 
     rows_of_split(["train"], split, path)
     text = read_text(path)

@@ -11,6 +11,13 @@ ALWAYS = 2
 """Unreadable items that any set may have, however small."""
 
 
+REASONS = 3
+"""Unreadable items of which a sentence says why."""
+
+NAMED = 100
+"""Unreadable items that it names at most."""
+
+
 @dataclass
 class Skipped:
     """What could not be read so far. Items are counted once, however often they come up."""
@@ -38,10 +45,12 @@ class Skipped:
     def error(self, name: str, items: int) -> ManyviewsError:
         """The sentence that a run stops with."""
         lost = len(self.files)
-        reasons = " ".join(list(self.files.values())[:3])
+        reasons = " ".join(list(self.files.values())[:REASONS])
+        others = list(self.files)[REASONS:NAMED]
+        more = f" The others: {', '.join(others)}{', ...' if lost > NAMED else ''}." if others else ""
         return ManyviewsError(
             f"{lost} of the {items} {self.kind} of {name} cannot be read, and more than {SHARE:.0%} are too many to skip: "
-            f"mend or remove them. {'The first of them: ' if lost > 3 else ''}{reasons}"
+            f"mend or remove them. {reasons}{more}"
         )
 
     def __or__(self, other: "Skipped") -> "Skipped":
@@ -51,8 +60,8 @@ class Skipped:
         )
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON: the count, and the first 100 names with the reason."""
-        return {"count": len(self.files), "files": dict(list(self.files.items())[:100])}
+        """For JSON: the count, and the first names with the reason."""
+        return {"count": len(self.files), "files": dict(list(self.files.items())[:NAMED])}
 
     def __str__(self) -> str:
         """One line for the screen; empty where nothing was skipped."""

@@ -193,8 +193,8 @@ class Tokeniser:
 
         Args:
             vocabulary: the most tokens, special ones among them; there are fewer where the texts do not have so many.
-            lower: whether capitals are written small, and so lost. Unless told only by wordpiece, which then takes
-                accents off too.
+            lower: whether capitals are written small, and so lost. Unless told only by wordpiece. Accents stay, unlike
+                in the vocabulary of uncased BERT: in many a script they are the vowels.
 
         Raises:
             ManyviewsError: no such kind, no texts, one that is not UTF-8, or a vocabulary without room for the alphabet.

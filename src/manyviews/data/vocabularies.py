@@ -65,7 +65,7 @@ def wordpiece(texts: Sequence[str], vocabulary: int, lower: bool) -> tokenizers.
 
     def plain(model: models.WordPiece) -> Tokenizer:
         made = Tokenizer(model)
-        made.normalizer = normalizers.BertNormalizer(lowercase=lower)
+        made.normalizer = normalizers.BertNormalizer(lowercase=lower, strip_accents=False)
         made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         made.decoder = decoders.WordPiece()
         return made

@@ -3,7 +3,6 @@
 Shapes   N images, B a batch, C H W pixels, D embedding.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from manyviews.data import ItemSet, Unreadable
+from manyviews.data.items import cores
 from manyviews.errors import ManyviewsError
 from manyviews.nets.encoder import judging
 from manyviews.views import centred, kind_of, picture, plain, short_side
@@ -123,7 +123,7 @@ def read_ahead(data: ItemSet, jobs: Iterable[tuple[Sequence[int], Make]]) -> Ite
         data.skipped.check(data.name, len(data))
         return made
 
-    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(THREADS, cores())) as pool:
         ahead: list[Future[Tensor | None]] | None = None
         try:
             for items, make in jobs:

@@ -107,7 +107,7 @@ def _by_passage(data: ItemSet) -> tuple[ItemSet, ItemSet]:
     assert data.values is not None
     marks_NT = data.senses[MARKS][:, 0, 0, 1:]  # the first token is no word
     rows = zip(data.values[:, 0, 1:], marks_NT, strict=True)
-    keys = [token_T[mark_T != BEYOND].numpy().tobytes() for token_T, mark_T in rows]
+    keys = [token_T[mark_T != BEYOND].cpu().numpy().tobytes() for token_T, mark_T in rows]
     unmarked_N = ((marks_NT == BEYOND) & (data.values[:, 1, 1:] > 0)).sum(1)
     # Not the end alone: a question, which may have cost a passage its own end.
     asked = int(unmarked_N.max()) > 1

@@ -1,6 +1,6 @@
 """An encoder with the first layers of a projector on top: `neck(resnet50, 2048)`.
 
-Paper    Chen, Kornblith, Swersky, Norouzi, Hinton, NeurIPS 2020 (arXiv:2006.10029), section 3.1 and eq. 2: fine-tune from
+Paper    Chen, Kornblith, Swersky, Norouzi, Hinton, NeurIPS 2020 (arXiv:2006.10029), section 2: fine-tune from
          a middle layer of the projector, not from its input.
 """
 

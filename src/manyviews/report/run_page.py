@@ -28,6 +28,7 @@ from manyviews.report.story import Atlas, Confusion, Curve, Figure, Gaze, Neighb
 from manyviews.rng import generator
 from manyviews.runs import Run
 from manyviews.views import picture, pictures, plain, view_pictures
+from manyviews.views.geometry import resize
 
 SHEET = 8  # items whose views are shown
 POINTS = 1_000  # of the map
@@ -178,13 +179,7 @@ def _sheet(run: Run, train: ItemSet) -> Tensor | None:
     views = run.build(train).suited_views()
     seen = [view_pictures(view) for view in views(some.values, views.draw(len(some), "report"))]
     side = max(view.shape[-1] for view in seen)
-    return torch.stack([_square(images, side) for images in (pictures(some.values), *seen)], dim=1)
-
-
-def _square(image_B3HW: Tensor, side: int) -> Tensor:
-    if image_B3HW.shape[-2:] == (side, side):
-        return image_B3HW
-    return torch.nn.functional.interpolate(image_B3HW, (side, side), mode="bilinear", antialias=True)
+    return torch.stack([resize(images, side, side) for images in (pictures(some.values), *seen)], dim=1)
 
 
 def _neighbours(data: ItemSet, h_ND: Tensor) -> Neighbours | None:
@@ -225,7 +220,8 @@ def _nearest(data: ItemSet, h_ND: Tensor) -> tuple[Tensor, Tensor, Tensor, Tenso
 def _atlas(data: ItemSet, h_ND: Tensor) -> Atlas | None:
     if data.values is None:
         return None
-    thumbnails = _square(data.values, min(THUMBNAIL, data.values.shape[-1]))
+    side = min(THUMBNAIL, data.values.shape[-1])
+    thumbnails = resize(data.values, side, side)
     names = [Path(name).name for name in data.names]
     classes = () if data.classes is None else data.classes
     return Atlas(flat(h_ND), thumbnails, data.labels, classes, names)

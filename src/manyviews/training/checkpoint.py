@@ -65,10 +65,15 @@ def load(path: Path) -> dict[str, Any]:
     """Read one checkpoint.
 
     Raises:
-        ManyviewsError: the bytes are not those that were written.
+        ManyviewsError: the bytes cannot be read, or are not those that were written.
     """
     match = NAME.fullmatch(path.name)
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:  # a disk that fails
+        raise ManyviewsError(
+            f"The checkpoint {path.name} cannot be read ({error.strerror or error})"
+        ) from error
     if match is None or _digest(data) != match[2]:
         raise ManyviewsError(
             f"The checkpoint {path.name} is damaged: its bytes are not those that were written"

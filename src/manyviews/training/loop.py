@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +21,7 @@ from manyviews.recipe import Recipe
 from manyviews.rng import seed_of
 from manyviews.training import sharding
 from manyviews.training.boxes import Boxes
-from manyviews.training.finite import ill_loss, stop_all
+from manyviews.training.finite import Done, ill_loss, stop_all
 from manyviews.training.optimisers import laid_out_as_weights, optimiser, set_rate
 from manyviews.training.pieces import merged, pieces
 from manyviews.training.progress import Hook, Length, Moment
@@ -159,7 +160,7 @@ class Loop:
             self.step += 1
             stop = self._agree(started, last)  # one step late, so that the device is never waited for
             progress = self.done
-            last = (out.loss.detach(), self.step, drawn.index)
+            last = Done.of(self.step, drawn.index, out.loss.detach())
             ends = "finished" if progress >= 1.0 else "interrupted" if stop else None
             if ends:
                 self._agree(started, last)
@@ -195,7 +196,10 @@ class Loop:
         torch.manual_seed(seed_of(recipe.seed, "step", self.step, distributed.rank()))
         batch = self._seen(drawn)
         self.optimiser.zero_grad(set_to_none=True)
-        outs = [self._backward(piece, progress) for piece in pieces(batch, recipe.accumulate)]
+        *first, last = pieces(batch, recipe.accumulate)
+        with self._kept_here():
+            outs = [self._backward(piece, progress) for piece in first]
+        outs.append(self._backward(last, progress))
         self.method.before_step(progress)
         if recipe.clip is not None:
             nn.utils.clip_grad_norm_(self.method.parameters(), recipe.clip)
@@ -220,6 +224,12 @@ class Loop:
         senses = {name: self.views.cropped(sense, draws) for name, sense in drawn.senses.items()}
         return Batch(views, drawn.index, drawn.label if self.method.supervised else None, senses)
 
+    def _kept_here(self) -> AbstractContextManager[None]:
+        """Gradients of the block are sent to other devices with the next one's, not by themselves."""
+        if isinstance(self.compute, nn.parallel.DistributedDataParallel):
+            return self.compute.no_sync()
+        return nullcontext()  # FSDP2 would have to hold them whole
+
     def _backward(self, batch: Batch, progress: float) -> Out:
         bf16 = self.recipe.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
@@ -227,9 +237,9 @@ class Loop:
         (out.loss / self.recipe.accumulate).backward()
         return out
 
-    def _agree(self, started: float, before: tuple[Tensor, int, Tensor] | None) -> bool:
+    def _agree(self, started: float, before: Done | None) -> bool:
         """Take rank 0's clock, stop all where a loss of any is not finite, and tell whether any was interrupted."""
-        wrong = ill_loss(*before, self.data) if before else None
+        wrong = ill_loss(before, self.data) if before else None
         clock = 0.0 if distributed.rank() else time.monotonic() - started
         missed = len(self.skipped.files)
         self.seconds, asked, ill, all_missed = distributed.added(

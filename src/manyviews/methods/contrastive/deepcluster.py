@@ -5,8 +5,8 @@ Paper    Caron, Bojanowski, Joulin, Douze, ECCV 2018 (arXiv:1807.05520). Loss eq
 Differs  Images are weighted by the inverse of their cluster's size rather than drawn by it, which section 3.3 calls
          equivalent. The optimiser's momentum for the top layer, which starts anew with every clustering, is kept; the
          authors' code gives that layer an optimiser without momentum; as there, its rate is constant. What is
-         clustered is the encoder's own output: a last ReLU is not taken off for it. Labels are random until the first clustering. Small recipes use AdamW, and
-         `strength` jitters colours, which the paper leaves as they are (or takes away, by Sobel).
+         clustered is the encoder's own output: a last ReLU is not taken off for it. Labels are random until the first clustering. The world's recipe uses AdamW and
+         jitters colours (`strength`), which the paper leaves as they are (or takes away, by Sobel).
 Shapes   N images in the data, B in the batch, K clusters.
 """
 

@@ -3,7 +3,7 @@
 Paper    Chen, Kornblith, Norouzi, Hinton, ICML 2020 (arXiv:2002.05709). Loss eq. 1, views appendix A, CIFAR B.9. Small
          crops as an option: SwAV (Caron et al., NeurIPS 2020), section 3.2.
 Differs  The projector has batch norm on its hidden layer: the paper writes none, its code has one on the output too. SGD
-         instead of LARS at batches below 1,024, where layer-wise rates bring nothing.
+         or AdamW instead of LARS at batches below 1,024, where layer-wise rates bring nothing.
 Shapes   B images, C H W pixels, D embedding; N = 2B anchors, each against the 2B - 1 others.
 """
 

@@ -1,7 +1,7 @@
 """SimCLR v2: SimCLR with a deeper projector, part of which is kept: big nets learn much from few labels that way.
 
-Paper    Chen, Kornblith, Swersky, Norouzi, Hinton, NeurIPS 2020 (arXiv:2006.10029). Pre-training and projector section
-         3.1, fine-tuning from its middle eq. 2, memory appendix; loss and views as SimCLR (arXiv:2002.05709).
+Paper    Chen, Kornblith, Swersky, Norouzi, Hinton, NeurIPS 2020 (arXiv:2006.10029). Pre-training, projector and
+         fine-tuning from its middle section 2, memory appendix; loss and views as SimCLR (arXiv:2002.05709).
          Its three steps are three commands:
              manyviews pretrain simclrv2 --out runs/a
              manyviews pretrain supervised --recipe finetune --init-from runs/a --labels 0.1 --out runs/b
@@ -31,7 +31,7 @@ from manyviews.recipe import Recipe
 @dataclass(frozen=True, kw_only=True)
 class Config(simclr.Config):
     layers: int = 3  # of the projector (section 3.1; 2 in SimCLR)
-    kept: int = 1  # of its layers that stay with the encoder: fine-tuning starts there (eq. 2; 0 in SimCLR)
+    kept: int = 1  # of its layers that stay with the encoder: fine-tuning starts there (0 in SimCLR)
     queue: int = 0  # K, keys of MoCo's memory as further negatives; 0: none (section 3.1: 65,536)
     momentum: float = 0.999  # share of the old memory network kept at each step, where there is a memory
 
@@ -61,7 +61,7 @@ class SimCLRv2(simclr.SimCLR):
     def networks(self, net: NetFactory) -> tuple[Encoder, nn.Module]:
         hidden = [self.config.hidden] * (self.config.layers - 1)
         kept, rest = hidden[: self.config.kept], hidden[self.config.kept :]
-        f = net(within=f"neck({{}}, {', '.join(map(str, kept))})") if kept else net()  # eq. 2
+        f = net(within=f"neck({{}}, {', '.join(map(str, kept))})") if kept else net()
         return f, mlp(f.width, *rest, self.config.dim)
 
     def loss(self, batch: Batch, progress: float) -> Out:

@@ -24,6 +24,8 @@ from manyviews.nets.net import find
 from manyviews.nets.reader import Reader
 from manyviews.views import MEAN, STD, short_side
 
+ONNX_HOLDS = 2**31  # bytes: protobuf counts them in 32 bits with a sign
+
 Target = Literal["timm", "torchvision", "transformers", "onnx", "safetensors"]
 # What a line of Python that loads an export may have to import.
 MODULES = ("timm", "torch", "torchvision", "transformers", "onnxruntime", "safetensors.torch")
@@ -234,8 +236,8 @@ def to_onnx(net: nn.Module, path: str | Path, size: int | None = None) -> None:
     """Write an encoder in eval mode as an ONNX graph, its weights in the same file.
 
     Its input "image" `[B, in_channels, size, size]` is normalised as the encoder's is, with B free; its output
-    is "embedding" `[B, width]`. Raises `ManyviewsError` where onnxscript is missing, the size is not known, or the
-    net does not see images.
+    is "embedding" `[B, width]`. Raises `ManyviewsError` where onnxscript is missing, the size is not known, the net
+    weighs 2 GiB or does not see images.
     """
     if not isinstance(net, Encoder) or not known.sees_images(net):
         name = called(net) if isinstance(net, Encoder) else type(net).__name__
@@ -245,6 +247,10 @@ def to_onnx(net: nn.Module, path: str | Path, size: int | None = None) -> None:
     side = size or (net.built.size if net.built else None)
     if side is None:
         raise ManyviewsError("An ONNX export needs the size of the images; give size=.")
+    if (weighs := sum(x.nbytes for x in net.state_dict().values())) >= ONNX_HOLDS:
+        raise ManyviewsError(
+            f"{called(net)} weighs {weighs / 2**30:.1f} GiB, and an ONNX file holds less than 2; choose another target."
+        )
     try:
         import onnxscript  # noqa: F401  (torch's exporter needs it)
     except ImportError as error:

@@ -1,0 +1,163 @@
+"""A CSV file that names files: the columns, the splits, and whether the files are there."""
+
+import csv
+import io
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from manyviews.errors import ManyviewsError, NoSplit
+
+SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+"""Name of a split folder -> the split."""
+
+
+PATH_COLUMNS = ("path", "file", "filename", "image", "image_path", "file_name")
+
+
+LABEL_COLUMNS = ("label", "class", "category", "target")
+
+
+def listed(path: Path, split: str) -> tuple[list[str], Tensor, tuple[str, ...]]:
+    """The files of a split that a CSV file lists, their labels and the classes. Raises as ``open_csv`` does."""
+    rows = _csv_rows(path)
+    if not rows:
+        raise ManyviewsError(f"{path} lists no files.")
+    columns = {name.strip().lower(): name for name in rows[0]}
+    file_column = _column(columns, PATH_COLUMNS, path)
+    label_column = _column(columns, LABEL_COLUMNS, path)
+    files = _there([str(path.parent / row[file_column].strip()) for row in rows], path)
+    values = [row[label_column].strip() for row in rows]
+    if "" in values:
+        raise ManyviewsError(f"{path}, line {values.index('') + 2}: the label is empty.")
+    labels, classes = numbered(values)
+    if "split" in columns:
+        splits = splits_of([row[columns["split"]] for row in rows], str(path))
+    else:
+        splits = ["train"] * len(rows)
+    chosen = rows_of_split(splits, split, str(path))
+    return [files[i] for i in chosen], labels[chosen], classes
+
+
+def numbered(values: Sequence[str]) -> tuple[Tensor, tuple[str, ...]]:
+    """Labels as int64 [N], and the classes: in order, by value where all are whole numbers."""
+    numeric = all(value.isdecimal() for value in values)
+    classes = tuple(sorted(set(values), key=(lambda value: (int(value), value)) if numeric else None))
+    number = {name: i for i, name in enumerate(classes)}
+    return torch.tensor([number[value] for value in values], dtype=torch.long), classes
+
+
+def splits_of(given: Sequence[str], where: str) -> list[str]:
+    """What a column of splits says, in this package's words."""
+    given = [value.strip().lower() for value in given]
+    if unknown := sorted(set(given) - set(SPLITS)):
+        raise ManyviewsError(f"{where}: a split is train, val or test, not {unknown[0]!r}.")
+    return [SPLITS[name] for name in given]
+
+
+def rows_of_split(splits: Sequence[str], split: str, where: str) -> list[int]:
+    """The rows that are of a split: all of them, or test in the place of val and the other way round."""
+    if split == "all":
+        return list(range(len(splits)))
+    wanted = SPLITS.get(split)
+    if wanted is None:
+        raise ManyviewsError(f"A split is train, val, test or all, not {split!r}.")
+    there = set(splits)
+    instead = {"test": "val", "val": "test"}.get(wanted)
+    found = wanted if wanted in there else instead
+    if found not in there:
+        raise NoSplit(f"{where} has no split {split!r}: it has {', '.join(sorted(there))}.")
+    return [i for i, name in enumerate(splits) if name == found]
+
+
+def say_left_out(table: Path, below: int, split: str) -> None:
+    """Say, once of all splits, where a table names fewer files than lie in its folder."""
+    named = len(_csv_rows(table))
+    if split in ("train", "all") and named < below:
+        print(
+            f"manyviews: {table} names {named:,} of the {below:,} files in its folder, and the others are left out; to learn from "
+            "all of them, call it something else.",
+            file=sys.stderr,
+        )
+
+
+def how_to_convert(path: str | Path, encoding: str) -> str:
+    """What helps where a file is not UTF-8."""
+    return f"If its encoding is {encoding}, convert it: iconv -f {encoding} -t UTF-8 {shlex.quote(str(path))} > new{Path(path).suffix}"
+
+
+def _csv_rows(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        raise ManyviewsError(f"There is no file {path}.")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ManyviewsError(
+            f"{path} is not a CSV file in UTF-8: byte {error.start} is not. {how_to_convert(path, 'WINDOWS-1252')}"
+        ) from error
+    header = text.partition("\n")[0]
+    delimiter = next((mark for mark in (",", ";", "\t") if mark in header), ",")
+    rows, reader = [], csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        for row in reader:
+            if None in row or None in row.values():
+                raise ManyviewsError(
+                    f"{path}, line {reader.line_num}: not as many fields as the first line has columns."
+                )
+            rows.append(row)
+    except csv.Error as error:  # a quote that is not closed would swallow the rest
+        raise ManyviewsError(
+            f"{path}, line {reader.line_num}: not CSV ({error}); see to its quotes."
+        ) from error
+    return rows
+
+
+def _column(columns: dict[str, str], wanted: tuple[str, ...], path: Path) -> str:
+    for name in wanted:
+        if name in columns:
+            return columns[name]
+    raise ManyviewsError(
+        f"{path} has the columns {', '.join(columns.values())}: one of them should be called {' or '.join(wanted)}."
+    )
+
+
+def _there(files: list[str], path: Path) -> list[str]:
+    """The files, whose folders are each looked into once; a path that Windows wrote may part its folders by backslashes."""
+    names: dict[str, set[str]] = {}
+
+    def there(file: str) -> bool:
+        folder, name = os.path.split(file)
+        if folder not in names:
+            names[folder] = _files_in(folder)
+        return name in names[folder] or os.path.isfile(file)
+
+    missing: list[str] = []
+    for number, file in enumerate(files):
+        if there(file):
+            continue
+        files[number] = file.replace("\\", os.sep)
+        if not there(files[number]):
+            missing.append(file)
+    if missing:
+        what = "a file that is" if len(missing) == 1 else f"{len(missing)} files that are"
+        more = ", ..." if len(missing) > 3 else ""
+        raise ManyviewsError(f"{path} names {what} not there: {', '.join(missing[:3])}{more}.")
+    seen: set[str] = set()
+    for file in files:
+        if file in seen:
+            raise ManyviewsError(f"{path} lists {file} twice.")
+        seen.add(file)
+    return files
+
+
+def _files_in(folder: str) -> set[str]:
+    try:
+        with os.scandir(folder or os.curdir) as entries:
+            return {entry.name for entry in entries if entry.is_file()}
+    except OSError:
+        return set()
