@@ -68,6 +68,13 @@ def test_the_answer_is_found_behind_the_question(pairs: bool) -> None:
     assert {mark for _, mark, _ in shown(data, 1)} == {0, BEYOND}
 
 
+@pytest.mark.parametrize(("length", "seen"), [(16, True), (15, False), (12, False)])
+def test_an_answer_that_is_read_in_part_is_beyond(length: int, seen: bool) -> None:
+    corpus = marked(from_texts([("Who?", "A red fox, seen.")]), [[Mark(1, 2, 9, ANSWER)]], [ANSWER])
+    rows = shown(read(corpus, "chars", length), 0)  # [CLS] Who? [SEP] A red fox [SEP]
+    assert "".join(token for token, mark, _ in rows if mark == 1) == ("red fox" if seen else "[CLS]")
+
+
 def test_what_is_not_read_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     data = read(marked(from_texts(TEXTS), FOUND, ["colour", "noun"]), "chars", 10)
     assert "1 marks of texts lie beyond the 10 tokens" in capsys.readouterr().err

@@ -66,6 +66,14 @@ def test_everything_stands_in_the_order_of_the_documents(sizes: list[int], lengt
     assert sorted(itertools.chain(*itertools.chain(*found))) == [*itertools.chain(*documents)]
 
 
+@pytest.mark.parametrize("portion", [1, 7, 50])
+def test_portions_and_arrays_make_the_same_windows(portion: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    documents = numbered([3, 25, 0, 8, 1, 14, 14, 2])
+    whole = windows(documents, 6, CHARS)
+    monkeypatch.setattr("manyviews.data.packing.AT_ONCE", portion)
+    assert torch.equal(windows([np.array(ids, np.int32) for ids in documents], 6, CHARS), whole)
+
+
 def plainly(sizes: Sequence[int], length: int) -> list[int]:
     """What is left in each window after best-fit decreasing, written out."""
     left: list[int] = []

@@ -242,6 +242,14 @@ def test_pieces_are_those_of_transformers(tmp_path: Path) -> None:
             assert made.decode(ids) == theirs.decode(ids, skip_special_tokens=True)
 
 
+@pytest.mark.parametrize("kind", MADE)
+def test_arrays_hold_the_same_tokens(kind: str) -> None:
+    texts = [*TEXTS[:3], ""]
+    arrays = MADE[kind].arrays(texts)
+    assert [ids.tolist() for ids in arrays] == MADE[kind].encode(texts)
+    assert {ids.dtype.name for ids in arrays} == {"int32"}
+
+
 def test_accents_and_vowel_signs_are_kept() -> None:
     texts = ["Zażółć gęślą jaźń", "हिन्दी की किताब", "Tiếng Việt có dấu"]
     made = Tokeniser.train("wordpiece", texts * 3, 300)

@@ -38,6 +38,12 @@ def test_agrees_with_sklearn(classes, n, seed):
     assert figures.n == n and sum(map(sum, figures.confusion)) == n
 
 
+def test_classes_without_a_vote_are_not_among_the_five():
+    votes = torch.zeros(7, 7)
+    votes[:, 2], votes[:, 5] = 0.7, 0.3
+    assert scores(votes, torch.arange(7), 7).top5 == pytest.approx(2 / 7)
+
+
 def test_survives_json():
     figures = scores(torch.eye(3), torch.tensor([0, 1, 1]), 3)
     assert json.loads(json.dumps(figures.as_dict()))["per_class"] == [1.0, 0.5, None]

@@ -58,7 +58,8 @@ def marked(corpus: Corpus, marks: Sequence[Sequence[Mark]], names: Sequence[str]
 def with_marks(data: ItemSet, corpus: Corpus) -> ItemSet:
     """The set with what is marked as two senses, in the row of the tokens. ``MARKS`` holds ids: numbers from 1 on of the
     corpus' names, ``NONE``, or ``BEYOND`` where no mark can be. At the first token, which is no word, stands the id of a
-    mark that lies beyond all tokens. ``WORDS`` is 1 where a word begins, after white space."""
+    mark that lies beyond all tokens; where all are of one kind, answers and not tags, one that reaches beyond them does.
+    ``WORDS`` is 1 where a word begins, after white space."""
     assert corpus.marks is not None and data.values is not None and data.tokeniser is not None
     places = [data.tokeniser.places(list(texts)) for texts in zip(*corpus.texts, strict=True)]
     around = torch.tensor([-1 if it is None else it for it in (data.tokeniser.start, data.tokeniser.end)])
@@ -73,11 +74,13 @@ def with_marks(data: ItemSet, corpus: Corpus) -> ItemSet:
             np.diff(np.pad(of_text_NT[item].astype(np.int8), 1))
         )  # of one text after another
         for text, (characters, first, end) in enumerate(zip(texts, edges[::2], edges[1::2], strict=False)):
-            spots_M2 = np.array(places[text][item][: end - first], np.int64).reshape(-1, 2)
+            spots_M2, cut = np.split(np.array(places[text][item], np.int64).reshape(-1, 2), [end - first])
+            whole_until = cut[0, 0] if len(cut) and len(corpus.marked) == 1 else len(characters)
             id_AM = np.full((people, len(spots_M2)), NONE, np.uint8)
             for mark in corpus.marks[item]:
                 if mark.text == text:
                     here_M = (spots_M2[:, 0] < mark.end) & (spots_M2[:, 1] > mark.start)
+                    here_M &= mark.end <= whole_until
                     id_AM[mark.by, here_M] = number[mark.name]
                     if not here_M.any():
                         ids[item, mark.by, 0, 0], lost = number[mark.name], lost + 1

@@ -11,7 +11,6 @@ Shapes   N items, R texts an item, T tokens; all int32.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +22,8 @@ from manyviews.errors import ManyviewsError
 if TYPE_CHECKING:
     from manyviews.data.tokeniser import Tokeniser
 
-Ids = Sequence[int]
+Ids = Sequence[int] | np.ndarray
+AT_ONCE = 2**22  # tokens that are placed at a time: each takes some fifty bytes until it is
 
 
 def windows(
@@ -64,12 +64,14 @@ def windows(
     done_P = size_P.cumsum() - size_P
     to_P = window_P * length + done_P - done_P[first_N][window_P]
 
-    within_M = np.arange(len(token_M)) - np.repeat(done_P, size_P)
-    to_M = np.repeat(to_P, size_P) + within_M
     packed_2 = np.zeros((2, len(first_N) * length), np.int32)
     packed_2[0] = tokeniser.padding
-    packed_2[0, to_M] = token_M[np.repeat(from_P, size_P) + within_M]
-    packed_2[1, to_M] = np.repeat(part_P, size_P)
+    for some_p in np.array_split(np.arange(len(size_P)), -(-len(token_M) // AT_ONCE)):
+        size_p = size_P[some_p]
+        within_m = np.arange(size_p.sum()) - np.repeat(size_p.cumsum() - size_p, size_p)
+        to_m = np.repeat(to_P[some_p], size_p) + within_m
+        packed_2[0, to_m] = token_M[np.repeat(from_P[some_p], size_p) + within_m]
+        packed_2[1, to_m] = np.repeat(part_P[some_p], size_p)
     return torch.from_numpy(np.ascontiguousarray(packed_2.reshape(2, -1, length).swapaxes(0, 1)))
 
 
@@ -186,10 +188,11 @@ def beside(texts: Sequence[Ids], length: int, tokeniser: Tokeniser) -> Tensor:
 
 def _joined(texts: Sequence[Ids], start: Ids, end: Ids) -> tuple[np.ndarray, np.ndarray]:
     """All texts behind each other, `start` and `end` around each: tokens `[M]`, and where each begins, and the last ends."""
-    around = (chain(start, text, end) for text in texts) if start or end else texts
     size = np.fromiter(map(len, texts), np.int64, len(texts)) + (len(start) + len(end))
     first = np.concatenate([[0], size.cumsum()])
-    return np.fromiter(chain.from_iterable(around), np.int32, first[-1]), first
+    ends = [np.asarray(some, np.int32) for some in (start, end)]
+    parts = [part for text in texts for part in (ends[0], text, ends[1]) if len(part)]
+    return np.concatenate(parts or ends, dtype=np.int32, casting="same_kind"), first
 
 
 def _numbered(window_P: np.ndarray) -> np.ndarray:

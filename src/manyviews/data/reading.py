@@ -81,7 +81,7 @@ def packed(corpus: Corpus, tokeniser: Tokeniser, length: int) -> ItemSet:
     """Windows of ``length`` tokens."""
     from manyviews.data.packing import windows
 
-    ids = tokeniser.encode([text for (text,) in corpus.texts])
+    ids = tokeniser.arrays([text for (text,) in corpus.texts])
     x_N2T = windows(ids, length, tokeniser, start=tokeniser.start is not None)
     return _set(corpus, x_N2T, tokeniser, parts="window")
 
@@ -91,7 +91,7 @@ def in_pieces(corpus: Corpus, tokeniser: Tokeniser, length: int) -> ItemSet:
     from manyviews.data.packing import rows
 
     ((text,),) = corpus.texts
-    (ids,) = tokeniser.encode([text])
+    (ids,) = tokeniser.arrays([text])
     starts = tokeniser.start is not None
     room = max(1, length - 1 - starts)
     items = [(ids[at : at + room],) for at in range(0, len(ids), room)]
@@ -103,7 +103,7 @@ def apart(corpus: Corpus, tokeniser: Tokeniser, length: int) -> ItemSet:
     """An item a text, cut at ``length`` tokens or filled up; its labels are those of the corpus."""
     from manyviews.data.packing import rows, too_long
 
-    by_text = [tokeniser.encode(list(texts)) for texts in zip(*corpus.texts, strict=True)]
+    by_text = [tokeniser.arrays(list(texts)) for texts in zip(*corpus.texts, strict=True)]
     items = list(zip(*by_text, strict=True))
     starts = len(by_text) > 1 or tokeniser.start is not None  # a translation is told from its start on
     x_NRT = rows(items, length, tokeniser, starts=starts)

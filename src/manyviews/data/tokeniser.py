@@ -11,10 +11,11 @@ Names of special tokens that stand in a text are text like any other, unless the
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from torch import Tensor
 
 from manyviews.data.vocabularies import KINDS, SPECIALS
@@ -91,13 +92,18 @@ class Tokeniser:
         ``specials``: whether the name of a special token in a text means that token ("The [MASK] sat."), for prompts.
         Raises ``ManyviewsError`` for a text that cannot be written as UTF-8.
         """
+        return [found.ids for found in self._encoded(texts, specials)]
+
+    def arrays(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """The same as int32 arrays, a tenth of the memory: of texts to learn from."""
+        return [np.array(found.ids, np.int32) for found in self._encoded(texts, specials=False)]
+
+    def _encoded(self, texts: Sequence[str], specials: bool) -> Iterator[tokenizers.Encoding]:
         _require_unicode(texts)
         self._tokenizer.encode_special_tokens = not specials
-        ids: list[list[int]] = []
         for first in range(0, len(texts), AT_ONCE):
             some = list(texts[first : first + AT_ONCE])
-            ids += [found.ids for found in self._tokenizer.encode_batch_fast(some, add_special_tokens=False)]
-        return ids
+            yield from self._tokenizer.encode_batch_fast(some, add_special_tokens=False)
 
     def places(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         """Where in its text each token of ``encode`` stands: its first character, and the one behind its last."""
