@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from manyviews.data.tokeniser import Tokeniser
 
 Ids = Sequence[int] | np.ndarray
-AT_ONCE = 2**22  # tokens that are placed at a time: each takes some fifty bytes until it is
+AT_ONCE = 2**20  # tokens that are placed at a time: each takes some fifty bytes until it is
 
 
 def windows(

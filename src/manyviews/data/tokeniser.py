@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import tokenizers  # imported where it is used
 
 FILE = "tokenizer.json"
-AT_ONCE = 4096  # texts that are encoded at a time: what the library holds of them is many times the text
+AT_ONCE = 2**20  # characters that are encoded at a time: what the library holds of them is many times the text
 
 USUAL = {
     "padding": ("[PAD]", "<pad>", "<|pad|>", "<|padding|>"),
@@ -101,16 +101,14 @@ class Tokeniser:
     def _encoded(self, texts: Sequence[str], specials: bool) -> Iterator[tokenizers.Encoding]:
         _require_unicode(texts)
         self._tokenizer.encode_special_tokens = not specials
-        for first in range(0, len(texts), AT_ONCE):
-            some = list(texts[first : first + AT_ONCE])
+        for some in _portions(texts):
             yield from self._tokenizer.encode_batch_fast(some, add_special_tokens=False)
 
     def places(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         """Where in its text each token of ``encode`` stands: its first character, and the one behind its last."""
         self._tokenizer.encode_special_tokens = True
         found: list[list[tuple[int, int]]] = []
-        for first in range(0, len(texts), AT_ONCE):
-            some = list(texts[first : first + AT_ONCE])
+        for some in _portions(texts):
             found += [one.offsets for one in self._tokenizer.encode_batch(some, add_special_tokens=False)]
         return found
 
@@ -234,6 +232,19 @@ def _require_unicode(texts: Sequence[str]) -> None:
             raise ManyviewsError(
                 f"Text {place + 1:,} holds half a character at {error.start + 1:,}, a lone surrogate: read it as UTF-8."
             ) from error
+
+
+def _portions(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Texts in their order, as many at a time as have `AT_ONCE` characters, or one that has more."""
+    some, characters = list[str](), 0
+    for text in texts:
+        if some and characters + len(text) > AT_ONCE:
+            yield some
+            some, characters = [], 0
+        some.append(text)
+        characters += len(text)
+    if some:
+        yield some
 
 
 def _first(tokenizer: tokenizers.Tokenizer, names: Sequence[str]) -> int | None:
