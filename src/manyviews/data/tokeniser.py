@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import tokenizers  # imported where it is used
 
 FILE = "tokenizer.json"
-AT_ONCE = 2**20  # characters that are encoded at a time: what the library holds of them is many times the text
+AT_ONCE = 2**20  # characters that are encoded at a time: the library holds many times as much
 
 USUAL = {
     "padding": ("[PAD]", "<pad>", "<|pad|>", "<|padding|>"),
