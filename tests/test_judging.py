@@ -63,6 +63,15 @@ def test_what_the_encoder_is_worth_stands_whatever_becomes_of_the_baselines(
     assert again.results()["figures"][OURS] == run.results()["figures"][OURS]
 
 
+def test_of_very_many_labels_a_share_is_probed(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judging, "MOST_PROBED", 8)
+    figures = pretrained(str(photos), tmp_path / "run", baselines=("pixels",)).results()["figures"]
+    for name in (OURS, "raw pixels"):
+        assert (figures[name]["linear"]["labels"], figures[name]["knn"]["labels"]) == (8, 20)
+
+
 def test_raw_pixels_of_many_or_large_images_stay_within_memory() -> None:
     def side(items: int, size: int) -> int:
         one = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)

@@ -21,6 +21,9 @@ from manyviews.report.run_page import write_report
 from manyviews.runs import Run
 
 PROTOCOLS = ("knn", "linear")  # what a finished run is judged by, where there are labels
+MOST_PROBED = (
+    200_000  # labels that the linear probe of a finished run learns from: of more, a share of every class
+)
 CANVAS = 2  # images of a folder are kept at this many times the side of a view, where memory allows
 
 
@@ -84,6 +87,8 @@ class _Sets:
         protocols = (*(PROTOCOLS if self.labelled else ("labelfree",)), *more)
         judged = self.judged if self.labelled else None
         how: dict[str, Any] = {"seed": self.seed, "upright": self.upright}
+        if "linear" in protocols and len(self.rest) > MOST_PROBED:
+            how["options"] = {"linear": {"label_fraction": MOST_PROBED / len(self.rest)}}
         return evaluate(embedder, self.rest, judged, protocols=protocols, **how)
 
 

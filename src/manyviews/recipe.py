@@ -24,9 +24,9 @@ class Recipe:
     """Data, net, optimiser and schedule of one run. Each field is a flag of ``manyviews pretrain``."""
 
     data: str = "world"  # named set, folder, CSV or hf:name
-    net: str = "small_resnet"  # small_resnet, resnet18 ... 152, cifar_resnet20, timm/NAME, torchvision/NAME
+    net: str = "small_resnet"  # `manyviews nets` lists all; or timm/NAME, torchvision/NAME
     pretrained: str | None = None  # start with what a library has for the net (timm), or timm:FILE has
-    size: int = 32  # side of a view in pixels; of sounds, samples of a window
+    size: int = 32  # side of a view in pixels; of sounds, samples of a window; of texts, tokens
     labels: float = 1.0  # share of the labels that may be seen, evenly in every class; for what learns labels
     batch: int = 256  # items a step, over all devices
     budget: str = "20ep"  # how long: 20m, 2h, 5ep, 10000steps, 2M items

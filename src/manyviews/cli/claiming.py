@@ -16,7 +16,7 @@ def claims_command(words: list[str]) -> None:
 
         scale: str | None = None  # laptop or gpu; unless told, both
         cache: Path | None = None  # where runs are kept; unless told, MANYVIEWS_CACHE
-        out: Path | None = None  # where results are stored; unless told, docs/claims
+        out: Path | None = None  # where results are stored; unless told, docs/claims of a clone, else claims
         json: bool = False  # print one JSON object
 
     ask = parse(Claims, words, "claims")
@@ -63,7 +63,7 @@ def claim_command(words: list[str]) -> None:
         scale: str = "laptop"  # or gpu
         seeds: int | None = None  # runs an arm, where the claim trains; unless told, as it says
         cache: Path | None = None  # of runs; unless told, MANYVIEWS_CACHE or the user's cache folder
-        out: Path | None = None  # where results are stored; unless told, docs/claims
+        out: Path | None = None  # where results are stored; unless told, docs/claims of a clone, else claims
         jobs: int = 1  # runs side by side, each with its share of the cores
         lean: bool = False  # keep of each run only its figures
         json: bool = False  # print one JSON object

@@ -181,7 +181,7 @@ def compare_command(words: list[str]) -> None:
 
         methods: positional(tuple[str, ...], "names; none: as --all") = ()  # pyright: ignore[reportInvalidTypeForm]
         all: bool = False  # every method that learns from such data without labels or another run
-        data: str = "world"  # labelled images: labels are for judging only
+        data: str = "world"  # images, sounds or texts with labels, which are for judging only
         budget: str | None = None  # the length of each run: 10m, 20ep ...
         seeds: int = 3  # runs a method
         net: str | None = None  # for all; unless told, that of most of their recipes (of texts each its own)

@@ -18,7 +18,7 @@ def evaluate_command(words: list[str]) -> None:
         """What an encoder is worth: with labels, with few, or with none."""
 
         run: positional(Path, RUN)  # pyright: ignore[reportInvalidTypeForm]
-        data: str | None = None  # labelled images; unless told, what the run learned from
+        data: str | None = None  # with labels, or without; unless told, what the run learned from
         protocol: tuple[str, ...] = ()  # linear, finetune, scratch ...; unless told, knn or labelfree
         option: tuple[str, ...] = ()  # of protocols, such as finetune.lr=1e-4 finetune.layer_decay=0.65
         seeds: int = 1  # how often, with another seed each; several give mean and deviation

@@ -80,22 +80,36 @@ def embed_all(embedder: Embedder, data: ItemSet, *, batch: int = 512) -> Feature
     if len(data) == 0:
         raise ManyviewsError(f"{data.name} holds no images, so there is nothing to embed.")
     if data.values is not None:
-        h = [embedder.embed(image_BCHW).cpu() for image_BCHW in data.values.split(batch)]
-        return Features(torch.cat(h), data.labels)
+        return Features(_filled(len(data), map(embedder.embed, data.values.split(batch))), data.labels)
 
     def make(item: int, _: int) -> Tensor:
         return canvas(data.read_at(item, short_side(embedder.size)), embedder.size)
 
-    h, kept = [], []
-    portions = [rows.tolist() for rows in torch.arange(len(data)).split(batch)]
-    made = read_ahead(data, ((rows, make) for rows in portions))
-    for rows, images in zip(portions, made, strict=True):
-        found = [(row, image) for row, image in zip(rows, images, strict=True) if image is not None]
-        if found:
-            h.append(embedder.embed(torch.stack([image for _, image in found])).cpu())
-            kept.extend(row for row, _ in found)
+    kept = list[int]()
+
+    def parts() -> Iterator[Tensor]:
+        portions = [rows.tolist() for rows in torch.arange(len(data)).split(batch)]
+        made = read_ahead(data, ((rows, make) for rows in portions))
+        for rows, images in zip(portions, made, strict=True):
+            found = [(row, image) for row, image in zip(rows, images, strict=True) if image is not None]
+            if found:
+                kept.extend(row for row, _ in found)
+                yield embedder.embed(torch.stack([image for _, image in found]))
+
+    h_ND = _filled(len(data), parts())
     index = torch.tensor(kept)
-    return Features(torch.cat(h), None if data.labels is None else data.labels[index], index)
+    return Features(h_ND, None if data.labels is None else data.labels[index], index)
+
+
+def _filled(rows: int, parts: Iterable[Tensor]) -> Tensor:
+    """All parts after each other on the CPU, ``rows`` at the most, and never twice in memory."""
+    h_ND, done = torch.empty(0), 0
+    for part in parts:
+        if not done:
+            h_ND = torch.empty(rows, *part.shape[1:], dtype=part.dtype)
+        h_ND[done : done + len(part)] = part
+        done += len(part)
+    return h_ND[:done]
 
 
 Make = Callable[[int, int], Tensor]
