@@ -212,10 +212,12 @@ def test_masks_keep_to_the_ratio_and_repeat(masking: str) -> None:
 
 
 def test_first_weights_are_small_and_shrink_with_depth() -> None:
-    vit = beit().encoder
+    method = beit()
+    vit = method.encoder
     for name, parameter in vit.named_parameters():
         if "norm" not in name:
             assert parameter.abs().max() <= 0.02
+    assert method.W_c.weight.abs().max() <= 0.02 and not method.W_c.bias.any()
     deviation = vit.blocks[0].mlp.up.weight.std().item()
     assert 0.009 < deviation < 0.012  # of a normal cut at its own deviation: 0.54 * 0.02
     for number, block in enumerate(vit.blocks, start=1):
@@ -400,3 +402,9 @@ def test_every_recipe_can_be_built_but_for_its_tokeniser() -> None:
         with torch.device("meta"):
             vit = nets.build(recipe.net, size=recipe.size)
         assert isinstance(vit, ViT) and small.ratio * vit.cells[0] * vit.cells[1] > small.block
+
+
+def test_views_are_crops_whose_colours_always_change_but_their_hue() -> None:
+    (view,) = beit(jitter=0.3, min_area=0.2).views().views
+    assert (view.crop, view.flip, view.jitter, view.jitter_p) == ((0.2, 1.0), 0.5, (0.3, 0.3, 0.3, 0.0), 1.0)
+    assert (view.grey, view.blur) == (0.0, 0.0)

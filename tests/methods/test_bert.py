@@ -255,3 +255,14 @@ def test_rows_that_hold_no_pair_are_refused() -> None:
 def test_a_small_bert_has_no_dropout_where_it_is_asked_for_without() -> None:
     found = nets.build("small_bert/nodrop", in_channels=V, size=T)
     assert isinstance(found, Reader) and isinstance(found.net, BERT) and found.net.dropout == 0.0
+
+
+def test_the_figure_of_the_next_sentence_is_the_share_told_rightly() -> None:
+    made, x = method(), batch(7)  # of an odd number no half is right
+    with torch.no_grad():
+        made.tasks.next.weight.zero_()
+        made.tasks.next.bias.copy_(torch.tensor([1.0, 0.0]))  # "it follows", always
+    torch.manual_seed(3)
+    *_, elsewhere = either(x, made.drawn(torch.arange(7), T)[0])
+    assert elsewhere is not None
+    assert loss(made, x).log["next"].item() == pytest.approx((elsewhere == 0).double().mean().item())

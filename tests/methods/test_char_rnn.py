@@ -135,3 +135,12 @@ def test_it_writes_texts_longer_than_a_window() -> None:
     first = method.writes()
     torch.manual_seed(0)
     assert method.writes() == first and len(first) == 3
+
+
+def test_it_reads_shared_windows_and_writes_four_windows_where_nothing_ends() -> None:
+    reading = find("char_rnn").method.reading(find("char_rnn").config())
+    assert reading is not None and reading.packed
+    method = built().eval()
+    with torch.no_grad():
+        net_of(method).out.bias[:5] = -1e9  # no special token, so no end
+    assert [len(text) for text in method.writes()] == [4 * T - 1] * 3

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from manyviews.errors import ManyviewsError
+from manyviews.memory import UNKNOWN
 from manyviews.method import Batch, Spec
 from manyviews.methods.contrastive.crd import CRD, Config, OtherClasses
 from manyviews.rng import generator
@@ -91,12 +92,13 @@ def test_relaxed_positives_are_any_image_of_the_class() -> None:
 
 
 def test_each_bank_follows_its_own_network_and_only_where_the_batch_was() -> None:
-    method, some = built(), batch(21, 7)
+    method, some = built(bank_momentum=0.8), batch(21, 7)
     before_s, before_t = method.bank_s.rows_ND.clone(), method.bank_t.rows_ND.clone()
     s, t, *_ = (f.detach() for f in features(method, some.views[0]))
     method.after_step(method.loss(some, 0.0), 0.0)
     for bank, before, v in ((method.bank_s, before_s, s), (method.bank_t, before_t, t)):
-        torch.testing.assert_close(bank.rows_ND[some.index], F.normalize((before[some.index] + v) / 2, dim=1))
+        moved = F.normalize(0.8 * before[some.index] + 0.2 * v, dim=1)
+        torch.testing.assert_close(bank.rows_ND[some.index], moved)
         still = [i for i in range(ITEMS) if i not in (21, 7)]
         assert torch.equal(bank.rows_ND[still], before[still])
     assert not torch.equal(before_s, before_t)
@@ -131,3 +133,20 @@ def test_what_a_checkpoint_holds_is_no_label() -> None:
 def test_what_cannot_be_is_said(spec: dict[str, Any], settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ManyviewsError, match=sentence):
         built(spec, **settings)
+
+
+def test_each_z_is_that_of_the_first_batch_and_stays() -> None:
+    method = built()
+    method.loss(batch(1, 2, 3, 4), 0.0)
+    first = [once.value.clone() for once in (method.log_z_s, method.log_z_t)]
+    assert max(first) < UNKNOWN / 2 and first[0] != first[1]
+    with torch.no_grad():
+        for bank in (method.bank_s, method.bank_t):
+            bank.rows_ND.mul_(3)  # now both would be others
+    method.loss(batch(5, 6, 7, 8), 0.1)
+    assert [method.log_z_s.value, method.log_z_t.value] == first
+
+
+def test_views_are_padded_crops() -> None:
+    (view,) = built(pad=2).views().views
+    assert (view.crop, view.scale, view.pad, view.flip, view.jitter) == (None, (1.0, 1.0), 2, 0.5, None)

@@ -183,3 +183,8 @@ def test_nothing_is_written_where_there_is_no_teacher(tmp_path: Path) -> None:
     with pytest.raises(ManyviewsError, match="say --teacher RUN"):
         manyviews.pretrain("distillation", images, out=tmp_path / "student", batch=8, size=SIZE)
     assert not (tmp_path / "student").exists()
+
+
+def test_views_are_crops_and_flips_alone() -> None:
+    (view,) = built(min_area=0.3).views().views
+    assert (view.crop, view.flip, view.jitter, view.grey) == ((0.3, 1.0), 0.5, None, 0.0)

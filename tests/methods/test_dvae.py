@@ -34,7 +34,7 @@ from manyviews.nets.interop import load_encoder
 from manyviews.nets.tokens import in_use
 from manyviews.rng import generator
 from manyviews.runs import net_factory
-from manyviews.views import plain
+from manyviews.views import normalise, plain
 from manyviews.views.spaces import unit_rgb
 
 SIZE, V = 16, 7
@@ -246,3 +246,49 @@ def test_a_net_whose_map_cannot_be_doubled_back() -> None:
 def test_a_net_that_embeds_by_more_than_its_map_is_refused() -> None:
     with pytest.raises(ManyviewsError, match=r'"vgg_a/thin/imagenet" embeds by layers beyond'):
         built("vgg_a/thin/imagenet", size=32)
+
+
+# -- what the parts of a step are ----------------------------------------------------------------------------------
+
+
+def test_the_loss_is_of_where_the_schedules_stand() -> None:
+    method, some = built(likelihood="squared", annealing=0.5, beta_warmup=0.5), batch()
+    (x,) = some.views
+    q = method.online.encoder.logits(x)
+    for progress, tau, beta in ((0.0, 1.0, 0.0), (0.25, (1 + 1 / 16) / 2, 3.3), (1.0, 1 / 16, 6.6)):
+        torch.manual_seed(5)
+        out = method.loss(some, progress)
+        torch.manual_seed(5)
+        told = method.online.decoder(relaxed(q, tau))
+        expected = ((x - told).square().sum() / 2 + beta * kl_to_uniform(q).sum()) / x.numel()
+        torch.testing.assert_close(out.loss, expected)
+        assert [out.log[name].item() for name in ("tau", "beta")] == pytest.approx([tau, beta])
+
+
+def test_what_is_kept_are_the_averaged_weights() -> None:
+    method = built()
+    assert method.encoder is method.mean.module.encoder and method.decoder is method.mean.module.decoder
+    assert not any(p.requires_grad for p in method.encoder.parameters())
+
+
+@pytest.mark.parametrize("likelihood", ["logit-laplace", "squared"])
+def test_who_tells_the_pixels_draws_them(likelihood: str) -> None:
+    method, p = built(likelihood=likelihood), torch.rand(2, 3, SIZE, SIZE, generator=generator("pixels"))
+    x = normalise(p)
+    told = x if likelihood == "squared" else torch.cat([phi(p).logit(), torch.randn_like(p)], 1)
+    torch.testing.assert_close(method.drawn(told), p, atol=1e-5, rtol=0)
+    assert method.error(x, told) < 1e-9
+
+
+def test_codes_are_told_in_full_precision_under_autocast() -> None:
+    method, some = built(), batch()
+    with torch.autocast("cpu", torch.bfloat16):
+        h_BDhw = method.online.encoder.grid(some.views[0])
+        out = method.loss(some, 1.0)
+    logits = method.online.encoder.logits_of(h_BDhw.float())
+    torch.testing.assert_close(out.log["kl"], kl_to_uniform(logits).mean() / 16)
+
+
+def test_views_are_squares_from_anywhere() -> None:
+    (view,) = built(scale=(1.5, 2.0)).views().views
+    assert (view.crop, view.scale, view.flip, view.jitter) == (None, (1.5, 2.0), 0.5, None)

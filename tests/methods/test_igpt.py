@@ -198,3 +198,9 @@ def test_settings_that_cannot_be(settings: dict[str, Any], sentence: str) -> Non
 def test_data_without_colours() -> None:
     with pytest.raises(ManyviewsError, match="no colours to make a palette of: give images"):
         IGPT(Config(colours=V), net_factory(NET, SIZE), Spec(items=4, size=SIZE))
+
+
+def test_views_are_squares_from_anywhere_in_a_mirror() -> None:
+    (view,) = built(scale=(1.0, 1.25), pad=4, flip=0.5).views().views
+    assert (view.crop, view.scale, view.pad, view.mirror, view.flip) == (None, (1.0, 1.25), 4, True, 0.5)
+    assert built().views().views[0].flip == 0.0

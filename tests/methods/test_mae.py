@@ -5,18 +5,21 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
+from manyviews import distributed
 from manyviews.data import in_memory
 from manyviews.errors import ManyviewsError
 from manyviews.method import Batch, Spec, find
 from manyviews.nets.names import from_theirs
+from manyviews.nets.pixel_decoder import PixelDecoder
 from manyviews.nets.vit import NAMES, ViT
 from manyviews.recipe import Recipe
 from manyviews.runs import net_factory
 from manyviews.training.loop import Loop
 from manyviews.views import picture, plain
+from manyviews.views.blockwise import blocks
 from manyviews.views.patches import patchify, unpatchify
 
 B, P, SIZE, N = 3, 8, 32, 16
@@ -331,3 +334,21 @@ def test_a_net_that_cannot_leave_out_patches_is_refused(net: str, sentence: str)
 def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ManyviewsError, match=sentence):
         mae(**settings)
+
+
+def test_blocks_are_of_as_many_patches_as_are_hidden() -> None:
+    method = mae("small_vit/sincos2d", masking="block", ratio=0.75)
+    torch.manual_seed(3)
+    mask = hidden(method.shuffled(50, method.K), method.K, (8, 8))
+    torch.manual_seed(3)
+    distributed.rand(50, 64)  # what else is hidden
+    blocked = blocks(distributed.rands(50, 4), (8, 8), 48, 5)
+    assert blocked.sum((1, 2)).float().mean() > 24 and mask[blocked].all()
+
+
+def test_the_decoder_starts_by_glorot_and_its_mask_token_small() -> None:
+    decoder = PixelDecoder(64, 48, (4, 4), width=32, depth=1, heads=2)
+    for layer in (part for part in decoder.modules() if isinstance(part, nn.Linear)):
+        bound = (6 / (layer.in_features + layer.out_features)) ** 0.5
+        assert 0.9 * bound < layer.weight.abs().max() <= bound and not layer.bias.any()
+    assert decoder.mask_token is not None and 0.01 < decoder.mask_token.std() < 0.03

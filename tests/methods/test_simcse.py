@@ -19,7 +19,7 @@ from manyviews.errors import ManyviewsError
 from manyviews.method import Batch, Out, Spec
 from manyviews.methods.contrastive.simcse import RECIPES, Config, SimCSE
 from manyviews.nets import build, interop, net_factory
-from manyviews.nets.reader import Reader
+from manyviews.nets.reader import Reader, by_first_token
 from manyviews.views import Text, Texts
 
 TOKENS = 12
@@ -435,3 +435,23 @@ def test_what_learns_is_what_the_loss_reaches(net: str, pool: Any) -> None:
     assert learns == {name for name, weight in method.named_parameters() if weight.grad is not None}
     parts = {name.split(".")[2] for name, weight in method.named_parameters() if not weight.requires_grad}
     assert parts == ({"decoder"} if net == "small_transformer" else {"pooler"} if pool == "mean" else set())
+
+
+def test_who_asks_for_the_first_token_through_its_layer_gets_it_back() -> None:
+    seen = data(Config())
+    method = made(Config(), seen).eval()
+    assert seen.values is not None
+    x = seen.values.long()
+    assert not torch.allclose(method.encoder(x), method.read(x))
+    by_first_token(method.encoder)
+    torch.testing.assert_close(method.encoder(x), method.read(x))
+
+
+@pytest.mark.parametrize("positive", ["delete", "crop"])
+def test_what_begins_and_ends_a_sentence_stays(positive: Any) -> None:
+    config = Config(positive=positive, share=0.5)
+    seen = data(config, 32)
+    x, words = batch(made(config, seen), seen).views[1], seen.tokeniser
+    assert words is not None
+    last = x[:, 0].gather(1, x[:, 1].sum(1, keepdim=True) - 1)
+    assert (x[:, 0, 0] == words.start).all() and (last == words.end).all()

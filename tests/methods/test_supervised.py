@@ -8,7 +8,7 @@ import torch
 from manyviews import nets
 from manyviews.data import steps_per_epoch
 from manyviews.errors import ManyviewsError
-from manyviews.method import Spec
+from manyviews.method import Batch, Spec
 from manyviews.methods.supervised import RECIPES, Config, Supervised
 from manyviews.recipe import Budget
 from manyviews.runs import net_factory
@@ -110,3 +110,15 @@ def test_the_classifier_is_what_the_loss_compares() -> None:
 def test_settings_that_contradict_each_other(setting: dict, says: str) -> None:
     with pytest.raises(ManyviewsError, match=says):
         built(dataclasses.replace(Config(), **setting))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_loss_is_cross_entropy_with_a_share_of_the_label_spread(smoothing: float) -> None:
+    method = built(Config(smoothing=smoothing)).eval()
+    x, label = torch.randn(5, 3, 32, 32), torch.tensor([0, 2, 1, 1, 0])
+    out = method.loss(Batch([x], torch.arange(5), label), 0.0)
+    logits = method.classifier(method.encoder(x))
+    log_p = logits.log_softmax(1)
+    right = log_p.gather(1, label[:, None])[:, 0]
+    torch.testing.assert_close(out.loss, -((1 - smoothing) * right + smoothing * log_p.mean(1)).mean())
+    assert out.log["accuracy"] == (logits.argmax(1) == label).float().mean()

@@ -129,3 +129,25 @@ def test_codes_in_use_are_the_perplexity_of_their_shares() -> None:
     share = torch.tensor([0.5, 0.25, 0.25])
     plain = math.exp(-(share * share.log()).sum().item())
     assert in_use(torch.tensor([0, 0, 1, 2]), 3).item() == pytest.approx(plain)
+
+
+def test_both_networks_are_their_layers_one_after_the_other() -> None:
+    encoder, decoder = TokenEncoder(8, 3, 1), TokenDecoder(5, 6, 8, 3, 1, 4)
+    x, z = torch.randn(2, 3, 16, 16), torch.randn(2, 5, 4, 4).softmax(1)
+    h = encoder.groups[0](encoder.input(x))
+    for later in encoder.groups[1:]:
+        h = later(F.max_pool2d(h, 2))
+    assert (h < 0).any()
+    torch.testing.assert_close(encoder.grid(x), h.clamp(min=0))
+    y = decoder.groups[0](decoder.input(z))
+    for later in decoder.groups[1:]:
+        y = later(y.repeat_interleave(2, 2).repeat_interleave(2, 3))
+    torch.testing.assert_close(decoder(z), decoder.output[-1](y.clamp(min=0)))
+    assert {part.gain for part in decoder.modules() if isinstance(part, Residual)} == {3**-2}
+
+
+def test_half_precision_around_a_tokeniser_changes_no_code() -> None:
+    made, x = random_tokeniser(512, 4, 4), torch.randn(16, 3, 16, 16)
+    expected = made(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(made(x), expected)

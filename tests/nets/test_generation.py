@@ -195,3 +195,11 @@ def test_all_positions_can_be_filled_and_one_token_more_follows():
 def test_what_cannot_be_is_refused_in_a_sentence(options: dict[str, Any], words: str):
     with pytest.raises(ManyviewsError, match=words):
         generate(small(), **{"prompt_BT": torch.ones(2, 3, dtype=torch.long), "tokens": 2, **options})
+
+
+def test_the_temperature_divides_before_the_likeliest_are_chosen() -> None:
+    logits = torch.tensor([[3.0, 2.0, 0.0, 0.0]])  # at 1 the first alone has 60%, at 4 the first two
+    for temperature, kept in ((1.0, [0]), (4.0, [0, 1])):
+        generator = torch.Generator().manual_seed(0)
+        drawn = draw(logits.expand(500, -1), temperature, None, 0.6, generator)
+        assert drawn.unique().tolist() == kept

@@ -301,3 +301,10 @@ def test_what_looks_both_ways_does_not_draw() -> None:
         net().complete(torch.zeros(1, 17, dtype=torch.int64))
     with pytest.raises(ManyviewsError, match="Encoder does not read"):
         reads_pixels(Encoder(1))
+
+
+def test_pixels_a_few_at_a_time_are_told_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    x_P3, palette_V3 = torch.rand(2, 50, 3, generator=generator("few")) * 2 - 1
+    expected = nearest(x_P3, palette_V3[:9])
+    monkeypatch.setattr("manyviews.nets.palette.DISTANCES", 9 * 8)  # 8 pixels, and 2 at the end
+    assert torch.equal(nearest(x_P3, palette_V3[:9]), expected)

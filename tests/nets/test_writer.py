@@ -130,3 +130,11 @@ def test_only_a_net_that_looks_back_alone_writes() -> None:
             require_writer(encoder)
     with pytest.raises(ManyviewsError, match="Reader does not look back alone"):
         require_writer(Reader(make("bert_tiny", vocabulary=9, length=8), 9))
+
+
+def test_only_the_likeliest_tokens_are_drawn_where_that_is_asked() -> None:
+    net = gpt()
+    for prompt in ("abc", "h", "ga"):
+        likeliest = write(net, WORDS, prompt, 6, temperature=0)
+        assert write(net, WORDS, prompt, 6, temperature=5.0, top_p=1e-6) == likeliest
+        assert write(net, WORDS, prompt, 6, temperature=5.0, top_k=1) == likeliest
