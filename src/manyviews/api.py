@@ -1,4 +1,4 @@
-"""The public face: what a user of the library does, in as many words, and what the command line is made of."""
+"""The public face: a function for each thing that a user of the library does; the command line is made of them."""
 
 from manyviews.claims.engine import claim
 from manyviews.claims.every import claim_all, claimed

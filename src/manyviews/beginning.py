@@ -1,4 +1,4 @@
-"""How a run begins as another one ended: what it takes over beside the encoder's weights, and what beside the data's."""
+"""How a run starts from another one: what it takes over besides the encoder's weights (net, size, tokeniser, classifier)."""
 
 from pathlib import Path
 from typing import Any

@@ -49,10 +49,10 @@ def compare(
     """Train every method with every seed and tell what each encoder is worth.
 
     All methods get the same data, net, size, budget and seeds; batch, optimiser, schedule and hyper-parameters are
-    those of each method's own recipe for this data. Views that change no colours stay as they are, whatever share of its
-    changes of colour a method shall have. A method that cannot use the net has its own recipe's, and the table
-    says so; of texts, unless told, every method has, for it is told from another by what its net may look at. A
-    comparison that was cut short goes on where it stopped.
+    those of each method's own recipe for this data. Views that change no colours stay as they are, whatever ``colour``
+    says. A method that cannot use the net keeps its own recipe's, and the table says so; on texts every method does,
+    unless ``net`` is given, for what its net may look at is what tells it from the others. A comparison that was cut
+    short goes on where it stopped.
 
     Args:
         methods: names; empty: all that learn without labels, and without what another run has learned.
@@ -63,7 +63,7 @@ def compare(
         batch: the same for all; None: each method's own.
         recipe: the recipe that every method starts from, such as "world", which suits a short budget; None: the one for
             this data.
-        upright, colour: the same for all, as in ``Recipe``: what has no up and down, whose colours tell.
+        upright, colour: the same for all, as in ``Recipe``: for images without up and down, or whose colours carry meaning.
         out: the folder of the comparison; None: the next free one under ``runs/``.
         data_root: where named sets are.
         jobs: runs side by side, each with its share of the cores; where the budget is a time, each then learns less in it.

@@ -1,4 +1,4 @@
-"""Folders for what is made: by name, and for one only."""
+"""New folders for runs and comparisons: by name, each given out only once."""
 
 from contextlib import suppress
 from pathlib import Path

@@ -44,7 +44,7 @@ def prompt(
     batch: int = 16,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Ask a run the classes of texts by a prompt, no weight moving; also entered in ``results.json``.
+    """Ask a run for the classes of texts by a prompt, with its weights unchanged; also entered in ``results.json``.
 
     Args:
         run: a run that learned to tell the next token, or its folder.
@@ -53,12 +53,12 @@ def prompt(
         template: an item as it is read, ``{label}`` last; ``{text}``, or ``{text1}`` and ``{text2}`` of pairs.
         shots: K, how many demonstrations; several are asked for one after the other. They come from the training split.
         labels: a word a class, in the order of the classes; none: the classes' names.
-        scoring: of a completion, by its mean log-likelihood a token; by the sum; or less that after ``answer``. Or
-            "written": the net writes its answer, which is right where it is the right word (of a GPT).
+        scoring: of a completion: "token", its mean log-likelihood a token; "sum", their sum; "unconditional", that sum
+            less the one after ``answer``. Or "written": the net (a GPT) writes its answer, right if it is the right word.
         instruction: stands before the demonstrations.
         between: separates two of them.
-        items: are asked at most, drawn by the seed.
-        split: that is asked; of texts that have none, a fifth is set aside.
+        items: how many are asked at most, drawn by the seed.
+        split: which is asked; of texts that have none, a fifth is set aside.
 
     Returns:
         The settings, and by K, as text, ``accuracy``, ``chance`` and ``demonstrations``: K as a mean over the items,

@@ -35,9 +35,9 @@ def evaluate(
 
     Args:
         run: a run, or what ``load`` opens: its folder, a pretrained net, an encoder's file.
-        data: labelled images; None: the run's own data. Of its own data the verdict is that of the run, which also looked at
-            what its loss compares; of others that of one look.
-        protocol: none: knn, or labelfree where there are no labels. Else of knn, linear, linear-sgd, finetune, linear-1%,
+        data: labelled images; None: the run's own data. On its own data the verdict is the run's, which also looked at
+            what its loss compares; on other data it rests on one look.
+        protocol: empty: knn, or labelfree where there are no labels. Else any of knn, linear, linear-sgd, finetune, linear-1%,
             finetune-10%, scratch, layers, last-layers, labelfree ...; tag and span of texts with marks; segment and
             segment-linear where the data has a class of every pixel, which also write into the run's ``pictures/``; and
             where the run learned a classifier, single, ten-crop, dense, multi-scale.

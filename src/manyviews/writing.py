@@ -38,7 +38,7 @@ def write(
     top_p: float | None = None,
     seed: int = 0,
 ) -> list[str]:
-    """What a run that learned to tell the next token makes of a beginning: what follows it, a text a sample.
+    """Continue a beginning by a run that learned to predict the next token: what follows it, a text a sample.
 
     Args:
         run: a run or its folder.

@@ -179,8 +179,8 @@ def claimed(
 
     Returns:
         ``{name: {..., "scales": {"laptop": {"seconds", "measured", "left", "verdict", "stale"}}}}``; ``measured`` says whether
-        ``seconds`` were measured or are expected, ``left`` are those still to be spent; ``stale`` is None, or says what the
-        verdict is of where that is not the claim of today: "of older settings", "of older code".
+        ``seconds`` were measured or are expected, ``left`` are those still to be spent; ``stale`` is None or, where the
+        verdict is not of today's claim, says what it is of: "of older settings", "of older code".
     """
     if scale is not None:
         check_scale(scale)

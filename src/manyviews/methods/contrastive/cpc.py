@@ -1,4 +1,4 @@
-"""CPC: from the rows of patches above, tell which patch of all comes further below.
+"""CPC: from the rows of patches above, tell which of all patches comes further below.
 
 Paper    van den Oord, Li, Vinyals 2018 (arXiv:1807.03748). Score eq. 3, loss eq. 4, images section 3.2 and figure 4.
 Differs  Layer norm takes the place of batch norm, which the paper does without: a patch must not see others through

@@ -2,7 +2,7 @@
 
 Paper    Hénaff, Srinivas, De Fauw, Razavi, Doersch, Eslami, van den Oord, ICML 2020 (arXiv:1905.09272). Loss eq. 1,
          what is new in section 3.1, context and prediction as in the pseudo-code of appendix A.
-Differs  Patches go through RandAugment's list of operations, two of them each, for AutoAugment's, with one magnitude;
+Differs  Each patch goes through two operations of RandAugment's list, not AutoAugment's, with one magnitude;
          automated colour histograms are left out. The encoder is the recipe's net, whole, not ResNet-161 up to its third
          stage; weights are not averaged.
 Shapes   B images, g x g patches each (T = g g positions, N = B T), C P P pixels of a patch, D latent, E target.

@@ -1,4 +1,4 @@
-"""CRD: teacher and student are two views of an image; the student learns to tell whose embedding is the teacher's of it.
+"""CRD: teacher and student are two views of an image; the student learns to tell the teacher's embedding of it from others.
 
 Paper    Tian, Krishnan, Isola, ICLR 2020 (arXiv:1910.10699). Critic and objective section 3.1, implementation 3.2,
          settings section 4.

@@ -1,4 +1,4 @@
-"""BERT: tell hidden words from what stands on both sides of them, and whether one passage follows another.
+"""BERT: predict hidden words from what stands on both sides of them, and whether one passage follows another.
 
 Paper    Devlin, Chang, Lee, Toutanova, NAACL 2019 (arXiv:1810.04805): masked words and next sentence section 3.1, their
          details and the settings appendix A.1 and A.2. Without the next sentence, in packed windows and hidden anew at

@@ -6,8 +6,8 @@ Paper    Chen, Radford, Child, Wu, Jun, Luan, Sutskever, "Generative Pretraining
          means over pixels, a hidden pixel's embedding is zero, masks are drawn anew.
 Differs  The palette is found in a sample of the data's own training images, where the paper has one from ImageNet for all
          sets. A view that is larger than what the net sees is reduced after it is cut, as in the paper, but bilinearly.
-         Of the learning rates that section 3.4 searches, the paper's recipe has one of the middle. To classify with the
-         generative loss beside (section 2.3) is `finetune` with `--option finetune.joint=1`. Sixteen masked copies of an
+         Of the learning rates that section 3.4 searches, the paper's recipe has a middle one. Classifying with the
+         generative loss beside it (section 2.3) is `finetune` with `--option finetune.joint=1`. Sixteen masked copies of an
          image at test time (section 4.7) are left out.
 Shapes   B images, N positions in reading order, V colours of the palette.
 """

@@ -1,4 +1,4 @@
-"""MAE: hide most of an image, encode what is left, and paint the rest with a light decoder.
+"""MAE: hide most of an image, encode what is left, and paint what is hidden with a light decoder.
 
 Paper    He, Chen, Xie, Li, Dollár, Girshick, CVPR 2022 (arXiv:2111.06377). Masking, encoder, decoder and target section 3,
          ablations section 4.1 and table 1, settings appendix A.1 and table 8.
