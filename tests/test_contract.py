@@ -61,6 +61,7 @@ def build(name: str, **changes: object) -> tuple[Method, Recipe]:
     ("name", "change", "says"),
     [("simclr", {"optimiser": "adma"}, "--optimiser is 'adma'; it is one of gd, sgd"),
      ("beit", {"masking": "rnadom"}, "--masking is 'rnadom'; it is one of block, random"),
+     ("simclr", {"schedule": "rsqrt", "warmup": 0.0}, "--schedule rsqrt falls from the end of the warm-up"),
      ("simclr", {"clip": 0.0}, "--clip is 0.0"), ("simclr", {"trust": 0.0}, "--trust is 0.0"),
      ("simclr", {"layer_decay": 0.0}, "--layer-decay is 0.0"), ("simclr", {"layer_decay": 1.1}, "--layer-decay is 1.1"),
      ("simclr", {"weight_decay": -1.0}, "--weight-decay is -1.0"), ("simclr", {"milestones": (0.5, 1.0)}, "--milestones are"),

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from PIL import Image
 
 import manyviews
 from commands import refused
-from manyviews import comparing
+from manyviews import comparing, plan
 from manyviews.cli import main
 from manyviews.data import in_memory
 from manyviews.errors import ManyviewsError
 from manyviews.folders import free_folder
+from manyviews.method import find
 from manyviews.runs import Run
 
 SMALL: dict[str, Any] = {"net": "cifar_resnet8", "size": 16, "batch": 16, "budget": "2steps", "hidden": 16}
@@ -188,3 +190,18 @@ def test_a_comparison_that_is_refused_leaves_no_folder(
         capsys, "compare", "simclr", "byol", "--data", "typo/photos"
     )
     assert not list(Path("runs").iterdir())
+
+
+def test_first_weights_are_those_of_the_seed(tmp_path: Path) -> None:
+    config, recipe = plan.base(find("simsiam"), "world")
+    data = in_memory("x", torch.from_numpy(images()), None, None)
+
+    def first(seed: int) -> torch.Tensor:
+        how = replace(recipe, net="cifar_resnet8", size=16, seed=seed)
+        about = {"method": "simsiam", "config": asdict(config), "recipe": asdict(how), "data": {"senses": {}}}
+        encoder = Run(tmp_path, about).build(data).encoder
+        return torch.nn.utils.parameters_to_vector(encoder.parameters())
+
+    one = first(0)
+    torch.rand(3)
+    assert torch.equal(one, first(0)) and not torch.allclose(one, first(1))

@@ -648,3 +648,42 @@ def test_where_runs_and_results_lie(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert folder_of() == tmp_path / "manyviews" / "claims"
     assert store.folder_of() == Path(__file__).parents[2] / "docs" / "claims"
+
+
+def test_lean_clears_what_came_before_a_run_too(kept: Cache) -> None:
+    claim = Claim(
+        sentence="A teacher helps.", source="section 5", laptop=SAME, predicts=Order("after", "scratch"),
+        arms={"after": Arm("crd", teacher=Arm("moco", momentum=0.99)), "scratch": Arm("supervised")},
+    )  # fmt: skip
+    run(claim, kept, seeds=1, lean=True)
+    assert not list(kept.path.glob("*/run")) and len(list(kept.path.glob("*/figures.json"))) == 3
+
+
+@pytest.mark.parametrize(("what", "value"), [("code_of", lambda module, net: "other"), ("WORLD_VERSION", 99)])
+def test_other_code_or_another_world_is_another_run(
+    what: str, value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = Trial.of(Arm("moco"), SAME, 0)
+    before = trial.digest
+    monkeypatch.setattr(f"manyviews.claims.trial.{what}", value)
+    assert trial.digest != before
+
+
+@pytest.mark.parametrize("budget", ["100steps", "6400items"])
+def test_a_length_in_steps_or_items_costs_its_items(budget: str, kept: Cache) -> None:
+    scale = Scale(seeds=1, data="world", batch=64, budget=budget)
+    each = 6400 / cost.SPEED["laptop"] + cost.JUDGING
+    assert cost.due(MOMENTA, scale, kept).seconds == pytest.approx(2 * each)
+
+
+def test_each_of_all_claims_is_told_when_time_is_over(
+    write_paper: Callable[[str, str], None], tmp_path: Path, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_paper("tiny", PAPER)
+    told: list[float | None] = []
+    monkeypatch.setattr(every, "trainer", lambda quiet: trainer)
+    monkeypatch.setattr(every, "run", lambda *args, **more: told.append(more["deadline"]))
+    now = time.monotonic()
+    for budget in ("9h", None):
+        every.claim_all(budget, cache=tmp_path, out=tmp_path)
+    assert told == [pytest.approx(now + 9 * 3600, abs=60), None]

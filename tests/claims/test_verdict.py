@@ -170,3 +170,16 @@ def test_a_run_without_a_figure_lets_nothing_hold() -> None:
 def test_predictions_of_too_few_arms_are_refused(make: object) -> None:
     with pytest.raises(ManyviewsError, match="needs"):
         make()  # pyright: ignore[reportCallIssue]
+
+
+def test_a_margin_counts_and_is_told_whatever_is_predicted() -> None:
+    figures = {"a": [1.0, 1.1, 1.2], "b": [3.0, 3.1, 3.2], "c": [0.0, 0.1, 0.2]}
+    for make, gain in (
+        (lambda margin: Peak("a", "b", "c", margin=margin), 2.0),
+        (lambda margin: Rising("c", "a", "b", margin=margin), 1.5),
+        (lambda margin: GainsMore(("b", "a"), ("a", "c"), margin), 1.0),
+    ):
+        assert judge([make(gain - 0.2)], figures).state == "holds"
+        assert judge([make(gain + 0.2)], figures).state == "fails"
+        assert str(make(gain)) != str(make(0.0))
+    assert judge([Peak("b", "c", "a")], figures, best="low").state == "holds"

@@ -3,6 +3,7 @@
 import hashlib
 from itertools import combinations
 
+import numpy as np
 import pytest
 import torch
 
@@ -65,3 +66,29 @@ def test_what_was_drawn_before_is_drawn_still() -> None:
     heard = songs("train", range(50))
     cues = torch.stack([heard.species, heard.contour, heard.rhythm, heard.timbre])
     assert hashlib.blake2b(cues.numpy().tobytes(), digest_size=8).hexdigest() == "3967f1ba622f29e2"
+
+
+def sung(monkeypatch: pytest.MonkeyPatch, **cues: int) -> torch.Tensor:
+    monkeypatch.setattr(w, "_cue", lambda dice, name, own, species: np.full(len(species), cues[name]))
+    return songs("train", range(8)).wave[:, 0].float()
+
+
+@pytest.mark.parametrize("cue", ["contour", "rhythm", "timbre"])
+def test_every_cue_is_heard(cue: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = {"contour": 0, "rhythm": 1, "timbre": 0}
+    waves = [sung(monkeypatch, **plain | {cue: number}) for number in range(5)]
+    for one, other in combinations(waves, 2):
+        assert (one != other).any(1).all()
+
+
+def test_a_rising_song_rises_and_a_falling_one_falls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(w, "HISS", (-20.0, -20.0))
+    monkeypatch.setattr(w, "WIND", (-20.0, -20.0))
+    monkeypatch.setattr(w, "_clicks", lambda dice: np.float32(0))
+    for contour, sign in ((0, 1), (1, -1)):
+        for sound in sung(monkeypatch, contour=contour, rhythm=0, timbre=0):
+            loud = (sound.abs() > 0.2 * sound.abs().max()).nonzero()[:, 0]
+            first, second = (
+                int((half[1:] * half[:-1] < 0).sum()) for half in sound[loud[0] : loud[-1]].chunk(2)
+            )
+            assert sign * (second - first) > 0

@@ -158,3 +158,13 @@ def test_an_image_set_like_any_other():
 def test_bad_wishes_are_one_sentence(bad):
     with pytest.raises(ManyviewsError, match=r"^The world .*\.$"):
         world(**bad)
+
+
+def test_pixels_have_the_grain_that_is_drawn():
+    z = latents("test", range(60))
+    rough, grain = render(z, 32)[0].float(), z.grain.clone()
+    z.grain[:] = 0
+    smooth = render(z, 32)[0].float()
+    inside = (smooth > 20) & (smooth < 235)  # elsewhere it is clipped
+    noise = ((rough - smooth) / 255 / grain[:, None, None, None])[inside]
+    assert noise.std().item() == pytest.approx(1, abs=0.05) and abs(noise.mean().item()) < 0.05

@@ -10,7 +10,7 @@ from manyviews.data.loader import enough
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import finetune
 from manyviews.evaluation.batches import usual_batch
-from manyviews.evaluation.finetune import layers, parameter_groups
+from manyviews.evaluation.finetune import descend, layers, parameter_groups
 from manyviews.views import View, Views
 
 SMALL = {"classes": 3, "size": 16, "batch": 40}
@@ -179,3 +179,31 @@ def test_images_on_disk_are_decoded_no_larger_than_the_crops_need(net) -> None:
     data = ItemSet("photos", names, torch.arange(24) % 3, ("a", "b", "c"), None, read, read_near=near)
     finetune(net, data, data, epochs=1, batch=12, classes=3, size=16)
     assert set(asked) == {enough(Views(View(size=16))), 18}  # to learn from, and to be judged
+
+
+def test_each_group_descends_at_the_schedules_share_of_its_own_rate():
+    layer, head, rates = nn.Linear(2, 2), nn.Linear(2, 1), []
+    optimise, start = torch.optim.SGD(parameter_groups(layer, head, 1.0, 0.5, 0.0)), head.bias.item()
+    for step in range(4):
+        descend(optimise, head(layer(torch.ones(1, 2))).sum(), step, 4, "linear", 0.2, "A test")
+        rates.append([group["lr"] for group in optimise.param_groups])
+    shares = torch.tensor([1, 0.75, 0.5, 0.25])
+    torch.testing.assert_close(torch.tensor(rates), shares[:, None] * torch.tensor([1, 1, 0.5, 0.5]))
+    assert head.bias.item() - start == pytest.approx(-2.5)
+
+
+def test_every_step_draws_its_own_dropout(blobs):
+    drawn = []
+
+    class Drawing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(3, 4)
+
+        def forward(self, x):
+            if self.training:
+                drawn.append(float(torch.rand(())))
+            return self.linear(x.mean((2, 3)))
+
+    finetune(Drawing(), blobs(80, seed=0), blobs(9, seed=1), epochs=2, **SMALL)
+    assert len(set(drawn)) == len(drawn) == 4

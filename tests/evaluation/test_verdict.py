@@ -177,3 +177,14 @@ def test_agreement_alone_is_caught_on_a_real_network(blobs, net):
         history.append(labelfree(h, z_ND=head(h).detach()))
     assert verdict(history).state in ("collapsing", "collapsed")
     assert history[-1].spread > 0.1  # the encoder alone would have passed
+
+
+@pytest.mark.parametrize("figure", ["spread", "rank", "uniformity", "spread_projected", "alignment"])
+def test_whichever_figure_moves_the_run_goes_on_and_a_finished_one_may_be_flat(figure):
+    still = [look(alignment=0.3, spread_projected=0.5)] * 6
+    assert verdict(still).state == "plateaued" and verdict(still, finished=True).state == "healthy"
+    moving = [
+        dataclasses.replace(one, **{figure: getattr(one, figure) * (1 + 0.02 * k)})
+        for k, one in enumerate(still)
+    ]
+    assert verdict(moving).state == "healthy"

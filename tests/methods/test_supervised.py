@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from manyviews import nets
+from manyviews import beginning, nets
 from manyviews.data import steps_per_epoch
 from manyviews.errors import ManyviewsError
 from manyviews.method import Batch, Spec
@@ -13,6 +13,7 @@ from manyviews.methods.supervised import RECIPES, Config, Supervised
 from manyviews.recipe import Budget
 from manyviews.runs import net_factory
 from manyviews.training.optimisers import rate
+from shrink import teacher
 
 RGB = ((0.07, 0.06, 0.05), (0.06, 0.08, 0.06), (0.05, 0.06, 0.09))
 
@@ -122,3 +123,14 @@ def test_the_loss_is_cross_entropy_with_a_share_of_the_label_spread(smoothing: f
     right = log_p.gather(1, label[:, None])[:, 0]
     torch.testing.assert_close(out.loss, -((1 - smoothing) * right + smoothing * log_p.mean(1)).mean())
     assert out.log["accuracy"] == (logits.argmax(1) == label).float().mean()
+
+
+def test_a_head_of_the_same_classes_in_another_order_is_left() -> None:
+    for names, taken in (("abcd", True), ("bacd", False)):
+        spec = Spec(items=9, size=16, classes=4, class_names=tuple(names))
+        torch.manual_seed(1)  # not the teacher's
+        method = Supervised(Config(), net_factory("cifar_resnet8", 16), spec)
+        before = method.classifier.weight.detach().clone()
+        beginning.keep_head(method, teacher("abcd"))
+        assert torch.equal(method.classifier.weight, before) != taken
+        assert (beginning.drawn_anew(method, teacher("abcd")) is None) == taken

@@ -288,3 +288,55 @@ def test_a_compiled_encoder_learns_the_same() -> None:
         loop.run()
     assert len(losses[True]) == 3
     torch.testing.assert_close(torch.tensor(losses[True]), torch.tensor(losses[False]), rtol=1e-3, atol=1e-3)
+
+
+def test_every_step_has_its_own_draws_its_rate_and_its_hook() -> None:
+    how = recipe(budget="8steps", optimiser="sgd", schedule="linear", warmup=0.25, lr=0.1)
+    loop = loop_of("simclr", how, noise(32))
+    kept, drawn, rates = next(loop.method.projector.parameters()), list[float](), list[float]()  # pyright: ignore
+    before, own = kept.detach().clone(), loop.method.loss
+
+    def drawing(batch: Batch, progress: float) -> Out:
+        drawn.append(float(torch.rand(())))
+        return own(batch, progress)
+
+    def asked(progress: float) -> None:
+        rates.append(loop.optimiser.param_groups[0]["lr"])
+        kept.grad = None
+
+    loop.method.loss, loop.method.before_step = drawing, asked  # pyright: ignore
+    loop.run()
+    assert len(set(drawn)) == 8 and torch.equal(kept, before)
+    assert rates == pytest.approx([0, 0.05, 0.1, *(k / 60 for k in (5, 4, 3, 2, 1))])
+
+
+def test_a_look_changes_nothing_and_compares_two_views_and_other_images() -> None:
+    data, ends, monitors = world(items=64, size=16), [], []
+    for watched in (False, True):
+        loop = loop_of("simclr", recipe(), data)
+        monitors.append(Monitor(loop.method, data))
+        loop.hooks = (monitors[-1],) if watched else ()
+        loop.run()
+        ends.append({key: x.clone() for key, x in loop.method.state_dict().items()})
+    assert all(torch.equal(ends[0][key], x) for key, x in ends[1].items())
+    seen = monitors[1]
+    assert len(seen.history) == 6 and all((look.alignment or 0) > 1e-9 for look in seen.history)
+    assert len(seen.bank) == 48 and not set(seen.bank.tolist()) & set(seen.queries.tolist())
+
+
+def test_a_run_that_goes_on_has_what_is_left_of_its_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 0.0
+
+    def tick(moment: Moment) -> None:
+        nonlocal clock
+        clock += 1
+
+    monkeypatch.setattr("manyviews.training.loop.time", SimpleNamespace(monotonic=lambda: clock))
+    first, second = (loop_of("simclr", recipe(budget="8s"), noise()) for _ in range(2))
+    first.hooks = second.hooks = (tick,)
+    first.interrupted = lambda: first.step == 5
+    assert first.run() == "interrupted"
+    second.restore(first.state())
+    assert (
+        second.run() == "finished" and second.step == 10
+    )  # 9 had it not stopped; 14 were its time forgotten

@@ -111,3 +111,13 @@ def test_what_changes_no_colours_cannot_change_them_less() -> None:
         suited(Views(View(size=8)), False, 0.5)
     (view,) = suited(Views(View(size=8)), True, 0.5, elsewhere=True).views
     assert view == View(size=8)
+
+
+def test_shifts_and_randaugments_colours_go_with_the_colours() -> None:
+    grey = ((0.1, 0.0, 0.0), (0.0, 0.1, 0.0), (0.0, 0.0, 0.1))
+    strong = Views(View(size=8, pca=0.1, rgb=grey, randaugment=(2, 9)))
+    for colour, pca, kept in ((0.5, 0.05, True), (0.0, 0.0, False)):
+        looks = suited(strong, True, colour)
+        assert isinstance(looks, Views)
+        (view,) = looks.views
+        assert (view.pca, view.randaugment_colours) == (pca, kept)

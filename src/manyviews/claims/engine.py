@@ -103,7 +103,7 @@ def run(
         )
     verdict = judge(claim.predictions, figures, states, best=claim.best, exact=claim.exact is not None)
     if lean:
-        for _, trial in trials(claim, same, found["seeds"]):
+        for trial in cost.with_those_before(trial for _, trial in trials(claim, same, found["seeds"])):
             cache.lean(trial.digest)
     return {
         "claim": name,

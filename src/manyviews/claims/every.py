@@ -53,7 +53,7 @@ def claim_all(
     known = {name: one for name, one in everything().items() if scale in one.scales}
     if not known:
         raise ManyviewsError(f"No claim is written for --scale {scale}.")
-    started, results = time.monotonic(), {}
+    started, results, done = time.monotonic(), {}, list[Claim]()
     failed: dict[str, Exception] = {}
     settled = {name for name, one in known.items() if _settled(name, one, scale, seeds, store.folder_of(out))}
     while dues := _dues(known, scale, kept, seeds, failed, tell):  # what one has trained makes others cheaper
@@ -90,12 +90,13 @@ def claim_all(
                 tell(f"the time is over; {name} is next")
                 break
             results[name] = store.save(result, store.folder_of(out), say)
+            done.append(one)
         except Exception as error:  # a defect of one claim costs no night of the others
             _failed(name, error, failed, tell)
     if lean:  # at the end, for others may have needed a run
-        for result in results.values():
-            for digest in {digest for runs in result["runs"].values() for digest in runs}:
-                kept.lean(digest)
+        for one in done:
+            for trial in cost.runs_of(one, one.scales[scale], seeds):
+                kept.lean(trial.digest)
     if failed and not results:
         first, error = next(iter(failed.items()))
         raise ManyviewsError(f"No claim could be run; the first, {first}: {error}") from error

@@ -149,7 +149,8 @@ class Peak(Prediction):
         )
 
     def __str__(self) -> str:
-        return f"the best of {', '.join(self.arms)} lies in the middle"
+        by = f", by more than {self.margin:g}" if self.margin else ""
+        return f"the best of {', '.join(self.arms)} lies in the middle{by}"
 
 
 @dataclass(frozen=True, init=False)
@@ -175,7 +176,8 @@ class Rising(Prediction):
         return ((Difference("slope an arm", weights, low=self.margin),),)
 
     def __str__(self) -> str:
-        return f"it rises along {', '.join(self.arms)}"
+        by = f", by more than {self.margin:g} an arm" if self.margin else ""
+        return f"it rises along {', '.join(self.arms)}{by}"
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,8 @@ class GainsMore(Prediction):
 
     def __str__(self) -> str:
         (a, b), (c, d) = self.gain, self.other
-        return f"{a} gains more over {b} than {c} over {d}"
+        by = f", by more than {self.margin:g}" if self.margin else ""
+        return f"{a} gains more over {b} than {c} over {d}{by}"
 
 
 @dataclass(frozen=True)
