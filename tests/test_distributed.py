@@ -205,6 +205,17 @@ def test_how_many_there_are_is_said_by_who_numbers_them(monkeypatch: pytest.Monk
     assert distributed.started() == 4 and launching.launched()
 
 
+def test_each_of_slurms_processes_has_a_gpu_that_it_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "1"), ("SLURM_LOCALID", "1")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    assert distributed.device() == torch.device("cuda", 0)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert distributed.device() == torch.device("cuda", 1)
+
+
 def test_ranks_that_found_other_items_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     launching.require_same("a", "photos")
     monkeypatch.setattr(distributed, "everyone", lambda digest: [digest, digest, "b"])

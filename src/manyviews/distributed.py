@@ -36,8 +36,11 @@ def device() -> torch.device:
     """Where this process computes: its GPU where there is one."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    number = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0") if started() > 1 else "0")
-    return torch.device("cuda", int(number))
+    if (
+        started() > 1 and "LOCAL_RANK" not in os.environ
+    ):  # SLURM, which may show each process its own GPU alone
+        return torch.device("cuda", int(os.environ.get("SLURM_LOCALID", "0")) % torch.cuda.device_count())
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def world_size() -> int:

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -58,9 +59,9 @@ def set_aside(folder: Path) -> Iterator[None]:
         shutil.rmtree(there, ignore_errors=True)
         aside.rename(there)
         raise
-    shutil.rmtree(
-        aside, ignore_errors=True
-    )  # where a file of it is open, the file systems of networks keep that
+    shutil.rmtree(aside, ignore_errors=True)
+    if aside.exists():  # the file systems of networks keep files that are open
+        print(f"manyviews: what was overwritten is still in {aside}: remove it.", file=sys.stderr)
 
 
 _held: set[int] = set()  # files that this process holds alone

@@ -201,10 +201,11 @@ def _train(
         launching.launch(devices, ["-m", "manyviews", *again])
         return run
     with launching.group():
+        launching.require_same(run.settings["data"]["digest"], run.settings["data"]["name"])
         if distributed.is_main():
             create()
             run.keep(images.tokeniser)
-        launching.require_same(run.settings["data"]["digest"], run.settings["data"]["name"])
+        distributed.barrier()
         with _held(run.path):
             ends = run.train(images, **how)
     if ends == "interrupted":

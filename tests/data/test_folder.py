@@ -115,10 +115,11 @@ def test_labels_csv_in_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert files_of(data, tmp_path) == ["2.png", "x/1.png"]
     assert data.classes == ("ant", "dog")
     assert data.labels is not None and data.labels.tolist() == [1, 0]
-    assert "labels.csv names 2 of the 3 files in its folder" in capsys.readouterr().err
-    open_data(tmp_path, split="all")
+    assert "labels.csv does not name 1 of the 3 files in its folder" in capsys.readouterr().err
+    open_data(tmp_path, split="all")  # it was said
     (tmp_path / "unlisted.png").unlink()
-    capsys.readouterr()
+    (tmp_path / "2.png").rename(tmp_path.parent / "2.png")
+    (tmp_path / "labels.csv").write_text("path,label\n../2.png,dog\nx/1.png,ant\n")
     open_data(tmp_path)
     assert not capsys.readouterr().err
 
@@ -141,6 +142,8 @@ def test_a_folder_that_cannot_be_looked_into(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(os, "scandir", refusing)
     with pytest.raises(ManyviewsError, match=r"dog cannot be looked into \(Permission denied\)"):
         open_data(tmp_path)
+    (tmp_path / "labels.csv").write_text("path,label\ncat/1.png,cat\neel/3.png,eel\n")
+    assert len(open_data(tmp_path)) == 2  # a table says what is wanted
 
 
 def test_pages_that_are_not_read_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -148,7 +151,7 @@ def test_pages_that_are_not_read_are_said(tmp_path: Path, capsys: pytest.Capture
     page.save(tmp_path / "stack.tif", save_all=True, append_images=[page, page])
     page.save(tmp_path / "one.tif")
     open_data(tmp_path, split="all")
-    assert "hold up to 3 pages, of which the first is read" in capsys.readouterr().err
+    assert "files of several pages, of which the first is read" in capsys.readouterr().err
     (tmp_path / "stack.tif").unlink()
     open_data(tmp_path)
     assert not capsys.readouterr().err
@@ -204,7 +207,7 @@ def test_a_csv_that_does_not_match(tmp_path: Path, text: str, sentence: str):
 def test_a_csv_that_is_not_text(tmp_path: Path):
     (tmp_path / "labels.csv").write_bytes(b"\xff\xfe\x00binary")
     with pytest.raises(
-        ManyviewsError, match=r"is not a CSV file in UTF-8: byte 0 is not\. .* iconv -f WINDOWS-1252 -t"
+        ManyviewsError, match=r"is not a CSV file in UTF-8: byte 0 is not\. .* iconv -f UTF-16 -t"
     ):
         open_data(tmp_path)
 

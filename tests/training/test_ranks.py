@@ -155,6 +155,7 @@ def everything() -> dict[str, dict[str, Tensor]]:
     found |= {f"{name} trained": trained(name, NETS[0]) for name in names()}
     found |= {f"{name} sharded": sharded(name) for name in names()}
     found |= {"moco boxes": trained("moco", NETS[0], crops="contrastive", budget="6steps")}
+    found |= {"supervised pieces": trained("supervised", NETS[0], accumulate=2)}
     found |= {"swav queue": trained("swav", NETS[0], budget=f"{FULL + 1}steps")}
     return found | {f"simclr {kind}": continued(kind) for kind in OPTIMISERS}
 
@@ -230,8 +231,8 @@ def test_a_whole_copy_of_what_is_split_lives_while_it_is_asked_for(both: tuple[d
     assert kept["method"] == kept["asked for"] > 0 and kept["afterwards"] == 0
 
 
-@pytest.mark.parametrize("what", ["moco boxes", "swav queue"])
-def test_crops_in_boxes_and_a_queue_that_is_full_end_in_the_same_weights(
+@pytest.mark.parametrize("what", ["moco boxes", "swav queue", "supervised pieces"])
+def test_crops_in_boxes_a_full_queue_and_pieces_end_in_the_same_weights(
     what: str, both: tuple[dict, dict]
 ) -> None:
     one, two = (found[what] for found in both)

@@ -71,14 +71,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _of_memory(error: Exception) -> str:
     """What helps where memory was too short; nothing where it was something else."""
     told = str(error)
-    if "DataLoader worker" in told:  # a process that was killed, or could not hand its images over
+    if "DataLoader worker (pid" in told:  # it was killed; what it raises itself is told by "Caught ..."
         return (
             "A process that reads images was killed, as it is where memory is short (in a container that of /dev/shm): choose fewer "
             "--workers, or a smaller --batch."
         )
     of_torch = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in told
     if isinstance(error, MemoryError) or of_torch:
-        return "Memory is too short for this: choose a smaller --batch, or take it in pieces (--accumulate 4), or a smaller net."
+        return (
+            "Memory is too short for this. To train, choose a smaller --batch, take it in pieces (--accumulate 4), or a smaller net; "
+            "to judge or embed, give fewer items at a time."
+        )
     return ""
 
 

@@ -3,6 +3,7 @@
 import gzip
 import os
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 from torch import Tensor
@@ -82,17 +83,22 @@ def open_text_folder(path: str | os.PathLike[str], split: str = "train") -> Corp
     Raises ``ManyviewsError``: no texts in it, no such split, more than 1% that are empty or not UTF-8.
     """
     folder = Path(path)
-    found = sorted(files_below(folder, SUFFIXES | {".gz"}))
-    relative = [file for file in found if suffix_of(file) in SUFFIXES]
-    relative = relative or sorted(files_below(folder, frozenset({""})))
-    table = folder / "labels.csv"
-    if table.is_file():
+    if (table := folder / "labels.csv").is_file():
         documents = _documents(str(path), *listed(table, split))
-        say_left_out(table, len(relative), split)
+        if split in ("train", "all"):
+            with suppress(ManyviewsError):  # what cannot be looked into does not matter here
+                say_left_out(table, _texts_below(folder))
         return documents
+    relative = _texts_below(folder)
     if not relative:
         raise ManyviewsError(_no_texts(folder))
     return _documents(str(path), *arranged(folder, relative, split))
+
+
+def _texts_below(folder: Path) -> list[str]:
+    found = sorted(files_below(folder, SUFFIXES | {".gz"}))
+    relative = [file for file in found if suffix_of(file) in SUFFIXES]
+    return relative or sorted(files_below(folder, frozenset({""})))
 
 
 def _documents(name: str, paths: list[str], labels: Tensor | None, classes: tuple[str, ...] | None) -> Corpus:

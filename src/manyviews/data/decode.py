@@ -114,16 +114,18 @@ def to_rgb(image: Image.Image) -> Tensor:
 def odd(paths: Sequence[str]) -> Iterator[str]:
     """Sentences on what few would expect of how these files are read, by a look at some of them."""
     some = [paths[len(paths) * k // LOOKED_AT] for k in range(LOOKED_AT)] if paths else []
-    pages, brightest = 1, []
+    several, brightest = False, list[int]()
     for path in dict.fromkeys(some):
         with suppress(Exception), Path(path).open("rb") as file:  # reading it will say what is wrong
             image = _identified(file, path)
-            if image.format == "TIFF":
-                pages = max(pages, getattr(image, "n_frames", 1))
             if image.mode.startswith("I") and image.size[0] * image.size[1] <= LIMIT:
-                brightest.append(int(np.asarray(image).max()))
-    if pages > 1:
-        yield f"files hold up to {pages:,} pages, of which the first is read: write each page into a file of its own."
+                grey = np.asarray(image)
+                brightest += [int(grey.max())] if grey.min() >= 0 else []
+            if image.format == "TIFF":
+                image.seek(1)  # an EOFError where there is one page
+                several = True
+    if several:
+        yield "there are files of several pages, of which the first is read: write each page into a file of its own."
     if brightest and 0 < max(brightest) <= DARK:
         yield (
             f"16-bit images reach {max(brightest):,} of {GREY:,}, and are seen as dark as that: stretch them beforehand, all alike."

@@ -7,8 +7,8 @@ birds/labels.csv                    columns path and label (and split, if you li
 """
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from manyviews.data.decode import SUFFIXES, odd, read
 from manyviews.data.items import ItemSet
-from manyviews.data.listed import SPLITS, listed, rows_of_split, say_left_out
+from manyviews.data.listed import SPLITS, listed, rows_of_split, say, say_left_out
 from manyviews.data.sounds import SUFFIXES as SOUNDS
 from manyviews.data.sounds import sounds_of_files
 from manyviews.errors import ManyviewsError
@@ -47,12 +47,12 @@ def open_folder(path: str | os.PathLike[str], split: str = "train") -> ItemSet:
         raise ManyviewsError(f"There is no folder {folder}.")
     if not folder.is_dir():
         raise ManyviewsError(f"{folder} is a file, not a folder of images.")
-    table = folder / "labels.csv"
-    relative = sorted(files_below(folder, SUFFIXES)) or sorted(files_below(folder, SOUNDS))
-    if table.is_file():
+    if (table := folder / "labels.csv").is_file():
         data = open_csv(table, split)
-        say_left_out(table, len(relative), split)
+        if split in ("train", "all"):
+            _say_left_out(table, data.kind)
         return data
+    relative = sorted(files_below(folder, SUFFIXES)) or sorted(files_below(folder, SOUNDS))
     if not relative:
         empty = not any(folder.iterdir())
         kinds, sounds = ", ".join(sorted(SUFFIXES)), ", ".join(sorted(SOUNDS))
@@ -172,8 +172,13 @@ def _class_folders(below: list[tuple[str, ...]]) -> tuple[str, ...] | None:
 
 
 def _looked_at(data: ItemSet, split: str) -> ItemSet:
-    """The set; what may be odd about its images is said, once of all splits."""
+    """The set; what a look at some of its images finds odd is said."""
     if split in ("train", "all") and data.kind == "images":
         for what in odd(data.names):
-            print(f"manyviews: {data.name}: {what}", file=sys.stderr)
+            say(f"{data.name}: {what}")
     return data
+
+
+def _say_left_out(table: Path, kind: str) -> None:
+    with suppress(ManyviewsError):  # what cannot be looked into does not matter here
+        say_left_out(table, files_below(table.parent, SOUNDS if kind == "sounds" else SUFFIXES))

@@ -5,7 +5,7 @@ import io
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -16,11 +16,10 @@ from manyviews.errors import ManyviewsError, NoSplit
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """Name of a split folder -> the split."""
 
-
 PATH_COLUMNS = ("path", "file", "filename", "image", "image_path", "file_name")
-
-
 LABEL_COLUMNS = ("label", "class", "category", "target")
+BYTE_ORDERS = (b"\xff\xfe", b"\xfe\xff")  # with which UTF-16 begins
+_said: set[str] = set()
 
 
 def listed(path: Path, split: str) -> tuple[list[str], Tensor, tuple[str, ...]]:
@@ -75,30 +74,48 @@ def rows_of_split(splits: Sequence[str], split: str, where: str) -> list[int]:
     return [i for i, name in enumerate(splits) if name == found]
 
 
-def say_left_out(table: Path, below: int, split: str) -> None:
-    """Say, once of all splits, where a table names fewer files than lie in its folder."""
-    named = len(_csv_rows(table))
-    if split in ("train", "all") and named < below:
-        print(
-            f"manyviews: {table} names {named:,} of the {below:,} files in its folder, and the others are left out; to learn from "
-            "all of them, call it something else.",
-            file=sys.stderr,
+def say(sentence: str) -> None:
+    """What the user should know of his data, on stderr: once a process, and by the first of several."""
+    if sentence not in _said and os.environ.get("RANK", "0") == "0":
+        print(f"manyviews: {sentence}", file=sys.stderr)
+    _said.add(sentence)
+
+
+def say_left_out(table: Path, below: Iterable[str]) -> None:
+    """Say where a table does not name all of the files ``below`` its folder."""
+    rows = _csv_rows(table)
+    column = _column({name.strip().lower(): name for name in rows[0]}, PATH_COLUMNS, table)
+    named = {os.path.normpath(row[column].strip().replace("\\", "/")) for row in rows}
+    named = {os.path.relpath(name, table.parent) if os.path.isabs(name) else name for name in named}
+    there = [os.path.normpath(file) for file in below]
+    if left := sum(file not in named for file in there):
+        say(
+            f"{table} does not name {left:,} of the {len(there):,} files in its folder, which are left out; to take all of them, call "
+            "it something else."
         )
 
 
 def how_to_convert(path: str | Path, encoding: str) -> str:
     """What helps where a file is not UTF-8."""
-    return f"If its encoding is {encoding}, convert it: iconv -f {encoding} -t UTF-8 {shlex.quote(str(path))} > new{Path(path).suffix}"
+    path, packed = Path(path), Path(path).suffix.lower() == ".gz"
+    reads = f"zcat {shlex.quote(str(path))} | " if packed else ""
+    file = "" if packed else f" {shlex.quote(str(path))}"
+    suffix = path.with_suffix("").suffix if packed else path.suffix
+    return (
+        f"If its encoding is {encoding}, convert it: {reads}iconv -f {encoding} -t UTF-8{file} > new{suffix}"
+    )
 
 
 def _csv_rows(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         raise ManyviewsError(f"There is no file {path}.")
+    raw = path.read_bytes()
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = raw.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
+        encoding = "UTF-16" if raw.startswith(BYTE_ORDERS) else "WINDOWS-1252"
         raise ManyviewsError(
-            f"{path} is not a CSV file in UTF-8: byte {error.start} is not. {how_to_convert(path, 'WINDOWS-1252')}"
+            f"{path} is not a CSV file in UTF-8: byte {error.start} is not. {how_to_convert(path, encoding)}"
         ) from error
     header = text.partition("\n")[0]
     delimiter = next((mark for mark in (",", ";", "\t") if mark in header), ",")

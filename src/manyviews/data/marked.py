@@ -58,7 +58,7 @@ def marked(corpus: Corpus, marks: Sequence[Sequence[Mark]], names: Sequence[str]
 def with_marks(data: ItemSet, corpus: Corpus) -> ItemSet:
     """The set with what is marked as two senses, in the row of the tokens. ``MARKS`` holds ids: numbers from 1 on of the
     corpus' names, ``NONE``, or ``BEYOND`` where no mark can be. At the first token, which is no word, stands the id of a
-    mark that lies beyond all tokens; where all are of one kind, answers and not tags, one that reaches beyond them does.
+    mark that lies beyond all tokens; an answer that reaches beyond them does.
     ``WORDS`` is 1 where a word begins, after white space."""
     assert corpus.marks is not None and data.values is not None and data.tokeniser is not None
     places = [data.tokeniser.places(list(texts)) for texts in zip(*corpus.texts, strict=True)]
@@ -75,7 +75,7 @@ def with_marks(data: ItemSet, corpus: Corpus) -> ItemSet:
         )  # of one text after another
         for text, (characters, first, end) in enumerate(zip(texts, edges[::2], edges[1::2], strict=False)):
             spots_M2, cut = np.split(np.array(places[text][item], np.int64).reshape(-1, 2), [end - first])
-            whole_until = cut[0, 0] if len(cut) and len(corpus.marked) == 1 else len(characters)
+            whole_until = cut[0, 0] if len(cut) and corpus.marked == (ANSWER,) else len(characters)
             id_AM = np.full((people, len(spots_M2)), NONE, np.uint8)
             for mark in corpus.marks[item]:
                 if mark.text == text:

@@ -66,7 +66,8 @@ def windows(
 
     packed_2 = np.zeros((2, len(first_N) * length), np.int32)
     packed_2[0] = tokeniser.padding
-    for some_p in np.array_split(np.arange(len(size_P)), -(-len(token_M) // AT_ONCE)):
+    portions = np.searchsorted(done_P, np.arange(AT_ONCE, len(token_M), AT_ONCE))
+    for some_p in np.split(np.arange(len(size_P)), portions):
         size_p = size_P[some_p]
         within_m = np.arange(size_p.sum()) - np.repeat(size_p.cumsum() - size_p, size_p)
         to_m = np.repeat(to_P[some_p], size_p) + within_m

@@ -46,10 +46,10 @@ def scores(logits_NC: Tensor, labels_N: Tensor, classes: int) -> Scores:
     top5 = None
     if classes > 5:
         among_N = (logits_NC.topk(5, dim=1).indices == labels_N[:, None]).any(1)
-        above_N = logits_NC.gather(1, labels_N[:, None])[:, 0] > logits_NC.amin(
-            1
-        )  # where few have votes, others tie
-        top5 = (among_N & above_N).double().mean().item()
+        least_N, most_N = logits_NC.aminmax(dim=1)
+        # Where few classes have votes the others tie, and which of them are among the five is not defined.
+        told_N = (logits_NC.gather(1, labels_N[:, None])[:, 0] > least_N) | (least_N == most_N)
+        top5 = (among_N & told_N).double().mean().item()
     return Scores(
         n=len(labels_N),
         top1=sum(hits_C) / len(labels_N),

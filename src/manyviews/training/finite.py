@@ -32,7 +32,7 @@ class Done:
             return cls(step, index, loss, finite, None)
         there = torch.empty((), dtype=torch.bool, pin_memory=True).copy_(finite, non_blocking=True)
         arrived = torch.cuda.Event()
-        arrived.record()
+        arrived.record(torch.cuda.current_stream(loss.device))
         return cls(step, index, loss, there, arrived)
 
 
