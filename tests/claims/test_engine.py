@@ -1,6 +1,7 @@
 """The engine on a trainer that is no trainer: nothing is trained twice, nothing is lost, and what was found is said."""
 
 import json
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +17,9 @@ from manyviews.claims.measures import mean_loss
 from manyviews.claims.predictions import Collapse, Equal, Healthy, Order
 from manyviews.claims.stale import CODE, SETTINGS, stale
 from manyviews.claims.trial import (
+    DECIDES,
+    REWRITTEN,
+    ROOT,
     YOUNGER,
     Trial,
     _file,
@@ -657,6 +661,20 @@ def test_lean_clears_what_came_before_a_run_too(kept: Cache) -> None:
     )  # fmt: skip
     run(claim, kept, seeds=1, lean=True)
     assert not list(kept.path.glob("*/run")) and len(list(kept.path.glob("*/figures.json"))) == 3
+
+
+def test_what_is_rewritten_counts_as_it_was_and_its_row_is_of_today(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [path for part in DECIDES for path in [*ROOT.glob(f"{part}.py"), *ROOT.glob(f"{part}/**/*.py")]]
+    names = [".".join(("manyviews", *path.relative_to(ROOT).with_suffix("").parts)) for path in files]
+    today = {syntax_of(name.removesuffix(".__init__")) for name in names}
+    if sys.version_info[:2] == (3, 11):  # others write some syntax otherwise
+        assert set(REWRITTEN) <= today
+    assert not set(REWRITTEN.values()) & today
+    before = code_of("manyviews.methods.contrastive.simclr", "small_resnet")
+    monkeypatch.setattr("manyviews.claims.trial.REWRITTEN", {})
+    code_of.cache_clear()
+    assert (code_of("manyviews.methods.contrastive.simclr", "small_resnet") == before) == (not REWRITTEN)
+    code_of.cache_clear()
 
 
 @pytest.mark.parametrize(("what", "value"), [("code_of", lambda module, net: "other"), ("WORLD_VERSION", 99)])

@@ -26,7 +26,7 @@ def blur_(x: Tensor, rows: Tensor, sigma: Tensor, kernel: int) -> None:
         for row, s, taps_K in zip(rows.tolist(), sigma.tolist(), taps, strict=True):
             _blur_one_(x[row], s, taps_K)
         return
-    rows, taps = rows.to(x.device), taps.to(x.device)
+    rows, taps = (each.to(x.device, non_blocking=True) for each in (rows, taps))
     method = _blur_shifted if kernel // 2 <= SHIFTED_RADIUS else _blur_dense
     x.index_copy_(0, rows, method(x.index_select(0, rows), taps))
 

@@ -87,7 +87,7 @@ def jitter_by_rounds(x: Tensor, factors: Tensor, orders: Tensor) -> None:
     skipped = int((orders < 0).sum())
     operations_4n = torch.tensor(ORDERS)[orders[skipped:]].T
     counts = [torch.bincount(operations, minlength=4).tolist() for operations in operations_4n]
-    rows_4n = operations_4n.argsort(1).add(skipped).to(x.device)
+    rows_4n = operations_4n.argsort(1).add(skipped).to(x.device, non_blocking=True)
     for rows_n, count in zip(rows_4n, counts, strict=True):
         for operation, rows in enumerate(rows_n.split(count)):
             if len(rows) > 0:

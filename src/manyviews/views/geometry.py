@@ -70,10 +70,12 @@ def bordered(view: View, image: Tensor, colour: tuple[float, ...]) -> Tensor:
     if border == 0:
         return image
     if view.mirror:
-        rows, columns = (_mirrored(side, border).to(image.device) for side in image.shape[-2:])
+        rows, columns = (
+            _mirrored(side, border).to(image.device, non_blocking=True) for side in image.shape[-2:]
+        )
         return image.index_select(-2, rows).index_select(-1, columns)
     height, width = (side + 2 * border for side in image.shape[-2:])
-    fill = (torch.tensor(colour) * 255).round().to(torch.uint8).to(image.device)
+    fill = (torch.tensor(colour) * 255).round().to(torch.uint8).to(image.device, non_blocking=True)
     framed = fill[:, None, None].expand(*image.shape[:-2], height, width).clone()
     framed[..., border:-border, border:-border] = image
     return framed

@@ -152,7 +152,7 @@ class Views(Several[View]):
         height, width = image.shape[2:]
 
         if image.device.type != "cpu" or max(height, width, size) <= geometry.MATRIX_SIDE:
-            boxes, flips, turns = (each.to(image.device) for each in (boxes, flips, turns))
+            boxes, flips, turns = (each.to(image.device, non_blocking=True) for each in (boxes, flips, turns))
 
             def by_matrices(rows: Tensor) -> Tensor:
                 source = image.index_select(0, rows % batch).float().div_(255)
@@ -185,7 +185,7 @@ class Views(Several[View]):
                 out = _empty((len(look.orders), 3, size, size), device)
                 read = reader(numbers)
                 for rows in _chunks(look.orders, 12 * size * size, device):
-                    rows_there = rows.to(device)
+                    rows_there = rows.to(device, non_blocking=True)
                     out[rows_there] = _finish(read(rows_there), look.rows(rows), kernel)
                 for number, view in zip(numbers, out.split(len(draws)), strict=True):
                     views[number] = view
@@ -228,7 +228,7 @@ def _finish(x: Tensor, look: Look, kernel: int) -> Tensor:
 
     RandAugment stands before the greying, which commutes with the blur, as in the code of Tian et al. 2020.
     """
-    colour.jitter(x, look.factors.to(x.device), look.orders)
+    colour.jitter(x, look.factors.to(x.device, non_blocking=True), look.orders)
     if look.which.shape[1] == 0:
         _change(x, look.grey, colour.grey)
     if look.blur.any():
@@ -238,13 +238,13 @@ def _finish(x: Tensor, look: Look, kernel: int) -> Tensor:
         _change(x, look.grey, colour.grey)
     _change(x, look.solarise, colour.solarise)
     if look.shift.any():
-        x.add_(look.shift.to(x.device)[:, :, None, None])
+        x.add_(look.shift.to(x.device, non_blocking=True)[:, :, None, None])
     return _normalise_(x)
 
 
 def _change(x: Tensor, chosen: Tensor, change: Callable[[Tensor], Tensor]) -> None:
     if chosen.any():
-        rows = chosen.nonzero()[:, 0].to(x.device)
+        rows = chosen.nonzero()[:, 0].to(x.device, non_blocking=True)
         x.index_copy_(0, rows, change(x.index_select(0, rows)))
 
 
@@ -253,8 +253,11 @@ def _normalise_(x: Tensor) -> Tensor:
     return x.sub_(mean).div_(std)
 
 
+@cache
 def _mean_and_std(device: torch.device) -> tuple[Tensor, Tensor]:
-    return torch.tensor(MEAN, device=device)[:, None, None], torch.tensor(STD, device=device)[:, None, None]
+    with torch.inference_mode(False):  # they are kept, whoever asks first
+        mean, std = (torch.tensor(each, device=device)[:, None, None] for each in (MEAN, STD))
+    return mean, std
 
 
 @cache

@@ -202,6 +202,6 @@ def augment_(x: Tensor, which_nK: Tensor, amount_nK: Tensor, fill: Fill) -> None
             if number < 0 or OPERATIONS[number].op is identity:
                 continue
             rows = (which_n == number).nonzero()[:, 0]
-            there, amount = rows.to(x.device), amount_n[rows].to(x.device)
+            there, amount = (each.to(x.device, non_blocking=True) for each in (rows, amount_n[rows]))
             more: dict[str, Any] = {"fill": fill} if OPERATIONS[number].moves else {}
             x.index_copy_(0, there, OPERATIONS[number].op(x.index_select(0, there), amount, **more))
