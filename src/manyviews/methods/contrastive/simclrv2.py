@@ -68,7 +68,7 @@ class SimCLRv2(simclr.SimCLR):
         z = self.embedded(batch.views)
         keys_KD = self.queue.keys_KD if self.config.queue else None
         loss = partial(nt_xent, temperature=self.config.temperature, memory_KD=keys_KD)
-        return Out(simclr.multicrop(loss, z), carry=self._remembered(batch.views[0]), z=z[0])
+        return Out(simclr.multicrop(loss, z), carry=self._remembered(batch.views[0]), z=z[0])  # eq. 1
 
     def _remembered(self, x_BCHW: Tensor) -> Tensor | None:
         return normalize(self.memory(x_BCHW)) if self.config.queue else None
