@@ -220,9 +220,7 @@ def test_what_no_graph_can_hold_is_one_sentence(name, size, says, tmp_path):
 def test_a_net_that_is_too_heavy_for_a_graph_is_said(tmp_path, monkeypatch):
     net = build("cifar_resnet8", size=16)
     monkeypatch.setattr("manyviews.nets.interop.outward.ONNX_HOLDS", 10_000)
-    with pytest.raises(
-        ManyviewsError, match=r"cifar_resnet8 weighs 0\.0 GiB, and an ONNX file holds less than 2"
-    ):
+    with pytest.raises(ManyviewsError, match=r"weighs 0\.0 GiB, and an ONNX file holds less than 2"):
         export(net, tmp_path / "x.onnx", "onnx")
     assert not list(tmp_path.iterdir())
 
