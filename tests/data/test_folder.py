@@ -109,7 +109,7 @@ def test_one_image_and_a_list_of_images(tmp_path: Path):
 
 
 def test_labels_csv_in_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    write(tmp_path, "x/1.png", "2.png", "unlisted.png")
+    tmp_path = write(tmp_path / "photos", "x/1.png", "2.png", "unlisted.png")
     (tmp_path / "labels.csv").write_text("﻿Path,Label,weight\n2.png,dog,1\nx/1.png,ant,2\n", encoding="utf-8")
     data = open_data(tmp_path)
     assert files_of(data, tmp_path) == ["2.png", "x/1.png"]

@@ -97,16 +97,9 @@ def test_the_memory_network_follows_and_fills_the_queue() -> None:
     assert torch.equal(method.queue.keys_KD[8:], before[8:])
 
 
-@pytest.mark.parametrize(
-    ("name", "says"),
-    [
-        ("neck(cifar_resnet8)", "needs the width of each of its layers"),
-        ("neck(cifar_resnet8, 0)", "needs the width of each of its layers"),
-        ("neck(cifar_resnet8, x)", "whole numbers"),
-    ],
-)
-def test_a_neck_says_its_widths(name: str, says: str) -> None:
-    with pytest.raises(ManyviewsError, match=says):
+@pytest.mark.parametrize("name", ["neck(cifar_resnet8)", "neck(cifar_resnet8, 0)"])
+def test_a_neck_says_its_widths(name: str) -> None:
+    with pytest.raises(ManyviewsError, match="needs the width of each of its layers"):
         nets.build(name, size=16)
 
 
