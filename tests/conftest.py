@@ -9,10 +9,19 @@ import pytest
 import torch
 from hypothesis import settings
 
+from manyviews.data.world import ITEMS
+
 torch.set_num_threads(1)
 
 settings.register_profile("manyviews", deadline=None, max_examples=25)  # a busy machine is not a failure
 settings.load_profile("manyviews")
+
+
+@pytest.fixture
+def small_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A world of a few items, for commands whose figures say nothing here; processes that are started see the whole one."""
+    for split, items in {"train": 512, "test": 64}.items():
+        monkeypatch.setitem(ITEMS, split, items)
 
 
 @pytest.fixture(autouse=True)

@@ -224,9 +224,8 @@ def test_compare_trains_side_by_side_and_goes_on_where_it_stopped(
 
 
 def test_a_comparison_of_texts_of_the_world_goes_on_and_is_judged_by_them(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], small_world: None
 ) -> None:
-    monkeypatch.setattr("manyviews.data.world.ITEMS", {"train": 64, "test": 32})
     words = ["compare", "simcse", "--budget", "2steps", "--batch", "8", "--size", "16", "--seeds", "1"]
     first = answer(capsys, *words, "--out", str(tmp_path / "c"))
     run = tmp_path / "c" / "simcse-0"
@@ -407,9 +406,8 @@ def test_the_same_in_python(photos: Path, run: Path, tmp_path: Path) -> None:
 
 
 def test_the_world_is_the_default(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], small_world: None
 ) -> None:
-    monkeypatch.setattr("manyviews.data.world.ITEMS", {"train": 64, "test": 32})
     made = answer(capsys, "pretrain", "simclr", "--net", "cifar_resnet8", "--batch", "16", "--budget", "2steps",
                   "--size", "16", "--baselines", "supervised", "--out", str(tmp_path / "w"))  # fmt: skip
     assert made["figures"].keys() == {"this encoder", "supervised"}
@@ -579,10 +577,14 @@ HELP = "see `manyviews pretrain simclr --help`"
     ],
 )  # fmt: skip
 def test_an_option_that_there_is_not_is_one_sentence(
-    words: str, says: list[str], capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    words: str,
+    says: list[str],
+    capsys: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    small_world: None,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("manyviews.data.world.ITEMS", {"train": 512, "test": 32})
     said = refused(capsys, *words.split())
     assert all(part in said for part in says), said
     assert said.count("\n") == 1 and not list(tmp_path.iterdir())

@@ -17,7 +17,9 @@ from manyviews import nets, plan
 from manyviews.cli import main
 from manyviews.method import find
 from manyviews.runs import Run
+from pictures import drawn
 
+pytestmark = pytest.mark.usefixtures("small_world")
 PAGE = (Path(__file__).parents[1] / "docs" / "own.md").read_text()
 METHOD, NET, LOOP = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 SMALL = ["--net", "cifar_resnet8", "--size", "16", "--batch", "32", "--budget", "4steps", "--dim", "16"]
@@ -71,7 +73,8 @@ def test_a_comparison_does_not_take_one_file_for_another(
 
 
 def test_two_processes_learn_it_too(here: Path) -> None:
-    started = [sys.executable, "-m", "manyviews", *LEARN, "--devices", "2"]
+    photos = drawn(here / "photos", 48, lambda _: "")
+    started = [sys.executable, "-m", "manyviews", *LEARN, "--devices", "2", "--data", str(photos)]
     subprocess.run(started, check=True, cwd=here, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300)
     assert Run.open(here / "run").finished
 
@@ -172,7 +175,8 @@ def test_a_net_is_listed_and_stands_inside_others(strided: Path, capsys: pytest.
 
 def test_two_processes_learn_a_net_too(strided: Path) -> None:
     words = ["pretrain", "byol", "--net", "strided", "--out", "run", "--baselines", "--devices", "2"]
-    small = ["--size", "16", "--batch", "32", "--budget", "2steps"]
+    photos = drawn(strided.parent / "photos", 48, lambda _: "")
+    small = ["--size", "16", "--batch", "32", "--budget", "2steps", "--data", str(photos)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     started = [sys.executable, "-m", "manyviews", *words, *small]
     subprocess.run(started, check=True, cwd=strided.parent, env=environment, timeout=300)

@@ -14,6 +14,7 @@ from manyviews.method import find
 from manyviews.runs import Run
 from manyviews.views import Views
 
+pytestmark = pytest.mark.usefixtures("small_world")
 SMALL = [
     "--net",
     "cifar_resnet8",

@@ -40,7 +40,7 @@ def evaluate(
         protocol: empty: knn, or labelfree where there are no labels. Else any of knn, linear, linear-sgd, finetune, linear-1%,
             finetune-10%, scratch, layers, last-layers, labelfree ...; tag and span of texts with marks; segment and
             segment-linear where the data has a class of every pixel, which also write into the run's ``pictures/``; and
-            where the run learned a classifier, single, ten-crop, dense, multi-scale.
+            where the run learned a classifier, single, ten-crop, multi-crop, dense, multi-scale.
         data_root: where named sets are; None: where they were when the run began.
         seeds: how often each protocol is repeated with another seed; several give mean and deviation of top-1, mean IoU, F1 ...
         seed: the first of them.

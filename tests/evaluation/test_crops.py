@@ -1,6 +1,7 @@
 """Ten crops against torchvision's, dense testing against a plain formula and where it has to change nothing."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,18 @@ from torch import Tensor, nn
 from manyviews import nets
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import evaluate
-from manyviews.evaluation.crops import SCALES, dense, mean_of_places, multi_scale, single, ten_crop, ten_crops
+from manyviews.evaluation.crops import (
+    SCALES,
+    dense,
+    grid_of_crops,
+    mean_of_places,
+    multi_crop,
+    multi_scale,
+    single,
+    ten_crop,
+    ten_crops,
+)
+from manyviews.evaluation.scores import Scores, scores
 from manyviews.nets.classifier import Classifier
 from manyviews.nets.encoder import Encoder, judging
 from manyviews.rng import generator
@@ -121,7 +133,7 @@ def test_multi_scale_averages_over_scales_and_mirror_images(blobs, head) -> None
 
 def test_images_on_disk_of_any_shape_are_judged_as_they_are(blobs, streamed, head) -> None:
     encoder, data = Unpadded(), blobs(30, seed=0, size=20)
-    for look in (single, ten_crop, dense, multi_scale):
+    for look in (single, ten_crop, multi_crop, dense, multi_scale):
         assert look(encoder, head, streamed(data), **CLASSES) == look(encoder, head, data, **CLASSES)
 
     def wide(item: int) -> Tensor:
@@ -152,7 +164,7 @@ def test_figures_stand_side_by_side_by_name(blobs) -> None:
     encoder = nets.build("cifar_resnet8", size=16)
     torch.manual_seed(0)
     train, test = blobs(30, seed=0), blobs(15, seed=1)
-    names = ["single", "ten-crop", "dense", "multi-scale"]
+    names = ["single", "ten-crop", "multi-crop", "dense", "multi-scale"]
     known = Classifier(nn.Linear(64, 3), train.classes)
     figures = evaluate(encoder, train, test, protocols=names, size=16, classifier=known)
     assert list(figures) == names and all(figures[name]["n"] == 15 for name in names)
@@ -161,3 +173,55 @@ def test_figures_stand_side_by_side_by_name(blobs) -> None:
     others = Classifier(nn.Linear(64, 3), ("cat", "dog", "owl"))
     with pytest.raises(ManyviewsError, match=r"3 classes \(cat, dog, owl"):
         evaluate(encoder, train, test, protocols=["ten-crop"], size=16, classifier=others)
+
+
+def test_multi_crop_averages_a_grid_of_crops_at_each_scale_and_goes_with_dense(
+    blobs, head, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder, data, seen = Unpadded(), blobs(24, seed=0, size=20), []
+
+    def kept(shares_NK: Tensor, *told: Any) -> Scores:
+        seen.append(shares_NK)
+        return scores(shares_NK, *told)
+
+    monkeypatch.setattr("manyviews.evaluation.crops.scores", kept)
+    crops = []
+    for short in (18, 27, 37):  # 256, 384 and 512, for a net of 16 pixels
+        resized = T.Resize([short, short], antialias=True)(data.values)
+        x = T.Normalize(MEAN, STD)(resized.float() / 255)
+        places = [round((short - 16) * i / 4) for i in range(5)]
+        assert places[0] == 0 and places[-1] == short - 16
+        for cut in (x[:, :, top : top + 16, left : left + 16] for top in places for left in places):
+            crops += [cut, cut.flip(-1)]
+    assert len(crops) == 150
+    with judging(encoder):
+        by_crops = torch.stack([head(encoder(cut)).softmax(1) for cut in crops]).mean(0)
+        whole = [
+            T.Normalize(MEAN, STD)(T.Resize([short, short], antialias=True)(data.values).float() / 255)
+            for short in (18, 27, 37)
+        ]
+        looks = [each for x in whole for each in (x, x.flip(-1))]
+        by_dense = torch.stack([head(encoder(x)).softmax(1) for x in looks]).mean(0)
+    for shares, options in ((by_crops, {}), ((by_crops + by_dense) / 2, {"with_dense": True})):
+        assert multi_crop(encoder, head, data, **CLASSES, **options) == scores(shares, data.labels, 3)
+        torch.testing.assert_close(seen[-1], shares)
+
+
+def test_crops_of_a_wide_image_reach_from_edge_to_edge() -> None:
+    image = picture(1, 3, 20, 40)
+    crops = list(grid_of_crops(image, 16, 20, 3))
+    assert len(crops) == 18 and all(crop.shape == (1, 3, 16, 16) for crop in crops)
+    torch.testing.assert_close(crops[0], normalise(image[:, :, :16, :16].float() / 255))
+    torch.testing.assert_close(crops[-2], normalise(image[:, :, 4:, 24:].float() / 255))
+    torch.testing.assert_close(crops[-1], crops[-2].flip(-1))
+    (middle, _) = grid_of_crops(image, 16, 20, 1)
+    torch.testing.assert_close(middle, normalise(image[:, :, 2:18, 12:28].float() / 255))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [({"scales": (0.5,)}, "at least 1"), ({"scales": ()}, "at least one"), ({"across": 0}, "0 crops")],
+)
+def test_a_grid_that_cannot_be(options, says, blobs, head) -> None:
+    with pytest.raises(ManyviewsError, match=says):
+        multi_crop(Unpadded(), head, blobs(9, seed=0), **CLASSES, **options)

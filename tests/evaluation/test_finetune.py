@@ -10,7 +10,7 @@ from manyviews.data.loader import enough
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import finetune
 from manyviews.evaluation.batches import usual_batch
-from manyviews.evaluation.finetune import descend, layers, parameter_groups
+from manyviews.evaluation.descent import descend, layers, parameter_groups
 from manyviews.views import View, Views
 
 SMALL = {"classes": 3, "size": 16, "batch": 40}

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from manyviews.data import ItemSet
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import EncoderEmbedder, LayerProbes, embed_all, evaluate, finetune, probe_lbfgs
+from manyviews.evaluation.layers import _last
 from manyviews.nets import build
 from manyviews.nets.encoder import Layered
 from manyviews.report.page import page
@@ -137,3 +138,52 @@ def test_a_net_that_embeds_in_its_middle_is_fine_tuned_as_a_whole(blobs: Callabl
 def test_a_joint_loss_that_cannot_be(joint: float, name: str, blobs: Callable[..., ItemSet]) -> None:
     with pytest.raises(ManyviewsError, match=f"joint is {joint}: it weighs, by 0 or more"):
         finetune(build(name, size=16), blobs(6, seed=0), blobs(6, seed=1), classes=3, size=16, joint=joint)
+
+
+@pytest.mark.parametrize("net", ["small_vit", "small_vit/average"])
+def test_the_last_layers_of_a_vit_lie_side_by_side_each_under_its_norm(
+    net: str, blobs: Callable[..., ItemSet]
+) -> None:
+    train, test = blobs(60, size=16, seed=0), blobs(30, size=16, seed=1)
+    vit = build(net, size=16).eval()
+    torch.nn.init.normal_(vit.norm.weight)  # so that a norm that is left out is missed
+    with torch.no_grad():
+        x_BCHW = torch.randn(4, 3, 16, 16)
+        tokens_BTD = vit.tokens(x_BCHW)
+        first, last = vit.by_layer(x_BCHW)[-2:]
+        normed = vit.norm(first) if vit.first else None
+        found = _last(vit, 2, patches=True)(x_BCHW)
+    width = vit.width
+    assert found.shape == (4, 3 * width) and not vit.blocks[-1]._forward_hooks
+    if normed is not None:
+        torch.testing.assert_close(found[:, :width], normed)
+    torch.testing.assert_close(found[:, width : 2 * width], last)
+    torch.testing.assert_close(found[:, 2 * width :], tokens_BTD[:, vit.first :].mean(1))
+    one = evaluate(
+        vit, train, test, protocols=("last-layers", "linear"), size=16, options={"last-layers": {"layers": 1}}
+    )
+    assert one["last-layers"]["top1"] == one["linear"]["top1"]
+
+
+@pytest.mark.parametrize(
+    ("net", "options", "says"),
+    [
+        ("small_vit", {"layers": 99}, "The last 99 layers are asked for; the net has"),
+        ("small_vit", {"layers": 0}, "The last 0 layers are asked for"),
+        ("cifar_resnet8", {"patches": True}, "this net is no ViT"),
+        ("cifar_resnet8", {}, "no stack of blocks"),
+    ],
+)
+def test_last_layers_that_there_are_not(
+    net: str, options: dict[str, object], says: str, blobs: Callable[..., ItemSet]
+) -> None:
+    data = blobs(30, size=16, seed=0)
+    with pytest.raises(ManyviewsError, match=says):
+        evaluate(
+            build(net, size=16),
+            data,
+            data,
+            protocols=("last-layers",),
+            size=16,
+            options={"last-layers": options},
+        )

@@ -20,7 +20,7 @@ from manyviews.data.reading import Reading, as_set
 from manyviews.data.world.asked import world_tags
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import evaluate, finetune
-from manyviews.evaluation.finetune import layers
+from manyviews.evaluation.descent import layers
 from manyviews.evaluation.sets import marked_sets
 from manyviews.evaluation.spans import best_span, entities, judged, overlap, where
 from manyviews.evaluation.tokens import span, tag

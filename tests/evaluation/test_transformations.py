@@ -13,7 +13,7 @@ from manyviews.data.corpus import from_texts
 from manyviews.data.reading import Reading, as_set
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import evaluate, finetune
-from manyviews.evaluation.finetune import layers
+from manyviews.evaluation.descent import layers
 from manyviews.evaluation.linear import linear_head
 from manyviews.evaluation.transformations import (
     Marks,

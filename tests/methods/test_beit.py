@@ -18,7 +18,8 @@ import manyviews
 from manyviews import learn, nets
 from manyviews.data import in_memory
 from manyviews.errors import ManyviewsError
-from manyviews.evaluation.finetune import finetune, layers
+from manyviews.evaluation.descent import layers
+from manyviews.evaluation.finetune import finetune
 from manyviews.method import Batch, Spec, find
 from manyviews.methods.masked.beit import BEiT, Config
 from manyviews.nets.interop import save_encoder

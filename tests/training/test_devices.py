@@ -21,7 +21,7 @@ SETTINGS = [
     "--batch",
     "16",
     "--budget",
-    "40steps",
+    "20steps",
     "--hidden",
     "16",
     "--baselines",

@@ -18,7 +18,7 @@ from manyviews.runs import Run
 from manyviews.training import checkpoint
 from shrink import SIDE, noise, sees, sentences, shrunk, small_net, taught
 
-STEPS = 18
+STEPS = 11
 SETTINGS: dict[str, Any] = {
     "batch": 16, "budget": f"{STEPS}steps",
     "baselines": (), "quiet": True,

@@ -18,7 +18,7 @@ from hypothesis.extra import numpy as arrays
 from torch import Tensor, nn
 
 from manyviews.errors import ManyviewsError
-from manyviews.evaluation.finetune import layers
+from manyviews.evaluation.descent import layers
 from manyviews.method import Method, Spec, find
 from manyviews.nets import net_factory
 from manyviews.nets.split import Split

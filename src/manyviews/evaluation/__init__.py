@@ -1,7 +1,7 @@
 """What an encoder is worth: with labels, with few, and with none. Evaluators know nothing of methods."""
 
 from manyviews.evaluation.baselines import RawPixels
-from manyviews.evaluation.crops import dense, multi_scale, single, ten_crop
+from manyviews.evaluation.crops import dense, multi_crop, multi_scale, single, ten_crop
 from manyviews.evaluation.evaluate import PROTOCOLS, evaluate
 from manyviews.evaluation.features import Embedder, EncoderEmbedder, Features, embed_all
 from manyviews.evaluation.finetune import FineTuned, finetune
@@ -44,6 +44,7 @@ __all__ = [
     "label_subset",
     "labelfree",
     "mean_std",
+    "multi_crop",
     "multi_scale",
     "neighbours",
     "probe_layers",

@@ -1,7 +1,8 @@
-"""A classifier's answer from one look at each image, from ten crops of it, from all of it, and at several scales.
+"""A classifier's answer from one look at each image, from crops of it, from all of it, and at several scales.
 
 Papers   Ten crops: AlexNet (Krizhevsky et al., NIPS 2012, section 4.1). Dense, the classifier applied everywhere to
-         the whole image: VGG (arXiv:1409.1556, section 3.2). Several scales: ResNet (arXiv:1512.03385, section 3.4).
+         the whole image, and a grid of crops at several scales: VGG (arXiv:1409.1556, section 3.2; both together 4.3).
+         Dense at several scales: ResNet (arXiv:1512.03385, section 3.4).
 Shapes   B images, C H W pixels, K classes. Scales are of the short side, in sides of the net's own square.
 """
 
@@ -21,11 +22,16 @@ from manyviews.views import normalise, plain, short_side
 from manyviews.views.geometry import scaled
 
 SCALES = tuple(short / 224 for short in (224, 256, 384, 480, 640))  # ResNet, section 3.4
+CROPPED = tuple(
+    short / 224 for short in (256, 384, 512)
+)  # VGG, section 4.2, of nets trained with scale jitter
 PIXELS = 2**23  # that a net sees at once, at most; one image may have more
 BATCH = 512
 
 Looks = Callable[[Tensor], Iterator[Tensor]]
 """uint8 ``[B, 3, H, W]`` -> normalised float32 ``[B, 3, h, w]``, one for each look."""
+Way = tuple[Callable[[Tensor], Tensor], Looks]
+"""Scores ``[B, K]`` of a look, and the looks whose softmax is averaged."""
 
 
 def single(encoder: nn.Module, head: nn.Module, test: ItemSet, *, classes: int, size: int) -> Scores:
@@ -34,13 +40,48 @@ def single(encoder: nn.Module, head: nn.Module, test: ItemSet, *, classes: int, 
     def centre(image_BCHW: Tensor) -> Iterator[Tensor]:
         yield plain(image_BCHW, size)
 
-    return _judged(nn.Sequential(encoder, head), encoder, test, centre, classes, size, 1.0)
+    return _judged([(nn.Sequential(encoder, head), centre)], encoder, test, classes, size, 1.0)
 
 
 def ten_crop(encoder: nn.Module, head: nn.Module, test: ItemSet, *, classes: int, size: int) -> Scores:
     """The mean softmax over four corners and the centre of the central square (256 for 224), and their mirror images."""
     looks = partial(ten_crops, size=size)
-    return _judged(nn.Sequential(encoder, head), encoder, test, looks, classes, size, 8 / 7)
+    return _judged([(nn.Sequential(encoder, head), looks)], encoder, test, classes, size, 8 / 7)
+
+
+def multi_crop(
+    encoder: nn.Module,
+    head: nn.Module,
+    test: ItemSet,
+    *,
+    classes: int,
+    size: int,
+    scales: Sequence[float] = CROPPED,
+    across: int = 5,
+    with_dense: bool = False,
+) -> Scores:
+    """The mean softmax over crops in a regular grid on the whole image and their mirror images, at several scales.
+
+    Args:
+        across: crops a side of the grid: by default 50 crops a scale with the mirror images, 150 in all.
+        with_dense: average it with that of ``multi_scale`` at the same scales: what is beyond a crop's border is zero
+            there and seen here, so that each sees what the other does not (VGG, table 5).
+
+    Raises:
+        ManyviewsError: there is no scale, or one below 1; fewer than one crop; or, with dense, as in ``dense``.
+    """
+    _check_scales(scales)
+    if across < 1:
+        raise ManyviewsError(f"The grid has {across} crops a side; give at least one.")
+
+    def crops(image_BCHW: Tensor) -> Iterator[Tensor]:
+        for scale in scales:
+            yield from grid_of_crops(image_BCHW, size, round(size * scale), across)
+
+    ways: list[Way] = [(nn.Sequential(encoder, head), crops)]
+    if with_dense:
+        ways.append(_whole(encoder, head, size, scales))
+    return _judged(ways, encoder, test, classes, size, max(scales))
 
 
 def dense(
@@ -64,8 +105,17 @@ def multi_scale(
     scales: Sequence[float] = SCALES,
 ) -> Scores:
     """``dense``, its softmax averaged over several scales."""
+    _check_scales(scales)
+    return _judged([_whole(encoder, head, size, scales)], encoder, test, classes, size, max(scales))
+
+
+def _check_scales(scales: Sequence[float]) -> None:
     if not scales or min(scales) < 1:
         raise ManyviewsError(f"Scales are {list(scales)}; give at least one, each of at least 1.")
+
+
+def _whole(encoder: nn.Module, head: nn.Module, size: int, scales: Sequence[float]) -> Way:
+    """The scores everywhere, and the whole image and its mirror image at each scale."""
 
     def whole(image_BCHW: Tensor) -> Iterator[Tensor]:
         for scale in scales:
@@ -77,7 +127,7 @@ def multi_scale(
         return head(mean_of_places(encoder, x_BCHW))
 
     _check_dense(encoder, size)
-    return _judged(everywhere, encoder, test, whole, classes, size, max(scales))
+    return everywhere, whole
 
 
 def ten_crops(image_BCHW: Tensor, size: int) -> Iterator[Tensor]:
@@ -90,6 +140,21 @@ def ten_crops(image_BCHW: Tensor, size: int) -> Iterator[Tensor]:
     for mirrored in (square_BCHW, square_BCHW.flip(-1)):
         for y, x in ((0, 0), (0, far), (far, 0), (far, far), (middle, middle)):
             yield normalise(mirrored[:, :, y : y + size, x : x + size].float() / 255)
+
+
+def grid_of_crops(image_BCHW: Tensor, size: int, short: int, across: int) -> Iterator[Tensor]:
+    """Crops of uint8 ``[B, 3, H, W]`` with its short side at ``short``, from edge to edge, each normalised ``[B, 3, size, size]``
+    and followed by its mirror image; one crop is the centre."""
+    x_BCHW = scaled(image_BCHW, short)
+    tops, lefts = (_places(side - size, across) for side in x_BCHW.shape[2:])
+    for top in tops:
+        for left in lefts:
+            crop_BCHW = normalise(x_BCHW[:, :, top : top + size, left : left + size].float() / 255)
+            yield from (crop_BCHW, crop_BCHW.flip(-1))
+
+
+def _places(room: int, count: int) -> list[int]:
+    return [round(room / 2)] if count == 1 else [round(room * i / (count - 1)) for i in range(count)]
 
 
 def mean_of_places(encoder: nn.Module, x_BCHW: Tensor) -> Tensor:
@@ -121,10 +186,9 @@ def _check_dense(encoder: nn.Module, size: int) -> None:
 
 @torch.no_grad()
 def _judged(
-    logits: Callable[[Tensor], Tensor],
+    ways: Sequence[Way],
     encoder: nn.Module,
     test: ItemSet,
-    looks: Looks,
     classes: int,
     size: int,
     scale: float,
@@ -134,8 +198,12 @@ def _judged(
     rows_N, shares_NK = [], []
     with judging(encoder), same_randomness(device):
         for rows, image_BCHW in _batches(test, min(BATCH, max(1, PIXELS // short**2)), short):
-            softmax = [logits(x_BCHW).float().softmax(1) for x_BCHW in looks(image_BCHW.to(device))]
-            shares_NK.append(torch.stack(softmax).mean(0).cpu())
+            image_BCHW = image_BCHW.to(device)
+            by_way = [
+                torch.stack([logits(x_BCHW).float().softmax(1) for x_BCHW in looks(image_BCHW)]).mean(0)
+                for logits, looks in ways
+            ]
+            shares_NK.append(torch.stack(by_way).mean(0).cpu())
             rows_N.append(rows)
     if not rows_N:
         raise ManyviewsError(f"{test.name} holds no images, so no accuracy can be given.")

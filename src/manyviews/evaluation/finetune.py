@@ -1,14 +1,16 @@
 """Fine-tuning: the whole network learns the labels, starting from the encoder. The encoder itself stays as it was.
 
-Papers   Layer-wise decay of the learning rate: ELECTRA (arXiv:2003.10555, appendix A.1 and B), used for images by
-         BEiT (arXiv:2106.08254) and MAE (arXiv:2111.06377, appendix A.1). Few labels: SimCLR
-         (arXiv:2002.05709, section 4.3). A language beside the task: GPT-1 (Radford et al. 2018, section 3.2).
+Papers   Few labels: SimCLR (arXiv:2002.05709, section 4.3). A language beside the task: GPT-1 (Radford et al. 2018,
+         section 3.2). What BEiT (arXiv:2106.08254) and MAE (arXiv:2111.06377, table 9) fine-tune with: rates that decay
+         with depth, stochastic depth (arXiv:1603.09382), smoothed labels, mixup and CutMix. Gradients clipped: BERT's code.
+Differs  All of these are off unless they are asked for. RandAugment and erasing, which MAE adds, are a `view`'s
+         affair. A ViT's new head starts at N(0, 0.01^2), where ViT's (arXiv:2010.11929, 3.2) starts at 0, and its table of
+         positions decays with its weights.
 Shapes   B images, C classes.
 """
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -19,17 +21,19 @@ from torch.nn import functional as F
 from manyviews import rng
 from manyviews.data import ItemSet
 from manyviews.eager import eager
-from manyviews.errors import Diverged, ManyviewsError
+from manyviews.errors import ManyviewsError
 from manyviews.evaluation.batches import Plan, augmented, labelled_part, usual_batch, usual_view
+from manyviews.evaluation.descent import descend, parameter_groups
 from manyviews.evaluation.features import EncoderEmbedder, device_of, embed_all, same_randomness
 from manyviews.evaluation.frozen import frozen
 from manyviews.evaluation.linear import linear_head
-from manyviews.evaluation.schedules import Schedule, share_of_peak
+from manyviews.evaluation.mixing import Mixing
+from manyviews.evaluation.schedules import Schedule
 from manyviews.evaluation.scores import Scores, scores
 from manyviews.evaluation.transformations import Embeds, Told
 from manyviews.nets.encoder import Generative, Midway
 from manyviews.nets.reader import Reader, by_first_token
-from manyviews.nets.split import Split
+from manyviews.nets.transformer import Block, stochastic_depth
 from manyviews.views import Text, View, Wave, nothing
 
 Embedding = Literal["pooled", Embeds]
@@ -76,6 +80,11 @@ def finetune(
     watch: bool = False,
     joint: float = 0.0,
     dropout: float = 0.0,
+    drop_path: float = 0.0,
+    smoothing: float = 0.0,
+    mixup: float = 0.0,
+    cutmix: float = 0.0,
+    clip: float = 0.0,
     head: nn.Linear | None = None,
     seed: int = 0,
 ) -> FineTuned:
@@ -99,6 +108,11 @@ def finetune(
         joint: weight of the encoder's own loss on the same items beside that of the labels, of an encoder that has one:
             lambda of GPT-1, eq. 5, there 0.5 (iGPT, section 2.3).
         dropout: of what the head reads (GPT-1, section 4.1: 0.1).
+        drop_path: chance that a sample goes around the last block of a transformer, before it less (BEiT and MAE, base: 0.1).
+        smoothing: share of the target spread over all classes (BEiT and MAE: 0.1).
+        mixup: alpha of the Beta that two images are mixed by, as ``Mixing`` has it (BEiT and MAE: 0.8); 0 for none.
+        cutmix: likewise of boxes of one image in another (1.0).
+        clip: bound on the norm of all gradients together (BERT's code: 1.0); 0 for none.
         head: of a classifier of the same classes, which the new one begins as; None: a random one.
 
     Raises:
@@ -111,8 +125,12 @@ def finetune(
             f"joint is {joint}: it weighs, by 0 or more, a loss of the encoder's own, which only one that generates has "
             f"(with_loss()), and this is {type(encoder).__name__}; leave it at 0."
         )
-    if not 0 <= dropout < 1:
-        raise ManyviewsError(f"dropout is {dropout}; it is at least 0 and below 1.")
+    for name, share in (("dropout", dropout), ("drop_path", drop_path), ("smoothing", smoothing)):
+        if not 0 <= share < 1:
+            raise ManyviewsError(f"{name} is {share}; it is at least 0 and below 1.")
+    if clip < 0:
+        raise ManyviewsError(f"clip is {clip}; it bounds a norm, above 0, or is 0 for none.")
+    mixing = Mixing(mixup, cutmix, classes, train.kind)
     if embedding == "choice" and classes != 2:
         raise ManyviewsError(
             f'"choice" is between the two answers of an item, and {train.name} has {classes} classes.'
@@ -123,6 +141,9 @@ def finetune(
         network = copy.deepcopy(encoder).requires_grad_()
         if isinstance(network, Midway):
             network.embed_at(None)  # it learns as a whole (iGPT, section 2.3)
+        if drop_path:
+            _require_blocks(network)
+            stochastic_depth(network, drop_path)
         if embedding == "pooled":
             by_first_token(network)
         if embedding not in ("mean", "pooled") or (joint and isinstance(network, Reader)):
@@ -147,8 +168,9 @@ def finetune(
         for now in augmented(train, view or usual_view(train.kind, size, upright), plan, device):
             with same_randomness(device):
                 torch.manual_seed(rng.seed_of(seed, "dropout", now.step))
-                loss = _loss(classifier, now.x_BCHW, now.labels_B, joint, dropout)
-            descend(optimise, loss, now.step, total, schedule, warmup, "Fine-tuning")
+                x_BCHW, target = mixing(now.x_BCHW, now.labels_B)
+                loss = _loss(classifier, x_BCHW, target, joint, dropout, smoothing)
+            descend(optimise, loss, now.step, total, schedule, warmup, "Fine-tuning", clip)
             items += len(now.labels_B)
             if watch and now.ends_epoch:
                 history.append(_judge(classifier, test, size, classes).top1)
@@ -159,17 +181,24 @@ def finetune(
     return FineTuned(figures, len(train), loss, tuple(history), classifier, items, seconds, head is not None)
 
 
+def _require_blocks(network: nn.Module) -> None:
+    if not any(isinstance(module, Block) for module in network.modules()):
+        raise ManyviewsError(
+            "drop_path lets samples go around the blocks of a transformer, and this net has none; leave it at 0."
+        )
+
+
 def _loss(
-    classifier: nn.Sequential, x_BCHW: Tensor, labels_B: Tensor, joint: float, dropout: float
+    classifier: nn.Sequential, x_BCHW: Tensor, target: Tensor, joint: float, dropout: float, smoothing: float
 ) -> Tensor:
-    """Of the labels, and beside it the encoder's own."""
+    """Of the labels ``[B]``, or of shares of them ``[B, C]``, and beside it the encoder's own."""
     own = torch.tensor(0.0)
     if joint:
         h_BD, own = cast(Generative, classifier[0]).with_loss(x_BCHW)
     else:
         h_BD = classifier[0](x_BCHW)
     logits_BC = classifier[1:](F.dropout(h_BD, dropout))
-    return F.cross_entropy(logits_BC, labels_B) + joint * own  # eq. 5
+    return F.cross_entropy(logits_BC, target, label_smoothing=smoothing) + joint * own  # eq. 5
 
 
 def _width(network: nn.Module, train: ItemSet, size: int) -> int:
@@ -180,103 +209,3 @@ def _judge(classifier: nn.Module, test: ItemSet, size: int, classes: int) -> Sco
     logits = embed_all(EncoderEmbedder(classifier, size), test)
     assert logits.labels is not None
     return scores(logits.h_ND, logits.labels, classes)
-
-
-def descend(
-    optimise: torch.optim.Optimizer,
-    loss: Tensor,
-    step: int,
-    total: int,
-    schedule: Schedule,
-    warmup: float,
-    what: str,
-) -> None:
-    """Step ``step`` of ``total`` down the loss, each of the ``parameter_groups`` at its share of its own peak rate.
-
-    Raises:
-        Diverged: the loss is not finite.
-    """
-    if not torch.isfinite(loss):
-        raise Diverged(f"{what} diverged at step {step}: its loss is {loss.item()}; lower the learning rate.")
-    for group in optimise.param_groups:
-        group["lr"] = group["peak"] * share_of_peak((step + 1) / (total + 1), schedule, warmup)
-    optimise.zero_grad()
-    loss.backward()
-    optimise.step()
-
-
-def parameter_groups(
-    encoder: nn.Module, head: nn.Module, lr: float, layer_decay: float, weight_decay: float
-) -> list[dict[str, Any]]:
-    """Optimiser groups with their peak rate: ``lr * layer_decay ** depth``, where the head has depth 0.
-
-    Raises:
-        ManyviewsError: a rate that cannot be.
-    """
-    if lr <= 0 or layer_decay < 0:
-        raise ManyviewsError(
-            f"A learning rate is positive and a layer's share of it not negative, not {lr}, {layer_decay}."
-        )
-    groups = []
-    for depth, parameters in enumerate([list(head.parameters()), *reversed(layers(encoder))]):
-        peak = lr * layer_decay**depth
-        for decays in (True, False):
-            chosen = [p for p in parameters if (p.ndim > 1) == decays]
-            if chosen:
-                decay = weight_decay if decays else 0.0
-                groups.append({"params": chosen, "lr": peak, "peak": peak, "weight_decay": decay})
-    return groups
-
-
-def layers(encoder: nn.Module) -> list[list[nn.Parameter]]:
-    """The encoder's parameters by depth, from the image up; every parameter once.
-
-    An encoder may say so itself, by ``layers() -> Sequence[nn.Module]``. Otherwise its children are taken in the order
-    in which they are defined: a stack of blocks (a ResNet's stage, a transformer's blocks) is a layer a block, neighbours
-    that are single operations (a stem's convolution and norm) are one layer together. What belongs to no module that
-    was named (a class token, position embeddings) learns with the first layer.
-    """
-    if isinstance(encoder, Split):  # two nets side by side, none above the other
-        return [a + b for a, b in zip(layers(encoder.light), layers(encoder.colour), strict=True)]
-    own = getattr(encoder, "layers", None)
-    if callable(own) and not isinstance(own, nn.Module):
-        modules = [[module] for module in cast(Callable[[], Sequence[nn.Module]], own)()]
-    else:
-        modules = list(_stacked(encoder))
-    seen: set[int] = set()
-    found = []
-    for together in modules:
-        new = [p for module in together for p in module.parameters() if id(p) not in seen]
-        new = list({id(p): p for p in new}.values())
-        seen.update(map(id, new))
-        if new:
-            found.append(new)
-    rest = [p for p in encoder.parameters() if id(p) not in seen]
-    if not found:
-        return [rest] if rest else []
-    return [rest + found[0], *found[1:]]
-
-
-def _stacked(encoder: nn.Module) -> Iterator[list[nn.Module]]:
-    children = _with_parameters(encoder)
-    while len(children) == 1 and _with_parameters(children[0]):  # a wrapper around the network proper
-        children = _with_parameters(children[0])
-    operations: list[nn.Module] = []
-    for child in children:
-        if not _with_parameters(child):
-            operations.append(child)
-            continue
-        if operations:
-            yield operations
-            operations = []
-        parts = _with_parameters(child)
-        is_stack = isinstance(child, nn.Sequential | nn.ModuleList) and any(
-            _with_parameters(part) for part in parts
-        )
-        yield from [[part] for part in parts] if is_stack else [[child]]
-    if operations:
-        yield operations
-
-
-def _with_parameters(module: nn.Module) -> list[nn.Module]:
-    return [child for child in module.children() if any(True for _ in child.parameters())]

@@ -1,21 +1,25 @@
-"""A linear probe at every layer: how deep in an encoder lies what the labels ask for.
+"""A linear probe at every layer: how deep in an encoder lies what the labels ask for; and one on the last layers together.
 
-Paper    Chen et al., "Generative Pretraining from Pixels", ICML 2020, section 4.1 and figure 2: of a net that learned to
-         generate, the middle tells most.
-Shapes   N images, L layers, D embedding.
+Papers   Chen et al., "Generative Pretraining from Pixels", ICML 2020, section 4.1 and figure 2: of a net that learned to
+         generate, the middle tells most. The last layers side by side: of texts BERT (arXiv:1810.04805, section 5.3), of
+         a ViT DINO (arXiv:2104.14294, linear evaluation in its appendix).
+Shapes   N images, L layers, D embedding, T tokens.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
 from manyviews.data import ItemSet
+from manyviews.errors import ManyviewsError
 from manyviews.evaluation.features import EncoderEmbedder, Features, embed_all
 from manyviews.evaluation.linear import DECAYS, LinearProbe, probe_lbfgs
 from manyviews.nets.encoder import Layered
 from manyviews.nets.reader import LastLayers
+from manyviews.nets.vit import ViT
 
 
 @dataclass(frozen=True)
@@ -82,19 +86,59 @@ def probe_last(
     classes: int,
     size: int,
     layers: int = 4,
+    patches: bool = False,
     weight_decays: Sequence[float] = DECAYS,
     label_fraction: float = 1.0,
     seed: int = 0,
 ) -> LinearProbe:
-    """``probe_lbfgs`` on the last layers of a net that reads texts, beside each other.
+    """``probe_lbfgs`` on the last layers of a ViT, or of a net that reads texts, beside each other.
 
-    BERT as features (arXiv:1810.04805, section 5.3), of whole texts; of single tokens it is "tag" with ``frozen``.
+    BERT's are those of whole texts; of single tokens it is "tag" with ``frozen``. DINO takes four layers of a small ViT,
+    and of a base one the last alone with ``patches``.
 
     Args:
-        size: tokens of a text that are read.
+        size: side of the square that a ViT sees, in pixels, or tokens of a text that are read.
         layers: how many of the last ones.
+        patches: of a ViT, also the mean of the patches after the last layer.
+
+    Raises:
+        ManyviewsError: the net is neither, or has fewer layers; or patches are asked of texts.
     """
-    embedder = EncoderEmbedder(LastLayers(encoder, layers), size)
+    embedder = EncoderEmbedder(_last(encoder, layers, patches), size)
     seen, asked = (embed_all(embedder, data) for data in (train, test))
     how: dict[str, Any] = {"classes": classes, "label_fraction": label_fraction, "seed": seed}
     return probe_lbfgs(seen, asked, weight_decays=weight_decays, **how)
+
+
+def _last(encoder: nn.Module, layers: int, patches: bool) -> nn.Module:
+    if isinstance(encoder, ViT):
+        return _LastOfViT(encoder, layers, patches)
+    if patches:
+        raise ManyviewsError("The mean of patches is asked for, and this net is no ViT; leave patches out.")
+    return LastLayers(encoder, layers)
+
+
+class _LastOfViT(nn.Module):
+    """What a ViT's last layers made of its class token, or of its patches where it has none, each normed as the last one is."""
+
+    def __init__(self, vit: ViT, layers: int, patches: bool) -> None:
+        super().__init__()
+        if not 1 <= layers <= len(vit.blocks):
+            raise ManyviewsError(f"The last {layers} layers are asked for; the net has {len(vit.blocks)}.")
+        self.vit, self.layers, self.patches = vit, layers, patches
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """``[B, L D]``, the last layer last; with ``patches`` ``[B, (L + 1) D]``."""
+        kept: list[Tensor] = []
+        blocks = list(self.vit.blocks)[-self.layers :]
+        hooks = [block.register_forward_hook(lambda *args: kept.append(args[-1])) for block in blocks]
+        try:
+            last_BTD = self.vit.tokens(x_BCHW)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        states = [self.vit.norm(y_BTD) for y_BTD in kept[:-1]] + [last_BTD]
+        told = [y_BTD[:, 0] if self.vit.first else y_BTD.mean(1) for y_BTD in states]
+        if self.patches:
+            told.append(last_BTD[:, self.vit.first :].mean(1))
+        return torch.cat(told, 1)

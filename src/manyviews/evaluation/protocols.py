@@ -12,7 +12,7 @@ from manyviews import rng
 from manyviews.data import ItemSet
 from manyviews.data.items import CLASSES
 from manyviews.errors import Diverged
-from manyviews.evaluation.crops import dense, multi_scale, single, ten_crop
+from manyviews.evaluation.crops import dense, multi_crop, multi_scale, single, ten_crop
 from manyviews.evaluation.features import (
     Embedder,
     EncoderEmbedder,
@@ -194,6 +194,7 @@ PROTOCOLS = {
     "scratch": Protocol(partial(_viewed, scratch), scratch, encoder=True),
     "single": Protocol(partial(_asked, single), single, **JUDGED),
     "ten-crop": Protocol(partial(_asked, ten_crop), ten_crop, **JUDGED),
+    "multi-crop": Protocol(partial(_asked, multi_crop), multi_crop, whole=True, **JUDGED),
     "dense": Protocol(partial(_asked, dense), dense, whole=True, **JUDGED),
     "multi-scale": Protocol(partial(_asked, multi_scale), multi_scale, whole=True, **JUDGED),
     "segment": Protocol(_segmented, segment, labels=False, senses=DENSE, encoder=True),

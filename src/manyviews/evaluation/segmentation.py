@@ -22,8 +22,8 @@ from manyviews.data.items import CLASSES, VOID
 from manyviews.eager import eager
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation.batches import Plan
+from manyviews.evaluation.descent import descend, parameter_groups
 from manyviews.evaluation.features import device_of, same_randomness
-from manyviews.evaluation.finetune import descend, parameter_groups
 from manyviews.evaluation.frozen import frozen as unchanged
 from manyviews.evaluation.schedules import Schedule
 from manyviews.evaluation.sets import pixel_classes

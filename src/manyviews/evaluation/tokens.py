@@ -23,8 +23,8 @@ from manyviews.data.marked import BEYOND, MARKS, WORDS
 from manyviews.eager import eager
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation.batches import Plan
+from manyviews.evaluation.descent import descend, parameter_groups
 from manyviews.evaluation.features import device_of, same_randomness
-from manyviews.evaluation.finetune import descend, parameter_groups
 from manyviews.evaluation.frozen import frozen as unchanged
 from manyviews.evaluation.linear import linear_head
 from manyviews.evaluation.schedules import Schedule

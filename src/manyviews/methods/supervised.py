@@ -6,7 +6,8 @@ Paper    He, Girshick, Dollár, ICCV 2019 (arXiv:1811.08883), for training from 
          (Dosovitskiy et al., ICLR 2021, arXiv:2010.11929, appendix B.1).
 Differs  Not a pretext task: labels are all that it learns from. The papers up to ResNet lower the rate by hand, when
          the validation error stalls; here it falls after even shares of the run (CIFAR-10's points are the paper's).
-         AlexNet's crops come from the whole image, not from its central square. Its shift of the colours is in
+         AlexNet's crops come from the whole image, not from its central square. VGG's scales vary from the start, where the
+         paper goes on so from a net of one scale. The table of positions of a ViT decays with its weights. Its shift of the colours is in
          values from 0 to 1. Channels are also divided by their deviation. ViT's classifier is one linear layer, without
          the tanh layer before it (3.1); its Adam decays weights beside the gradient, as AdamW and the authors' library do.
 Shapes   B images, C H W pixels, K classes.
@@ -104,6 +105,7 @@ def check(config: Config) -> None:
 
 
 RECIPES = {
+    # ResNet-50 as most code has it since Goyal et al. 2017 (arXiv:1706.02677, section 5.1), at one device's batch.
     "paper": (
         Config(min_area=0.08),
         Recipe(
@@ -131,7 +133,7 @@ RECIPES = {
     "resnet": (
         Config(min_area=None, scale=(256 / 224, 480 / 224), pca=0.1),
         Recipe(
-            data="imagenet", net="resnet50", size=224, batch=256, budget="600000steps",
+            data="imagenet", net="resnet50/v1", size=224, batch=256, budget="600000steps",
             optimiser="sgd", lr=0.1, weight_decay=1e-4, decay_all=True, schedule="step", milestones=(1 / 3, 2 / 3),
         ),
     ),
@@ -144,7 +146,8 @@ RECIPES = {
             lr=3e-3, weight_decay=0.3, warmup=10_000 / 93_600, clip=1.0,
         ),
     ),
-    # Section 4.2 of He et al. 2016: 4 pixels around, the rate divided at 32,000 and 48,000 of 64,000 steps.
+    # Section 4.2 of He et al. 2016: 4 pixels around, the rate divided at 32,000 and 48,000 of 64,000 steps. With 110
+    # layers the paper begins at a tenth of the rate, for about 400 steps: --warmup 0.00625 comes near.
     "cifar_resnet": (
         Config(min_area=None, scale=(1.0, 1.0), pad=4),
         Recipe(

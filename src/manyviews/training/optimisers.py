@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from manyviews.eager import eager
 from manyviews.errors import ManyviewsError
-from manyviews.evaluation.finetune import layers
+from manyviews.evaluation.descent import layers
 from manyviews.method import Method
 from manyviews.recipe import Recipe
 from manyviews.training.layerwise import LAMB, LARS

@@ -4,7 +4,8 @@ Paper    van den Oord, Li, Vinyals 2018 (arXiv:1807.03748). Score eq. 3, loss eq
 Differs  Layer norm takes the place of batch norm, which the paper does without: a patch must not see others through
          statistics. The context is CPC v2's masked convolution, where the paper's best was a recurrent PixelCNN.
          Prediction begins at the first row that shares no pixel with the context, which the paper leaves open. The
-         encoder is the whole net, not a ResNet up to its third stage; it is judged in colour.
+         encoder is the whole net, not a ResNet up to its third stage; it is judged in colour. Crops vary in size and
+         aspect (`min_area`), where the paper's are squares of 256 of 300 pixels.
 Shapes   B images, g x g patches each (T = g g positions, N = B T), C P P pixels of a patch, D latent, K rows predicted.
 """
 

@@ -4,7 +4,8 @@ Paper    van den Oord, Li, Vinyals 2018 (arXiv:1807.03748). Model section 2.2, l
          section 3.1, negatives table 2.
 Differs  Every context that all steps still fit after predicts. Windows are set to standard deviation 1, and the negatives
          of "batch" are all other latents of all windows, of whichever speaker. A sound's embedding is its mean context. The
-         silence behind a sound that is shorter than the window counts as latents too.
+         silence behind a sound that is shorter than the window counts as latents too. As in the paper, the first latents
+         that are told share samples with the last one heard: each is of 465 samples, and they begin 160 apart.
 Shapes   B sounds, T samples, L latents (frames of 160 samples), D width of a latent, C of a context, K steps.
 """
 

@@ -4,7 +4,8 @@ Paper    Hénaff, Srinivas, De Fauw, Razavi, Doersch, Eslami, van den Oord, ICML
          what is new in section 3.1, context and prediction as in the pseudo-code of appendix A.
 Differs  Each patch goes through two operations of RandAugment's list, not AutoAugment's, with one magnitude;
          automated colour histograms are left out. The encoder is the recipe's net, whole, not ResNet-161 up to its third
-         stage; weights are not averaged.
+         stage; weights are not averaged. Crops vary in size and aspect (`min_area`), where the paper's are squares of 260
+         of 300 pixels.
 Shapes   B images, g x g patches each (T = g g positions, N = B T), C P P pixels of a patch, D latent, E target.
 """
 

@@ -168,7 +168,7 @@ RECIPES = {
     "paper": (
         Config(),
         Recipe(
-            data="cifar100", net="cifar_resnet20", batch=64, budget="240ep", optimiser="sgd", lr=0.05,
+            data="cifar100", net="cifar_resnet20/B", batch=64, budget="240ep", optimiser="sgd", lr=0.05,
             weight_decay=5e-4, decay_all=True, schedule="step", milestones=(0.625, 0.75, 0.875),
         ),
     ),

@@ -6,7 +6,8 @@ Differs  Images are weighted by the inverse of their cluster's size rather than 
          equivalent. The optimiser's momentum for the top layer, which starts anew with every clustering, is kept; the
          authors' code gives that layer an optimiser without momentum; as there, its rate is constant. What is
          clustered is the encoder's own output: a last ReLU is not taken off for it. Labels are random until the first clustering. The world's recipe uses AdamW and
-         jitters colours (`strength`), which the paper leaves as they are (or takes away, by Sobel).
+         jitters colours (`strength`), which the paper leaves as they are (or takes away, by Sobel). The recipe has the paper's
+         VGG-16, whose second fully connected layer drops out too, here alone; its AlexNet with batch norm is not among the nets.
 Shapes   N images in the data, B in the batch, K clusters.
 """
 

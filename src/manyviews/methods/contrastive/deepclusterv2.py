@@ -3,7 +3,7 @@
 Paper    Caron, Misra, Mairal, Goyal, Bojanowski, Joulin, NeurIPS 2020 (arXiv:2006.09882), the improved
          DeepCluster of its experiments and appendix; loss, memory and k-means as in the authors' code.
 Differs  The first memory is filled from the centre of each image, seen once by encoder and projector, not from two
-         random crops. An empty cluster takes over a part of another one; the authors' code leaves it empty. LARS as SwAV's.
+         random crops, and the encoder's norms take their initial statistics for it, not the batch's. An empty cluster takes over a part of another one; the authors' code leaves it empty. LARS as SwAV's.
 Shapes   N images in the data, B in the batch, D embedding, H heads of K prototypes, V views: first two of full size.
 """
 

@@ -4,7 +4,8 @@ Paper    Caron, Touvron, Misra, Jégou, Mairal, Bojanowski, Joulin, ICCV 2021 (a
          and 3, centre eq. 4, order algorithm 1, collapse section 5.3 and figure 7.
 Differs  The encoder that is kept, and watched while it learns, is the teacher's: it is the better one throughout (figure
          6). Crops are resampled bilinearly, `clip` bounds the norm of all gradients together, not of each tensor, the
-         learning rate ends at 0, not 1e-6, and the head's layers start as torch starts them. Prototypes are frozen, and
+         learning rate ends at 0, not 1e-6, and the head's layers start as torch starts them, a ViT's as its
+         own paper's code does (Glorot; the authors draw all weights with a deviation of 0.02). Prototypes are frozen, and
          temperatures warm up, for shares of the run.
 Shapes   B images, C H W pixels, K prototypes; V crops, of which the first two are global.
 """

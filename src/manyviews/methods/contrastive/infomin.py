@@ -3,7 +3,8 @@
 Paper    Tian, Sun, Poole, Krishnan, Schmid, Isola, NeurIPS 2020 (arXiv:2005.10243). What good views are: section 3.
          InfoMin Aug and its settings: the authors' code, PyContrast ("InfoMin": augmentation D, jigsaw branch).
 Differs  RandAugment has the fourteen operations of its own paper in torchvision's ranges: invert and solarise-add, which
-         the authors add, are missing, colour and sharpness change both ways, the magnitude is one and does not vary.
+         the authors add, are missing; colour, brightness, contrast and sharpness change both ways; at the full magnitude
+         solarise inverts every pixel, where the authors' changes none, and the magnitude is one and does not vary.
          Batch statistics are those of `splits` slices of the batch, as MoCo's. A jigsaw's pieces have a multiple of 4 pixels, and leave no trace in
          running statistics, which are those of whole images. Parted views (`space`, `distance`, `frequency`) are parts of one
          crop, for which the jigsaw must be off; but for channels one network sees both, and is judged on whole images.

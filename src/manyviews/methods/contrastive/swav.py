@@ -4,7 +4,7 @@ Paper    Caron, Misra, Mairal, Goyal, Bojanowski, Joulin, NeurIPS 2020 (arXiv:20
          to 5, multi-crop eq. 6, order of a step as in the pseudo-code of appendix A.
 Differs  Queue and frozen prototypes begin and end at shares of the run, not at epochs and steps; the queue fills from
          the first step on, so that it is full when it is wanted. LARS leaves biases
-         and norms as they are, undecayed and unscaled, and the rate ends at 0, not at 0.0048; small recipes use SGD or AdamW.
+         and norms as they are, undecayed and unscaled, and the rate rises from 0, not from 0.3, and ends at 0, not at 0.0048; small recipes use SGD or AdamW.
 Shapes   B images, D embedding, K prototypes, V views of which the first two are of full size.
 """
 

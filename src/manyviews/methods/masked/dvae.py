@@ -224,6 +224,7 @@ RECIPES = {
             weight_decay=1e-4, precision="bf16",
         ),
     ),
+    # A code stands for 4 x 4 pixels here and 8 x 8 in the paper: a quarter of its beta weighs each code alike.
     "cifar10": (
         Config(codes=512, width=32, beta=1.65, annealing=0.5, beta_warmup=0.05, scale=(1.0, 1.0)),
         Recipe(
