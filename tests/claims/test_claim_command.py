@@ -19,7 +19,8 @@ import manyviews.errors
 from commands import answer, refused
 from manyviews.claims import site, store
 from manyviews.claims.plot import drawing, lines
-from manyviews.claims.words import is_share, verdict_sentences
+from manyviews.claims.predictions import Collapse, Equal, GainsMore, Gap, Healthy, Order, Peak, Rising
+from manyviews.claims.words import is_share, predicted, verdict_sentences
 from manyviews.cli import main
 from manyviews.data.world import SPECIES, world
 from manyviews.report.drawing import svg
@@ -209,6 +210,34 @@ def test_sentences_of_every_kind() -> None:
         bounds=[None, 0.02]
     )
     assert "no seed gave figures" in said(mean=None, seeds=0)
+
+
+def test_an_arm_that_collapsed_unasked_is_said() -> None:
+    states = {"wide": ["healthy", "collapsed", "collapsing"], "narrow": ["healthy"] * 3}
+    sentences = verdict_sentences(RESULT | {"states": states})
+    assert sentences[1:] == ["The representation of wide collapsed in 2 of 3 seeds."]
+    asked = RESULT["verdict"]["parts"] + [
+        RESULT["verdict"]["parts"][0]
+        | {"what": "wide does not collapse", "found": "collapsed in 2 of 3 seeds"}
+    ]
+    assert len(verdict_sentences(RESULT | {"states": states, "verdict": {"parts": asked}})) == 2
+
+
+def test_margins_of_shares_are_told_in_points() -> None:
+    predictions = (
+        Equal("a", "b", within=0.05), Gap("a", "b", low=-0.03), Gap("a", "b", low=0.01, high=0.025),
+        Order("a", "b", margin=0.1), Peak("a", "b", "c", margin=0.2), Rising("a", "b", margin=0.3),
+        GainsMore(("a", "b"), ("c", "d"), margin=0.4), Healthy("a"), Collapse("b"),
+    )  # fmt: skip
+    plain, points = (predicted(predictions, percent).split("; ") for percent in (False, True))
+    assert plain == [str(one) for one in predictions]
+    assert points[:3] == [
+        "a and b are equal within 5 points", "a is at most 3 points below b",
+        "a lies above b by 1 point to 2.5 points",
+    ]  # fmt: skip
+    for one, size in zip(points[3:7], ("10", "20", "30", "40"), strict=True):
+        assert f"by more than {size} points" in one
+    assert points[7:] == plain[7:]
 
 
 def test_an_unsaid_scale_is_refused_in_python(tiny: Path) -> None:

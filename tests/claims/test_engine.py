@@ -190,7 +190,24 @@ def test_a_run_that_diverges_is_a_result(kept: Cache, trainer: Trainer) -> None:
     assert result["verdict"]["state"] == "cannot tell" and result["figures"]["0.9"] == [None] * 3
     assert result["states"]["0.9"] == ["diverged"] * 3  # which is no collapse, and not healthy
     assert run(Claim(**vars(MOMENTA) | {"predicts": Healthy("0.9")}), kept)["verdict"]["state"] == "fails"
-    assert run(MOMENTA, kept)["verdict"]["state"] == "cannot tell" and len(trainer.begun) == 6
+    beaten = run(MOMENTA, kept)["verdict"]
+    assert beaten["state"] == "holds" and len(trainer.begun) == 6
+    assert beaten["parts"][0]["found"] == "0.9 diverged under every seed"
+    other = Claim(**vars(MOMENTA) | {"predicts": Order("0.9", "0.99")})
+    assert run(other, kept)["verdict"]["state"] == "cannot tell"
+
+
+def test_what_learns_from_a_run_that_diverged_is_a_result(kept: Cache, trainer: Trainer) -> None:
+    trainer.diverges = lambda trial: trial.method == "moco"
+    claim = Claim(
+        sentence="What came before helps.", source="section 5", laptop=SAME, predicts=Order("after", "scratch"),
+        arms={"after": Arm("supervised", start=Arm("moco", momentum=0.99)), "scratch": Arm("supervised")},
+    )  # fmt: skip
+    for _ in range(2):  # and is not trained again
+        result = run(claim, kept)
+        assert result["states"]["after"] == ["diverged"] * 3 and result["verdict"]["state"] == "cannot tell"
+        assert [trial.method for trial in trainer.begun].count("moco") == 3
+        assert len(result["figures"]["scratch"]) == 3 and None not in result["figures"]["scratch"]
 
 
 def test_a_probe_that_diverges_is_a_result(kept: Cache) -> None:

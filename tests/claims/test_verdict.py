@@ -166,6 +166,24 @@ def test_a_run_without_a_figure_lets_nothing_hold() -> None:
     assert judge([Order("a", "b")], {"a": [None], "b": [1.0]}).state == "cannot tell"
 
 
+def test_an_arm_that_diverged_under_every_seed_is_beaten() -> None:
+    figures = {"a": [9.0, 9.1, 9.0], "b": [None, None, None], "c": [1.0, 1.0, 1.1]}
+    fallen = {"a": ["healthy"] * 3, "b": ["diverged"] * 3, "c": ["healthy"] * 3}
+    for best in ("high", "low"):
+        (part,) = judge([Order("a", "b")], figures, fallen, best=best).parts
+        assert part.state == "holds" and part.found == "b diverged under every seed"
+        assert judge([Order("b", "a")], figures, fallen, best=best).state == "cannot tell"
+    assert judge([Order("a", ("b", "c"))], figures, fallen).state == "holds"
+    assert judge([Order("c", ("b", "a"))], figures, fallen).state == "fails"
+    assert (
+        judge([Gap("a", "b", low=0)], figures, fallen).state == "cannot tell"
+    )  # says nothing of which is better
+    once = fallen | {"b": ["diverged", "healthy", "diverged"]}
+    assert judge([Order("a", "b")], figures | {"b": [None, 1.0, None]}, once).state == "cannot tell"
+    assert judge([Order("a", "b")], figures | {"a": [9.0, None, 9.0]}, fallen).state == "cannot tell"
+    assert judge([Order("a", "b")], {"a": [9.0], "b": [None]}, {"b": ["diverged"]}).state == "cannot tell"
+
+
 @pytest.mark.parametrize("make", [lambda: Order("a"), lambda: Peak("a", "b"), lambda: Rising("a")])
 def test_predictions_of_too_few_arms_are_refused(make: object) -> None:
     with pytest.raises(ManyviewsError, match="needs"):

@@ -106,8 +106,10 @@ class Cache:
         """Train to the end and keep what it gave; a run whose loss became no number is a result too."""
         folder = self.folder(trial)
         write_json(folder / "trial.json", trial.facts())
-        before, afresh, began = self._before(trial), not (folder / "run").exists(), time.monotonic()
+        afresh, began = not (folder / "run").exists(), time.monotonic()
         try:
+            before = self._before(trial)
+            began = time.monotonic()
             run = self.train(trial, folder / "run", before)
         except Diverged as error:
             kept = {"diverged": str(error), "last": {"verdict": DIVERGED}, "seconds": 0.0}
@@ -140,7 +142,7 @@ class Cache:
         """The run with its encoder, trained again where only its figures were kept (``--lean``)."""
         kept, folder = self.kept(trial) or self._run(trial), self.folder(trial) / "run"
         if kept.get("diverged"):
-            raise ManyviewsError(f"{trial} has no encoder to go on with: {kept['diverged']}")
+            raise Diverged(f"{trial} has no encoder to go on with: {kept['diverged']}")
         if not self.whole(trial):
             return self.train(trial, folder, self._before(trial))
         return Run.open(folder)

@@ -5,7 +5,7 @@ one of its ``ways`` lie where they must: most have one way, a peak has one for e
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -24,11 +24,14 @@ class Difference:
     weights: tuple[tuple[str, float], ...]
     low: float = -math.inf
     high: float = math.inf
+    worse: str | None = None  # the arm that is to be beaten, where it is one: if its runs diverge, it is
 
     @classmethod
-    def between(cls, more: str, less: str, low: float = -math.inf, high: float = math.inf) -> "Difference":
+    def between(
+        cls, more: str, less: str, low: float = -math.inf, high: float = math.inf, worse: str | None = None
+    ) -> "Difference":
         """One arm minus another."""
-        return cls(f"{more} \u2212 {less}", ((more, 1.0), (less, -1.0)), low, high)
+        return cls(f"{more} \u2212 {less}", ((more, 1.0), (less, -1.0)), low, high, worse)
 
 
 Way = tuple[Difference, ...]  # all of them
@@ -45,8 +48,12 @@ class Prediction:
         """The ways in which it can hold; ``sign`` is 1 where high figures are good, else -1."""
         return ()
 
-    def __str__(self) -> str:
+    def said(self, size: Callable[[float], str]) -> str:
+        """The prediction as a clause, with margins as ``size`` writes them."""
         raise NotImplementedError
+
+    def __str__(self) -> str:
+        return self.said("{:g}".format)
 
 
 @dataclass(frozen=True, init=False)
@@ -79,8 +86,8 @@ class Order(Prediction):
         ]
         return (tuple(_better(better, worse, self.margin, sign) for better, worse in pairs),)
 
-    def __str__(self) -> str:
-        by = f", each by more than {self.margin:g}" if self.margin else ""
+    def said(self, size: Callable[[float], str]) -> str:
+        by = f", each by more than {size(self.margin)}" if self.margin else ""
         said = " and ".join(self.levels[0])
         for above, level in zip(self.levels, self.levels[1:], strict=False):
             said += f" {'beat' if len(above) > 1 else 'beats'} {' and '.join(level)}"
@@ -103,11 +110,11 @@ class Gap(Prediction):
     def ways(self, sign: float) -> tuple[Way, ...]:
         return ((Difference.between(self.more, self.less, self.low, self.high),),)
 
-    def __str__(self) -> str:
+    def said(self, size: Callable[[float], str]) -> str:
         if self.low < 0 and self.high == math.inf:
-            return f"{self.more} is at most {-self.low:g} below {self.less}"
-        most = "or more" if self.high == math.inf else f"to {self.high:g}"
-        return f"{self.more} lies above {self.less} by {self.low:g} {most}"
+            return f"{self.more} is at most {size(-self.low)} below {self.less}"
+        most = "or more" if self.high == math.inf else f"to {size(self.high)}"
+        return f"{self.more} lies above {self.less} by {size(self.low)} {most}"
 
 
 @dataclass(frozen=True)
@@ -125,8 +132,8 @@ class Equal(Prediction):
     def ways(self, sign: float) -> tuple[Way, ...]:
         return ((Difference.between(self.a, self.b, -self.within, self.within),),)
 
-    def __str__(self) -> str:
-        return f"{self.a} and {self.b} are equal within {self.within:g}"
+    def said(self, size: Callable[[float], str]) -> str:
+        return f"{self.a} and {self.b} are equal within {size(self.within)}"
 
 
 @dataclass(frozen=True, init=False)
@@ -148,8 +155,8 @@ class Peak(Prediction):
             tuple(_better(inner, end, self.margin, sign) for end in ends) for inner in self.arms[1:-1]
         )
 
-    def __str__(self) -> str:
-        by = f", by more than {self.margin:g}" if self.margin else ""
+    def said(self, size: Callable[[float], str]) -> str:
+        by = f", by more than {size(self.margin)}" if self.margin else ""
         return f"the best of {', '.join(self.arms)} lies in the middle{by}"
 
 
@@ -175,8 +182,8 @@ class Rising(Prediction):
         weights = tuple((arm, (place - middle) / square) for place, arm in enumerate(self.arms))
         return ((Difference("slope an arm", weights, low=self.margin),),)
 
-    def __str__(self) -> str:
-        by = f", by more than {self.margin:g} an arm" if self.margin else ""
+    def said(self, size: Callable[[float], str]) -> str:
+        by = f", by more than {size(self.margin)} an arm" if self.margin else ""
         return f"it rises along {', '.join(self.arms)}{by}"
 
 
@@ -198,9 +205,9 @@ class GainsMore(Prediction):
         weights = tuple((arm, sign * weight) for arm, weight in ((a, 1.0), (b, -1.0), (c, -1.0), (d, 1.0)))
         return ((Difference(name if sign > 0 else f"\u2212[{name}]", weights, low=self.margin),),)
 
-    def __str__(self) -> str:
+    def said(self, size: Callable[[float], str]) -> str:
         (a, b), (c, d) = self.gain, self.other
-        by = f", by more than {self.margin:g}" if self.margin else ""
+        by = f", by more than {size(self.margin)}" if self.margin else ""
         return f"{a} gains more over {b} than {c} over {d}{by}"
 
 
@@ -216,7 +223,7 @@ class Collapse(Prediction):
     def arms(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return (self.arm,)
 
-    def __str__(self) -> str:
+    def said(self, size: Callable[[float], str]) -> str:
         return f"{self.arm} collapses"
 
 
@@ -232,17 +239,11 @@ class Healthy(Prediction):
     def arms(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return (self.arm,)
 
-    def __str__(self) -> str:
+    def said(self, size: Callable[[float], str]) -> str:
         return f"{self.arm} does not collapse"
 
 
 def _better(better: str, worse: str, margin: float, sign: float) -> Difference:
     """One arm is better than another: higher by more than ``margin``, or lower, which is written as higher too."""
-    return (
-        Difference.between(better, worse, margin) if sign > 0 else Difference.between(worse, better, margin)
-    )
-
-
-def spoken(predictions: Sequence[Prediction]) -> str:
-    """What is predicted, as one clause."""
-    return "; ".join(map(str, predictions))
+    more, less = (better, worse) if sign > 0 else (worse, better)
+    return Difference.between(more, less, margin, worse=worse)

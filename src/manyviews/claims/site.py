@@ -12,7 +12,15 @@ from manyviews.claims import cost, records, store
 from manyviews.claims.claim import Claim, Page, pages
 from manyviews.claims.plot import drawing
 from manyviews.claims.stale import CODE, SETTINGS, stale
-from manyviews.claims.words import by_seed, is_share, mean_of, standing, values, verdict_sentences
+from manyviews.claims.words import (
+    by_seed,
+    is_share,
+    mean_of,
+    predicted,
+    standing,
+    values,
+    verdict_sentences,
+)
 from manyviews.report.drawing import svg
 from manyviews.report.markup import Markup, capital, el
 
@@ -163,7 +171,7 @@ def _section(name: str, claim: Claim, found: Sequence[Mapping[str, Any]]) -> lis
     parts = [f"({name})=\n## {capital(claim.sentence.rstrip('.'))}", f"`{name}`, from {claim.source}."]
     if claim.paper:
         parts.append(f"**The paper.** {claim.paper}")
-    parts.append(f"**Predicted:** {'; '.join(str(one) for one in claim.predictions)}.")
+    parts.append(f"**Predicted:** {predicted(claim.predictions, any(map(is_share, found)))}.")
     for result in found:
         parts += _result(result)
     if claim.remark:

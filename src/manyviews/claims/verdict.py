@@ -11,8 +11,8 @@ too narrow: ``benchmarks/verdicts.py`` measures how often each of them finds an 
 
 A prediction of several differences holds where each of them does, at the full level (the worst of them decides, so
 nothing is gained by having many); it fails where one of them fails at the level divided by their number. Where a run gave no
-figure, because it diverged, those that did decide nothing. Where one of several ways is enough (``Peak``), each way has to hold
-at the level divided by the number of ways.
+figure, because it diverged, those that did decide nothing; but an arm that diverged under every seed is beaten by one that
+never did. Where one of several ways is enough (``Peak``), each way has to hold at the level divided by the number of ways.
 """
 
 import math
@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any, Literal
 
-from manyviews.claims.predictions import Difference, Prediction
+from manyviews.claims.predictions import DIVERGED, Difference, Prediction
 
 State = Literal["holds", "fails", "cannot tell"]
 Figures = Mapping[str, Sequence[float | None]]  # arm -> a figure a seed; None where a run gave none
@@ -111,7 +111,13 @@ def _prediction(
         parts = [_state(prediction, arm, states.get(arm, ())) for arm in prediction.arms]
         return _all([part.state for part in parts]), parts
     ways = prediction.ways(sign)
-    told = [[_part(one, figures, exact, len(ways), len(way) * beside) for one in way] for way in ways]
+    told = [
+        [
+            _beaten(one, figures, states) or _part(one, figures, exact, len(ways), len(way) * beside)
+            for one in way
+        ]
+        for way in ways
+    ]
     by_way = [_all([part.state for part in parts]) for parts in told]
     if "holds" in by_way:
         return "holds", told[by_way.index("holds")]
@@ -136,6 +142,17 @@ def _state(prediction: Prediction, arm: str, seen: Sequence[str | None]) -> Part
         "holds" if words and yes == len(seen) else "fails" if words and no == len(seen) else "cannot tell"
     )
     return Part(str(prediction), state, len(words), found=counts or "nothing was seen")
+
+
+def _beaten(one: Difference, figures: Figures, states: States) -> Part | None:
+    """Where the arm that is to be beaten diverged under every seed, and the other under none."""
+    fallen = list(states.get(one.worse or "", ()))
+    others = [figures.get(arm, ()) for arm, _ in one.weights if arm != one.worse]
+    whole = all(value is not None and math.isfinite(value) for row in others for value in row)
+    if len(fallen) < 2 or set(fallen) != {DIVERGED} or not whole:
+        return None
+    bounds = (_finite(one.low), _finite(one.high))
+    return Part(one.name, "holds", len(fallen), bounds=bounds, found=f"{one.worse} diverged under every seed")
 
 
 def _part(one: Difference, figures: Figures, exact: bool, ways: int, beside: int) -> Part:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from manyviews.claims.predictions import COLLAPSED, Prediction
 from manyviews.report.numbers import number, with_margin
 
 SHARES = (
@@ -57,9 +58,29 @@ def mean_of(row: Sequence[float], percent: bool) -> str:
 
 
 def verdict_sentences(result: Mapping[str, Any]) -> list[str]:
-    """Why the verdict is what it is: a sentence a predicted difference or state."""
-    percent = is_share(result)
-    return [_part(part, percent) for part in result["verdict"]["parts"]]
+    """Why the verdict is what it is: a sentence a predicted difference or state, and one for each arm that collapsed unasked."""
+    percent, parts = is_share(result), result["verdict"]["parts"]
+    return [_part(part, percent) for part in parts] + _collapsed(result)
+
+
+def predicted(predictions: Sequence[Prediction], percent: bool) -> str:
+    """What is predicted, as one clause; margins of shares in points."""
+    return "; ".join(one.said(_points if percent else "{:g}".format) for one in predictions)
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:g} point" + "s" * (100 * share != 1)
+
+
+def _collapsed(result: Mapping[str, Any]) -> list[str]:
+    """Of arms whose state nothing was predicted of: a difference to them is no comparison of what was learned."""
+    asked = " ".join(part["what"] for part in result["verdict"]["parts"] if part["found"])
+    said = []
+    for arm, states in result["states"].items():
+        fallen = sum(state in COLLAPSED for state in states)
+        if fallen and f"{arm} collapses" not in asked and f"{arm} does not collapse" not in asked:
+            said.append(f"The representation of {arm} collapsed in {fallen} of {len(states)} seeds.")
+    return said
 
 
 def _part(part: Mapping[str, Any], percent: bool) -> str:
