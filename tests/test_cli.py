@@ -435,7 +435,7 @@ def test_two_processes_draw_what_a_method_shows(photos: Path, tmp_path: Path) ->
     assert "this encoder" in run.results()["figures"] and list((run.path / "pictures").glob("*.png"))
 
 
-@pytest.mark.parametrize("way", ["--devices", "--devices --shard", "torchrun"])
+@pytest.mark.parametrize("way", ["--devices --shard", "torchrun"])
 def test_two_processes_learn_what_one_does(
     photos: Path, run: Path, tmp_path: Path, way: str, capfd: pytest.CaptureFixture[str]
 ) -> None:

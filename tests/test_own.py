@@ -72,13 +72,6 @@ def test_a_comparison_does_not_take_one_file_for_another(
     assert "is a run of other settings than are asked for now" in refused(capsys, *asked)
 
 
-def test_two_processes_learn_it_too(here: Path) -> None:
-    photos = drawn(here / "photos", 48, lambda _: "")
-    started = [sys.executable, "-m", "manyviews", *LEARN, "--devices", "2", "--data", str(photos)]
-    subprocess.run(started, check=True, cwd=here, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300)
-    assert Run.open(here / "run").finished
-
-
 def test_a_changed_file_is_read_again(here: Path) -> None:
     path = here / "vicreg.py"
     assert find(str(path)).config().dim == 256
@@ -173,14 +166,14 @@ def test_a_net_is_listed_and_stands_inside_others(strided: Path, capsys: pytest.
     assert nets.build("lab(strided)").width == 256 and "strided" in nets.names()
 
 
-def test_two_processes_learn_a_net_too(strided: Path) -> None:
-    words = ["pretrain", "byol", "--net", "strided", "--out", "run", "--baselines", "--devices", "2"]
-    photos = drawn(strided.parent / "photos", 48, lambda _: "")
-    small = ["--size", "16", "--batch", "32", "--budget", "2steps", "--data", str(photos)]
+def test_two_processes_learn_a_net_of_ones_own_by_a_method_of_ones_own(here: Path, strided: Path) -> None:
+    photos = drawn(here / "photos", 48, lambda _: "")
+    words = ["pretrain", "vicreg.py", "--net", "strided", "--out", "run", "--baselines", "--devices", "2"]
+    small = ["--size", "16", "--batch", "32", "--budget", "2steps", "--dim", "16", "--data", str(photos)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     started = [sys.executable, "-m", "manyviews", *words, *small]
-    subprocess.run(started, check=True, cwd=strided.parent, env=environment, timeout=300)
-    assert Run.open(strided.parent / "run").encoder.width == 128
+    subprocess.run(started, check=True, cwd=here, env=environment, timeout=300)
+    assert Run.open(here / "run").finished and Run.open(here / "run").encoder.width == 128
 
 
 def test_a_changed_nets_file_is_read_again(strided: Path) -> None:

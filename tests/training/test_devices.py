@@ -1,4 +1,4 @@
-"""Several devices, end to end: one of them or their command is killed, and the run goes on to the very weights of an unbroken one."""
+"""Several devices, end to end: one of them is killed, then their command, and the run goes on to the very weights of an unbroken one."""
 
 import os
 import signal
@@ -47,57 +47,44 @@ def children(pid: int) -> list[int]:
     return sorted(found)
 
 
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:
-    """The words of a run that was not disturbed, and its folder."""
-    folder = tmp_path_factory.mktemp("devices")
-    words = ["pretrain", "byol", "--data", str(drawn(folder / "photos", 48, lambda _: "")), *SETTINGS]
-    subprocess.run(command(*words, "--out", str(folder / "unbroken")), check=True, timeout=240)
-    return words, folder / "unbroken"
-
-
-def begun(words: list[str], folder: Path) -> tuple[subprocess.Popen[str], int]:
-    """The same run in another folder, some steps on, and the process of its torchrun."""
-    process = subprocess.Popen(command(*words, "--out", str(folder)), stderr=subprocess.PIPE, text=True)
+def begun(words: list[str], folder: Path, step: int) -> tuple[subprocess.Popen[str], int]:
+    """A run that has gone on to a step, and the process of its torchrun."""
+    process = subprocess.Popen(command(*words), stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 240
-    while not [path for path in checkpoint.listed(folder / "checkpoints") if checkpoint.step_of(path) >= 3]:
+    while not any(checkpoint.step_of(path) >= step for path in checkpoint.listed(folder / "checkpoints")):
         assert process.poll() is None and time.monotonic() < until
         time.sleep(0.005)
     (torchrun,) = children(process.pid)
     return process, torchrun
 
 
-def goes_on_to(folder: Path, unbroken: Path) -> bool:
-    """Whether a run that was stopped ends bit for bit as the one that was not."""
-    assert not Run.open(folder).finished and checkpoint.listed(folder / "checkpoints")
-    subprocess.run(command("resume", str(folder)), check=True, timeout=240)
-    files = [path / "encoder.safetensors" for path in (folder, unbroken)]
-    return files[0].read_bytes() == files[1].read_bytes()
+def alive(pid: int) -> bool:
+    """Whether a process runs, and is not only waited for."""
+    place = Path(f"/proc/{pid}/cmdline")
+    return place.exists() and place.read_bytes() != b""
 
 
 @LINUX
-def test_a_killed_device_is_said_and_the_run_goes_on_bit_for_bit(
-    unbroken: tuple[list[str], Path], tmp_path: Path
-) -> None:
-    process, torchrun = begun(unbroken[0], tmp_path / "killed")
-    os.kill(children(torchrun)[-1], signal.SIGKILL)
+def test_whoever_is_killed_the_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    photos, folder = drawn(tmp_path / "photos", 48, lambda _: ""), tmp_path / "killed"
+    words = ["pretrain", "byol", "--data", str(photos), *SETTINGS]
+    process, torchrun = begun([*words, "--out", str(folder)], folder, step=3)
+    os.kill(children(torchrun)[-1], signal.SIGKILL)  # one of the devices
     _, said = process.communicate(timeout=240)
     assert process.returncode == 2 and "One of 2 processes failed" in said
-    assert goes_on_to(tmp_path / "killed", unbroken[1])
 
-
-@LINUX
-def test_devices_end_with_a_command_that_is_killed(unbroken: tuple[list[str], Path], tmp_path: Path) -> None:
-    process, torchrun = begun(unbroken[0], tmp_path / "killed")
+    process, torchrun = begun(["resume", str(folder)], folder, step=8)
     ranks = children(torchrun)
     assert len(ranks) == 2
-    process.kill()
+    process.kill()  # the command itself
     process.communicate(timeout=240)
     until = time.monotonic() + 120
-    while any(
-        Path(f"/proc/{rank}/cmdline").exists() and Path(f"/proc/{rank}/cmdline").read_bytes()
-        for rank in ranks
-    ):
+    while any(alive(rank) for rank in ranks):
         assert time.monotonic() < until
         time.sleep(0.1)
-    assert goes_on_to(tmp_path / "killed", unbroken[1])
+    assert not Run.open(folder).finished and checkpoint.listed(folder / "checkpoints")
+
+    subprocess.run(command("resume", str(folder)), check=True, timeout=240)
+    subprocess.run(command(*words, "--out", str(tmp_path / "unbroken")), check=True, timeout=240)
+    files = [tmp_path / name / "encoder.safetensors" for name in ("killed", "unbroken")]
+    assert files[0].read_bytes() == files[1].read_bytes()
