@@ -33,7 +33,7 @@ class Config:
     dim: int = 128  # D, width of the embedding (as SwAV)
     hidden: int = 2048  # width of the projector's hidden layer (as SwAV)
     heads: int = 3  # H, clusterings that are predicted at once (authors' code)
-    prototypes: int = 3000  # K, clusters of each (authors' code; 100 on CIFAR-10)
+    prototypes: int = 3000  # K, clusters of each (authors' code; 512 on CIFAR-10)
     iterations: int = 10  # of spherical k-means (authors' code)
     temperature: float = 0.1  # tau, divides the cosine (authors' code)
     global_area: tuple[float, float] = (0.14, 1.0)  # share of the image's area in a full-size crop (as SwAV)
@@ -147,7 +147,7 @@ RECIPES = {
         ),
     ),
     "cifar10": (
-        Config(prototypes=100, local_crops=0, strength=0.5, blur=0.0),
+        Config(prototypes=512, local_crops=0, strength=0.5, blur=0.0),
         Recipe(
             data="cifar10", net="resnet18", batch=512, budget="200ep",
             optimiser="sgd", lr=0.6, weight_decay=1e-4, warmup=0.05,

@@ -30,7 +30,7 @@ from manyviews.views import View, Views, colour_jitter, large_and_small
 class Config:
     dim: int = 128  # D, width of the embedding (appendix A)
     hidden: int = 2048  # width of the projector's hidden layer (appendix A)
-    prototypes: int = 3000  # K, more than ten times the classes there may be (appendix A; 100 on CIFAR-10)
+    prototypes: int = 3000  # K, more than ten times the classes there may be (appendix A; 512 on CIFAR-10)
     temperature: float = 0.1  # tau, divides the cosine in the prediction (eq. 2)
     epsilon: float = 0.05  # smoothness of the codes: the smaller, the nearer to one prototype each (eq. 3)
     iterations: int = 3  # of Sinkhorn and Knopp's normalisation (section 3.1)
@@ -140,7 +140,7 @@ RECIPES = {
         ),
     ),
     "cifar10": (
-        Config(prototypes=100, local_crops=0, strength=0.5, blur=0.0, queue=3840, freeze=0.005),
+        Config(prototypes=512, local_crops=0, strength=0.5, blur=0.0, queue=3840, freeze=0.005),
         Recipe(
             data="cifar10", net="resnet18", batch=512, budget="200ep",
             optimiser="sgd", lr=0.6, weight_decay=1e-4, warmup=0.05,
