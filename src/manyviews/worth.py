@@ -38,7 +38,7 @@ def evaluate(
         data: labelled images; None: the run's own data. On its own data the verdict is the run's, which also looked at
             what its loss compares; on other data it rests on one look.
         protocol: empty: knn, or labelfree where there are no labels. Else any of knn, linear, linear-sgd, finetune, linear-1%,
-            finetune-10%, scratch, layers, last-layers, labelfree ...; tag and span of texts with marks; segment and
+            finetune-10%, scratch, layers, last-layers, labelfree ...; tag and span of texts with marks; sts of pairs that are said to be alike or not; segment and
             segment-linear where the data has a class of every pixel, which also write into the run's ``pictures/``; and
             where the run learned a classifier, single, ten-crop, multi-crop, dense, multi-scale.
         data_root: where named sets are; None: where they were when the run began.

@@ -116,6 +116,7 @@ def figures_table(figures: dict[str, Any]) -> Any:
         "pixel_accuracy": "{:.1%}",
         **dict.fromkeys(("f1", "f1_mean", "f1_std", "precision", "recall"), "{:.1%}"),
         **dict.fromkeys(("exact", "exact_mean", "exact_std", "f1_answered"), "{:.1%}"),
+        **dict.fromkeys(("spearman", "pearson"), "{:.3f}"),
         "spread": "{:.2f}",
         "rankme": "{:.0f}",
         "alignment": "{:.2f}",

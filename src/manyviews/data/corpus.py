@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,6 +40,8 @@ class Corpus:
     """Of each item, what is marked in its texts, where anything is."""
     marked: tuple[str, ...] = ()
     """The names of marks."""
+    scores: Tensor | None = None
+    """float32 [N]: how alike the two texts of each item are; the larger the more."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -54,6 +57,7 @@ class Corpus:
             labels=None if self.labels is None else self.labels[chosen],
             skipped=Skipped(kind="texts"),
             marks=None if self.marks is None else [self.marks[i] for i in items],
+            scores=None if self.scores is None else self.scores[chosen],
         )
 
 
@@ -90,6 +94,7 @@ def gathered(
     labels: Tensor | None = None,
     classes: tuple[str, ...] | None = None,
     unread: Mapping[int, str] | None = None,
+    scores: Tensor | None = None,
 ) -> Corpus:
     """A corpus of what can be learned from: empty texts, and the items of ``unread`` with why, are named and left out.
 
@@ -105,11 +110,11 @@ def gathered(
         else:
             skipped.miss(item, why)
     if len(kept) == len(names):
-        return Corpus(name, names, texts, labels, classes, skipped)
+        return Corpus(name, names, texts, labels, classes, skipped, scores=scores)
     if len(names) == 1:
         raise ManyviewsError(*skipped.files.values())
     skipped.check(name, len(names))
-    return replace(Corpus(name, names, texts, labels, classes).subset(kept), skipped=skipped)
+    return replace(Corpus(name, names, texts, labels, classes, scores=scores).subset(kept), skipped=skipped)
 
 
 def _fault(item: str, texts: tuple[str, ...]) -> str | None:
@@ -136,7 +141,7 @@ def open_corpus(
 
     Args:
         source: ``"world-captions"`` (or ``"world"``), ``"world-riddles"``, either with ``-de`` behind it,
-            ``"world-tags"``, ``"world-questions"``,
+            ``"world-tags"``, ``"world-questions"``, ``"world-similarity"``,
             ``"world-translation"``; a named set (tinyshakespeare, wikitext2, sst2, multi30k-en, multi30k-en-de, ...);
             ``"recall-50"``, a task of memory (`data.recall`);
             the path of a file, of a folder, or of two parallel files joined by ``+``; ``"hf:name"``; a list of texts, of
@@ -144,7 +149,8 @@ def open_corpus(
         split: train, val or test, as far as the source has them; all for files. Lists have none: it is ignored.
         root: the folder where named sets lie; unless told, ``MANYVIEWS_DATA`` or the user's cache folder.
         columns: of a table, as after ``#`` in its name: one to three columns of texts, and one that is called label
-            is the label; ``label=stars`` takes the labels from any other, and ``label=`` leaves them out.
+            is the label; ``label=stars`` takes the labels from any other, and ``label=`` leaves them out. Of pairs one that
+            is called score says how alike they are, or ``score=grade`` any other.
 
     Unless told, a table's texts are its column text, sentence, caption or review, or else source and target, sentence1
     and sentence2 or premise and hypothesis; its labels are its column label, class or category, or target where there
@@ -165,7 +171,10 @@ def open_corpus(
 
 
 def from_texts(source: Any, *, name: str = "texts") -> Corpus:
-    """A corpus of a list of texts or of pairs, or of either as a tuple with labels: N integers from 0, or N strings."""
+    """A corpus of a list of texts or of pairs, or of either as a tuple with labels: N integers from 0, or N strings.
+
+    N floats beside pairs are no labels but say how alike the two are.
+    """
     labels = None
     if isinstance(source, tuple) and len(source) == 2 and isinstance(source[0], list):
         source, labels = source
@@ -181,12 +190,22 @@ def from_texts(source: Any, *, name: str = "texts") -> Corpus:
     if len(counts) > 1:
         told = " and ".join(map(str, sorted(counts)))
         raise ManyviewsError(f"The list holds items of {told} texts; give those of one kind.")
-    indices, classes = None, None
-    if labels is not None:
+    indices, classes, scores = None, None, None
+    if labels is not None and counts == {2} and (told := np.asarray(labels)).dtype.kind == "f":
+        scores = as_scores(torch.from_numpy(told), len(texts), name)
+    elif labels is not None:
         from manyviews.data.arrays import as_labels
 
         indices, classes = as_labels(labels, len(texts), "texts")
-    return gathered(name, [f"{name}/{i:06d}" for i in range(len(texts))], texts, indices, classes)
+    names = [f"{name}/{i:06d}" for i in range(len(texts))]
+    return gathered(name, names, texts, indices, classes, scores=scores)
+
+
+def as_scores(told: Tensor, count: int, name: str) -> Tensor:
+    """How alike pairs are, as float32 [N]; raises ``ManyviewsError`` for another number of them, or one that is not finite."""
+    if told.shape != (count,) or not torch.isfinite(told).all():
+        raise ManyviewsError(f"{name} has {count} pairs: say of each how alike it is, by a finite number.")
+    return told.float()
 
 
 def _row(item: object, number: int) -> tuple[str, ...]:

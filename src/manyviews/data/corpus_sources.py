@@ -29,6 +29,7 @@ WORLD = (
     "world-riddles",
     "world-riddles-de",
     "world-translation",
+    "world-similarity",
     *ASKED,
 )
 
@@ -100,6 +101,10 @@ def _of_the_world(name: str, split: str) -> Corpus:
         return world_tags(split) if name == "world-tags" else world_questions(split)
     if name == "world-translation":
         return world_pairs(split)
+    if name == "world-similarity":
+        from manyviews.data.world.alike import world_similarity
+
+        return world_similarity(split)
     language, named = "de" if name.endswith("-de") else "en", "riddles" not in name
     return world_captions(split, language=language, named=named)
 

@@ -1,8 +1,9 @@
-"""Tables of texts: CSV, TSV and JSON lines, a row an item; which columns are its texts, and which its label."""
+"""Tables of texts: CSV, TSV and JSON lines, a row an item."""
 
 import csv
 import io
 import json
+import math
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,25 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from manyviews.data.columns import Columns, choose
 from manyviews.data.corpus import Corpus, gathered
 from manyviews.data.corpus_files import read_text, suffix_of
 from manyviews.data.listed import numbered, rows_of_split, splits_of
-from manyviews.errors import ManyviewsError, nearest
-
-TEXTS = ("text", "sentence", "caption", "review")
-"""Names of a column of texts, the first that is there."""
-
-PAIRS = (
-    ("sent0", "sent1", "hard_neg"),
-    ("anchor", "positive", "negative"),
-    ("source", "target"),
-    ("sentence1", "sentence2"),
-    ("premise", "hypothesis"),
-)
-"""Names of columns of texts that belong together, two or three, where there is none of ``TEXTS``."""
-
-LABELS = ("label", "class", "category", "target")
-"""Names of the column of labels, where it is not one of the texts."""
+from manyviews.errors import ManyviewsError
 
 DELIMITERS = (",", ";", "\t")
 
@@ -46,15 +33,6 @@ class Table:
     header: Sequence[str]
     lines: Sequence[int]
     rows: Sequence[Sequence[Any]]
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Numbers of the columns that are read."""
-
-    texts: tuple[int, ...]
-    label: int | None
-    split: int | None
 
 
 def open_table(path: str, split: str = "train", columns: Sequence[str] | None = None) -> Corpus:
@@ -90,61 +68,12 @@ def corpus_of(
         known = tuple(classes)
     texts = [tuple(_text(table, i, column) for column in columns.texts) for i in chosen]
     names = [f"{table.path}:{table.lines[i]}" for i in chosen]
-    return gathered(name, names, texts, None if labels is None else labels[chosen], known)
-
-
-def choose(where: str, header: Sequence[str], wanted: Sequence[str] | None = None) -> Columns:
-    """The columns that are called so, or unless told those that are known by their names."""
-    lowered = [name.strip().lower() for name in header]
-    split = lowered.index("split") if "split" in lowered else None
-    if wanted is None:
-        texts = _known(where, header, lowered)
-    else:
-        named = [name for name in wanted if not name.startswith("label=") and name.strip().lower() != "label"]
-        texts = tuple(_find(where, header, name) for name in named)
-    if len(texts) not in (1, 2, 3):
-        raise ManyviewsError(f"Choose one to three columns of texts of {where}, not {len(texts)}.")
-    told = [name.removeprefix("label=") for name in wanted or () if name.startswith("label=")]
-    told += [name for name in wanted or () if name.strip().lower() == "label"]
-    if told:
-        label = _find(where, header, told[0]) if told[0] else None
-    else:
-        known = [
-            name for name in LABELS if name in lowered and not (name == "target" and "source" in lowered)
-        ]
-        label = _find(where, header, known[0]) if known else None
-        label = None if label in texts else label
-    return Columns(texts, label, None if split in texts else split)
-
-
-def _known(where: str, header: Sequence[str], lowered: list[str]) -> tuple[int, ...]:
-    for names in (*((name,) for name in TEXTS), *PAIRS):
-        if all(name in lowered for name in names):
-            return tuple(_find(where, header, name) for name in names)
-    if not header:
-        raise ManyviewsError(f"{where} has no columns.")
-    together = "; or ".join(", ".join(names) for names in PAIRS)
-    raise ManyviewsError(
-        f"{where} has the columns {_listed(header)}: none is called {', '.join(TEXTS)}, nor are several called {together}. "
-        f"Choose the texts, as in {where.rpartition('/')[2]}#{header[0]:.30}."
-    )
-
-
-def _find(where: str, header: Sequence[str], name: str) -> int:
-    found = [i for i, column in enumerate(header) if column == name]
-    found = found or [i for i, column in enumerate(header) if column.strip().lower() == name.strip().lower()]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise ManyviewsError(
-            f"{where} has {len(found)} columns that are called {name!r}: rename all but one."
-        )
-    hint = nearest(name, header, f"it has {_listed(header)}.")
-    raise ManyviewsError(f"{where} has no column {name!r}; {hint}")
-
-
-def _listed(header: Sequence[str]) -> str:
-    return ", ".join(f"{name:.40}" for name in header[:10]) + (", ..." if len(header) > 10 else "")
+    scores = None
+    if columns.score is not None:
+        given = [table.rows[i][columns.score] not in (None, "") for i in chosen]
+        if any(given):  # in some test sets it is hidden
+            scores = torch.tensor([_score(table, i, columns.score) for i in chosen])
+    return gathered(name, names, texts, None if labels is None else labels[chosen], known, scores=scores)
 
 
 def _text(table: Table, row: int, column: int) -> str:
@@ -156,6 +85,20 @@ def _text(table: Table, row: int, column: int) -> str:
             f"{table.path}, line {table.lines[row]}: {table.header[column]!r} is not a text, but {value!r:.40}."
         )
     return value
+
+
+def _score(table: Table, row: int, column: int) -> float:
+    value = table.rows[row][column]
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        found = math.nan
+    if isinstance(value, bool) or not math.isfinite(found):
+        raise ManyviewsError(
+            f"{table.path}, line {table.lines[row]}: {table.header[column]!r} says how alike two texts are, by a number, "
+            f"not {value!r:.40}. Without it, name the columns of texts alone, as in #{table.header[0]:.30},..."
+        )
+    return found
 
 
 def _labels(

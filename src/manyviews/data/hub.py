@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from manyviews.data.arrays import Items
+from manyviews.data.columns import LABELS, Columns, choose
 from manyviews.data.corpus import Corpus
-from manyviews.data.corpus_tables import LABELS, Columns, Table, choose, corpus_of
+from manyviews.data.corpus_tables import Table, corpus_of
 from manyviews.data.items import ItemSet
 from manyviews.data.listed import numbered
 from manyviews.errors import ManyviewsError, NoSplit
@@ -55,6 +56,11 @@ def _label_column(datasets: Any, features: Mapping[str, Any]) -> str | None:
 def _is_plain(feature: Any) -> bool:
     """Whether a column holds whole numbers or words."""
     return re.fullmatch(PLAIN, str(getattr(feature, "dtype", ""))) is not None
+
+
+def _is_number(feature: Any) -> bool:
+    """Whether a column holds numbers that are no whole ones."""
+    return str(getattr(feature, "dtype", "")).startswith("float")
 
 
 def _labels(
@@ -108,8 +114,11 @@ def texts_of_hub(name: str, split: str = "train", columns: Sequence[str] | None 
             translations |= dict.fromkeys(feature.languages, column)
     where, header = f"hf:{name}/{split}", [*features, *translations]
     chosen = replace(choose(where, header, columns), split=None)
+    if chosen.label is not None and len(chosen.texts) == 2 and _is_number(features.get(header[chosen.label])):
+        chosen = replace(chosen, label=None, score=chosen.label)  # as GLUE's STS-B calls it
     read, classes = list[Sequence[Any]](), None
-    for number in (*chosen.texts, *(() if chosen.label is None else (chosen.label,))):
+    beside = [number for number in (chosen.label, chosen.score) if number is not None]  # one at most
+    for number in (*chosen.texts, *beside):
         column = header[number]
         if column in translations:
             values = [pair[column] for pair in table[translations[column]][:]]
@@ -122,12 +131,13 @@ def texts_of_hub(name: str, split: str = "train", columns: Sequence[str] | None 
             classes, values = _classes(name, column), _words(values)
         read.append(values)
     texts = tuple(range(len(chosen.texts)))
-    label = None if chosen.label is None else len(texts)
-    kept = [header[number] for number in chosen.texts] + (
-        [] if chosen.label is None else [header[chosen.label]]
+    last = len(texts)
+    columns_of = Columns(
+        texts, None if chosen.label is None else last, None, None if chosen.score is None else last
     )
+    kept = [header[number] for number in (*chosen.texts, *beside)]
     rows = Table(where, kept, range(len(table)), list(zip(*read, strict=True)))
-    return corpus_of(where, rows, Columns(texts, label, None), "all", classes)
+    return corpus_of(where, rows, columns_of, "all", classes)
 
 
 def _table(name: str, split: str) -> tuple[Any, Any]:

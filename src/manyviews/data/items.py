@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,6 +31,15 @@ CLASSES = "classes"
 
 VOID = 255
 """The id of a pixel that has no class."""
+
+
+class Pairs(NamedTuple):
+    """Two texts an item, each by itself, and how alike they are said to be."""
+
+    texts_N4T: Tensor
+    """int32: the first one's rows, as `views.texts` says, and below them the second one's."""
+    score_N: Tensor
+    """float32, the larger the more."""
 
 
 @dataclass
@@ -67,6 +76,8 @@ class ItemSet:
     """Samples a second, of sounds; None where it is not known, as with arrays."""
     tokeniser: "Tokeniser | None" = None
     """What the tokens of texts mean."""
+    pairs: "Pairs | None" = None
+    """Of items that are two texts of which it is said how alike they are: these texts by themselves, and that."""
 
     def __post_init__(self) -> None:
         self.skipped.kind = self.kind
@@ -110,6 +121,7 @@ class ItemSet:
             read_near=None if self.read_near is None else Chosen(self.read_near, items),
             skipped=Skipped(whole=self.skipped.whole or len(self)),
             senses={name: sense[chosen.to(sense.device)] for name, sense in self.senses.items()},
+            pairs=None if self.pairs is None else Pairs(*(each[chosen] for each in self.pairs)),
         )
 
     def to(self, device: torch.device | str) -> "ItemSet":

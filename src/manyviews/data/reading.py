@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from manyviews.data.items import ItemSet, Rows
+from manyviews.data.items import ItemSet, Pairs, Rows
 from manyviews.data.marked import with_marks
 from manyviews.errors import ManyviewsError
 
@@ -65,6 +65,8 @@ def as_set(corpus: Corpus, reading: Reading, length: int) -> ItemSet:
     if len(corpus) == count == 1 and plain:  # a single document is used window by window too
         return in_pieces(corpus, tokeniser, length)
     data = joined(corpus, tokeniser, length, reading.pairs) if both else apart(corpus, tokeniser, length)
+    if reading.joined:  # to be judged by what is known of it
+        data = replace(data, pairs=side_by_side(corpus, tokeniser, length))
     return data if corpus.marks is None or not reading.joined else with_marks(data, corpus)
 
 
@@ -110,6 +112,18 @@ def apart(corpus: Corpus, tokeniser: Tokeniser, length: int) -> ItemSet:
     _say_cut(corpus, sum(too_long(items, length, starts=starts)), length)
     x_NRT = with_parts(x_NRT, tokeniser.padding)
     return _set(corpus, x_NRT, tokeniser)
+
+
+def side_by_side(corpus: Corpus, tokeniser: Tokeniser, length: int) -> Pairs | None:
+    """The two texts of each item by themselves, where it is said how alike they are."""
+    if corpus.scores is None:
+        return None
+    one, other = (
+        apart(replace(corpus, texts=[(item[side],) for item in corpus.texts]), tokeniser, length).values
+        for side in (0, 1)
+    )
+    assert one is not None and other is not None
+    return Pairs(torch.cat([one, other], 1), corpus.scores)
 
 
 def laid_out(texts: list[str], tokeniser: Tokeniser, length: int) -> Tensor:

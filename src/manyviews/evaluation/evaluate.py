@@ -15,7 +15,16 @@ from manyviews.evaluation.features import Embedder, EncoderEmbedder, Features
 from manyviews.evaluation.frozen import frozen
 from manyviews.evaluation.options import check_options
 from manyviews.evaluation.protocols import DENSE, PROTOCOLS, Task
-from manyviews.evaluation.sets import MARKED, dense_sets, knows, labelled_sets, marked_sets, number_of_classes
+from manyviews.evaluation.sets import (
+    MARKED,
+    SCORED,
+    dense_sets,
+    knows,
+    labelled_sets,
+    marked_sets,
+    number_of_classes,
+    scored_sets,
+)
 from manyviews.nets.classifier import Classifier
 from manyviews.nets.encoder import Layered
 
@@ -71,7 +80,7 @@ def evaluate(
     if with_labels:
         train, test = labelled_sets(train, test, with_labels)
         classes = number_of_classes(train, test, classes)
-    for senses, sets_with in ((DENSE, dense_sets), (MARKED, marked_sets)):
+    for senses, sets_with in ((DENSE, dense_sets), (MARKED, marked_sets), (SCORED, scored_sets)):
         if asked := [name for name in protocols if PROTOCOLS[name].senses == senses]:
             train, test = sets_with(train, test, asked)
     if classifier is not None and train is not None and not knows(classifier, train, classes):

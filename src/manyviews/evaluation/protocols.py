@@ -29,7 +29,8 @@ from manyviews.evaluation.linear import probe_lbfgs, probe_sgd
 from manyviews.evaluation.scores import scores
 from manyviews.evaluation.scratch import scratch
 from manyviews.evaluation.segmentation import segment
-from manyviews.evaluation.sets import MARKED
+from manyviews.evaluation.sets import MARKED, SCORED
+from manyviews.evaluation.similarity import by_text, similarity
 from manyviews.evaluation.tokens import span, tag
 from manyviews.evaluation.verdict import verdict
 from manyviews.nets.classifier import Classifier
@@ -148,6 +149,12 @@ def _segmented(task: Task, **options: Any) -> dict[str, Any]:
     return done.as_dict()
 
 
+def _similar(task: Task) -> dict[str, Any]:
+    data = task.test if task.test is not None else _there(task.train)
+    a_ND, b_ND = (embed_all(task.embedder, text).h_ND for text in by_text(data))
+    return similarity(a_ND, b_ND, _there(data.pairs).score_N).as_dict()
+
+
 def _labelfree(task: Task) -> dict[str, Any]:
     data = task.test if task.test is not None else _there(task.train)
     order = torch.randperm(len(data), generator=rng.generator(task.seed, "labelfree"))
@@ -191,6 +198,7 @@ PROTOCOLS = {
     "last-layers": Protocol(partial(_trained, probe_last), probe_last, encoder=True),
     "tag": Protocol(partial(_told, tag), tag, labels=False, senses=MARKED, encoder=True),
     "span": Protocol(partial(_told, span), span, labels=False, senses=MARKED, encoder=True),
+    "sts": Protocol(_similar, _similar, labels=False, senses=SCORED, drawn=False),
     "scratch": Protocol(partial(_viewed, scratch), scratch, encoder=True),
     "single": Protocol(partial(_asked, single), single, **JUDGED),
     "ten-crop": Protocol(partial(_asked, ten_crop), ten_crop, **JUDGED),

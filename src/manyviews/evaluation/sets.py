@@ -11,6 +11,7 @@ from manyviews.errors import ManyviewsError
 from manyviews.nets.classifier import Classifier
 
 MARKED = (MARKS, WORDS)  # what is told of every token
+SCORED = ("pairs",)  # what is told of every pair of texts
 HELD_OUT = 0.2  # share of the labelled images that is held out where there is no test set
 
 
@@ -180,3 +181,17 @@ def knows(classifier: Classifier, data: ItemSet, classes: int | None) -> bool:
     if data.classes is not None:
         return classifier.classes == data.classes
     return len(classifier.classes) == classes
+
+
+def scored_sets(
+    train: ItemSet | None, test: ItemSet | None, asked: Sequence[str]
+) -> tuple[ItemSet | None, ItemSet | None]:
+    """Sets of which one at least says how alike its pairs of texts are."""
+    for data in (train, test):
+        if data is not None and data.pairs is None:
+            names = ", ".join(f'"{name}"' for name in asked)
+            raise ManyviewsError(
+                f"{data.name} does not say how alike two texts are, which {names} needs: world-similarity does, and a table "
+                "of two columns of texts with a column score."
+            )
+    return train, test

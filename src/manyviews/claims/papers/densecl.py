@@ -1,12 +1,24 @@
 """DenseCL (Wang et al. 2021, arXiv:2011.09157)."""
 
 from manyviews.claims import Arm, Claim, Gap, Order, Scale
+from manyviews.runs import Run
+from manyviews.worth import evaluate
 
-LAPTOP = Scale(data="world", net="small_resnet", size=32, batch=64, budget="300steps", seeds=5)
+LAPTOP = Scale(data="world", net="small_resnet", size=32, batch=64, budget="300steps")
 GPU = Scale(data="cifar10", net="resnet18", size=32, batch=512, budget="50ep")
 DENSE_GPU = Scale(
     data="world", net="resnet18", size=32, batch=256, budget="50ep"
 )  # which has a class of every pixel
+EPOCHS = 4  # of the linear classifier of pixels
+
+
+def linear_miou(run: Run) -> float:
+    """Mean intersection over union of a linear classifier of every pixel."""
+    how = {"segment-linear": {"epochs": EPOCHS}}
+    found = evaluate(run, protocol=("segment-linear",), options=how, seed=run.recipe.seed)
+    return float(found["figures"]["segment-linear"]["miou"])
+
+
 ARMS = {"dense and global": Arm("densecl"), "global alone": Arm("densecl", dense=0.0)}
 
 CLAIMS = {
@@ -16,10 +28,10 @@ CLAIMS = {
         arms=ARMS,
         laptop=LAPTOP,
         gpu=DENSE_GPU,
-        measure="segment-linear.miou",
+        measure=linear_miou,
         predicts=Order("dense and global", "global alone"),
         unit="mIoU of a linear classifier of every pixel",
-        remark="On a laptop after 1.6 passes. In a trial of two passes of the recipe the order was the other way.",
+        remark="On a laptop after 1.6 passes, its map judged by four passes of the linear classifier. In a trial of two passes of the recipe the order was the other way.",
         paper="VOC segmentation: 69.4 mIoU, MoCo v2 67.5 (ImageNet, 200 epochs).",
     ),
     "densecl-classes": Claim(

@@ -96,12 +96,17 @@ def caption(latents: Latents, language: str = "en", *, named: bool = True) -> li
 
 
 def _items(split: str, items: int | None, seed: int) -> Latents:
+    return latents(split, range(items_of(split, items)), seed=seed)
+
+
+def items_of(split: str, items: int | None) -> int:
+    """How many captions a split has, or is asked for; raises ``ManyviewsError`` as ``world_captions`` says."""
     if split not in ITEMS:
         raise NoSplit(f"The world has no split {split!r}: choose one of {', '.join(ITEMS)}.")
     count = ITEMS[split] if items is None else items
     if count < 1:
         raise ManyviewsError(f"The world was asked for {count} captions: ask for at least one.")
-    return latents(split, range(count), seed=seed)
+    return count
 
 
 def _corpus(name: str, split: str, z: Latents, texts: Sequence[tuple[str, ...]]) -> Corpus:
