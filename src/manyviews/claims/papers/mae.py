@@ -8,7 +8,7 @@ from manyviews.claims import Arm, Claim, Found, Gap, Order, Scale
 from manyviews.method import Batch, Spec, find
 from manyviews.runs import net_factory
 
-LAPTOP = Scale(data="world", net="small_vit/sincos2d/average", size=24, batch=64, budget="250steps", seeds=5)
+LAPTOP = Scale(data="world", net="small_vit/sincos2d/average", size=24, batch=64, budget="250steps")
 GPU = Scale(data="cifar10", net="vit_ti4/sincos2d/average", size=32, batch=512, budget="100ep")
 LARGE = "vit_l16/sincos2d"  # the net of table 1
 
