@@ -173,18 +173,24 @@ def held_out(
     reading: Reading | None = None,
     senses: Sequence[str] = (),
     labelled: bool = False,
+    scored: bool = False,
 ) -> ItemSet | None:
     """What a source is judged by, its test split; None where it has none (a part of the training set is then held out).
 
-    Where the training set is ``labelled``, a split without labels judges nothing: val, or else none, stands in for it.
+    Where the training set is ``labelled``, a split without labels judges nothing: val, or else none, stands in for it;
+    likewise one without scores, where that is ``scored``.
     """
     if not isinstance(data, (str, Path)):
         return None
     how: dict[str, Any] = {"root": root, "size": side, "senses": senses, "rate": rate, "reading": reading}
+
+    def hidden(part: ItemSet | None) -> bool:
+        return part is not None and ((labelled and part.labels is None) or (scored and part.pairs is None))
+
     test = _split(data, "test", how)
-    if test is not None and test.labels is None and labelled:
+    if hidden(test):
         test = _split(data, "val", how)
-    return None if labelled and test is not None and test.labels is None else test
+    return None if hidden(test) else test
 
 
 def _split(data: str | Path, split: str, how: dict[str, Any]) -> ItemSet | None:

@@ -101,7 +101,7 @@ def _sets(
     train = open_data(source, split="train", size=side, **given)
     require_suits(run, train)
     labelled = train.labels is not None and not dense
-    test = judging.held_out(source, side, labelled=labelled, **given)
+    test = judging.held_out(source, side, labelled=labelled, scored=train.pairs is not None, **given)
     own = data is None or summary(train)["digest"] == run.settings["data"]["digest"]
     if own and test is None:
         if run.settings.get("held_out"):

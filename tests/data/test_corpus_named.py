@@ -150,6 +150,12 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None, str]]:
         if name == "wmt":
             pairs = [{"de": "ein Hund", "en": "a dog"}, {"de": "eine Katze", "en": "a cat"}]
             return FakeTable({"translation": Translation(languages=["de", "en"])}, {"translation": pairs})
+        if name == "stsb":
+            scores = [3.8, 0.0] if split == "train" else [-1.0, -1.0]
+            pairs = {"sentence1": ["a cat", "a dog"], "sentence2": ["the cat", "far"], "label": scores}
+            return FakeTable(
+                {"sentence1": 0, "sentence2": 0, "label": SimpleNamespace(dtype="float32")}, pairs
+            )
         label, split_column = Label(names=["neg", "neutral", "pos"]), [-1, -1, -1]
         rows = {
             "idx": [0, 1, 2],
@@ -194,6 +200,14 @@ def test_numbers_of_the_hub_are_labels_of_the_same_classes_in_every_split(hub: l
     assert train.classes == test.classes == ("2", "3", "10")
     assert train.labels is not None and train.labels.tolist() == [2, 0]
     assert test.labels is not None and test.labels.tolist() == [1, 0]
+
+
+def test_numbers_with_a_point_say_how_alike_pairs_are(hub: list[Any]):
+    train, test = (open_corpus("hf:stsb", split=split) for split in ("train", "test"))
+    assert train.texts == [("a cat", "the cat"), ("a dog", "far")] and train.labels is None
+    assert train.scores is not None and train.scores.tolist() == pytest.approx([3.8, 0.0])
+    assert test.scores is None and len(test) == 2  # hidden ones are -1
+    refused("hf:stsb#sentence1,label", "a label is a string or a whole number, not 3.8")
 
 
 def test_translations_of_the_hub(hub: list[tuple[str, str | None, str]]):

@@ -219,5 +219,13 @@ def test_whole_commands(
     assert "does not say how alike" in refused(
         capsys, "evaluate", "run", "--data", "world", "--protocol", "sts"
     )
+    hidden = TABLE.replace("4.5", "").replace("0.5", "").replace("3.0", "").splitlines()
+    (folder := Path("splits.csv")).write_text(
+        "\n".join([hidden[0] + ",split", *(f"{row},test" for row in hidden[1:])])
+        + "\n" + "\n".join(f"{row},train" for row in TABLE.splitlines()[1:])
+        + "\n" + "\n".join(f"{row},val" for row in TABLE.splitlines()[1:3])
+    )  # fmt: skip
+    judged = answer(capsys, "evaluate", "run", "--data", str(folder), "--protocol", "sts")["figures"]["sts"]
+    assert judged["n"] == 2  # val stands in for a test split whose scores are hidden
     vectors = manyviews.embed("run", "alike.csv").h_ND
     assert len(vectors) == 3  # pairs are read as one there, as without scores

@@ -129,6 +129,8 @@ def texts_of_hub(name: str, split: str = "train", columns: Sequence[str] | None 
             values = [None if value is None or value < 0 else classes[value] for value in values]
         elif number == chosen.label and _is_plain(features.get(column)):
             classes, values = _classes(name, column), _words(values)
+        elif number == chosen.score and set(values) == {-1.0}:
+            values = [None] * len(values)  # hidden, as in GLUE's test split
         read.append(values)
     texts = tuple(range(len(chosen.texts)))
     last = len(texts)
