@@ -177,7 +177,10 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict
     with FileLock(shared / "ranks.lock"):
         if not (shared / "ranks.pt").exists():
             teacher()  # made before there are several processes, for all of them
-            mp.spawn(process, (str(mine),), nprocs=RANKS)
+            ranks = mp.spawn(process, (str(mine),), nprocs=RANKS, join=False)
+            one = everything()  # meanwhile, for they often wait for each other
+            while not ranks.join():
+                pass
             two, *others = (torch.load(mine / f"{rank}.pt", weights_only=True) for rank in range(RANKS))
             two["unlike"] = [
                 f"{name}: {key}"
@@ -186,7 +189,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict
                 for key, value in found.items()
                 if isinstance(value, Tensor) and not torch.equal(value, other[name][key])
             ]
-            torch.save((everything(), two), shared / "ranks.pt")
+            torch.save((one, two), shared / "ranks.pt")
     return torch.load(shared / "ranks.pt", weights_only=True)
 
 
