@@ -9,6 +9,7 @@ Shapes   N pairs, D embedding.
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
@@ -46,7 +47,7 @@ def similarity(a_ND: Tensor, b_ND: Tensor, score_N: Tensor) -> Similarity:
         ManyviewsError: less than two pairs, or all with one score: nothing is ordered there.
         Diverged: embeddings that are not finite.
     """
-    from scipy.stats import pearsonr, spearmanr  # a second, for those who ask
+    from scipy.stats import rankdata  # a second, for those who ask
 
     if len(score_N) < 2 or len(score_N.unique()) < 2:
         raise ManyviewsError(
@@ -62,8 +63,10 @@ def similarity(a_ND: Tensor, b_ND: Tensor, score_N: Tensor) -> Similarity:
     alike_N = score_N > low + ALIKE * (high - low)
     return Similarity(
         n=len(score_N),
-        spearman=0.0 if same else float(spearmanr(found, told).statistic),
-        pearson=0.0 if same else float(pearsonr(found, told).statistic),
+        spearman=0.0
+        if same
+        else float(np.corrcoef(rankdata(found), rankdata(told))[0, 1]),  # ties share a rank
+        pearson=0.0 if same else float(np.corrcoef(found, told)[0, 1]),
         uniformity=uniformity(torch.cat([a_ND, b_ND])),
         alignment=alignment(a_ND[alike_N], b_ND[alike_N]) if alike_N.any() else None,
     )

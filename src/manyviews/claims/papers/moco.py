@@ -41,7 +41,7 @@ CLAIMS = {
         source="section 4.1, ablation of the momentum",
         arms={m: Arm("moco", momentum=float(m), queue=1024) for m in ("0", "0.9", "0.99", "0.999")}
         | {"untrained": Arm("moco", budget="1step", lr=1e-9)},
-        laptop=Scale(**LAPTOP.same | {"budget": "600steps"}),
+        laptop=Scale(**{**LAPTOP.same, "budget": "600steps"}),
         gpu=GPU,
         measure="linear",
         predicts=(Order(("0.99", "0.999"), ("0.9", "0")), Order("0.99", "untrained")),
@@ -54,7 +54,7 @@ CLAIMS = {
         source="section 4.1, figure 3",
         arms={k: Arm("moco", momentum=0.99, queue=int(k)) for k in ("1024", "64")}
         | {"untrained": Arm("moco", budget="1step", lr=1e-9)},
-        laptop=Scale(**LAPTOP.same | {"budget": "600steps"}),
+        laptop=Scale(**{**LAPTOP.same, "budget": "600steps"}),
         gpu=GPU,
         measure="linear",
         predicts=(Order("1024", "64"), Order("1024", "untrained")),

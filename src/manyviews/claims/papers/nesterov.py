@@ -35,7 +35,8 @@ def _errors(optimiser: Optimiser) -> dict[int, float]:
 def exponents() -> Found:
     """p of error ~ t^p, between an early and a late step."""
     found: dict[str, list[float]] = {}
-    for name, optimiser in (("gradient descent", "sgd"), ("Nesterov", "nesterov")):
+    optimisers: dict[str, Optimiser] = {"gradient descent": "sgd", "Nesterov": "nesterov"}
+    for name, optimiser in optimisers.items():
         error = _errors(optimiser)
         found[name] = [math.log(error[LATE] / error[EARLY]) / math.log(LATE / EARLY)]
     return Found(found | {"as 1 / t": [-1.0], "as 1 / t²": [-2.0]})
