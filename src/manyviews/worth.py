@@ -12,6 +12,7 @@ from manyviews.data import ItemSet, open_data, summary
 from manyviews.errors import ManyviewsError
 from manyviews.evaluation import PROTOCOLS, held_apart, tells_apart
 from manyviews.evaluation import evaluate as judge
+from manyviews.evaluation.protocols import DENSE
 from manyviews.files import replacing, writable
 from manyviews.given import Given, opened, require_suits, sensed
 from manyviews.runs import Run
@@ -95,7 +96,7 @@ def _sets(
     drawn = isinstance(source, str) and source == "world"
     asked = [PROTOCOLS[name] for name in protocol if name in PROTOCOLS]
     dense = {sense for one in asked for sense in one.senses}
-    senses = tuple(sorted(dense)) if drawn else ()  # other sets have what they have
+    senses = DENSE if drawn and dense & {*DENSE} else ()  # other sets have what they have
     given = {"root": root, "rate": run.rate, "reading": run.apart, "senses": senses}
     side = judging.canvas(source, run.size, run.apart, whole=any(one.whole for one in asked))
     train = open_data(source, split="train", size=side, **given)

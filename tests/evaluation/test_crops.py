@@ -149,7 +149,7 @@ def test_nets_that_are_no_mean_over_places_are_refused(blobs, net, head) -> None
 
     data = blobs(9, seed=0)
     for encoder in (Token(), net):
-        with pytest.raises(ManyviewsError, match='take "single" or "ten-crop"'):
+        with pytest.raises(ManyviewsError, match='take "single", "ten-crop", or "multi-crop" without dense'):
             dense(encoder, head, data, **CLASSES)
 
 

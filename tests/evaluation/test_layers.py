@@ -152,13 +152,14 @@ def test_the_last_layers_of_a_vit_lie_side_by_side_each_under_its_norm(
         tokens_BTD = vit.tokens(x_BCHW)
         first, last = vit.by_layer(x_BCHW)[-2:]
         normed = vit.norm(first) if vit.first else None
-        found = _last(vit, 2, patches=True)(x_BCHW)
+        found = _last(vit, 2, patches=bool(vit.first))(x_BCHW)
     width = vit.width
-    assert found.shape == (4, 3 * width) and not vit.blocks[-1]._forward_hooks
+    assert found.shape == (4, (3 if vit.first else 2) * width) and not vit.blocks[-1]._forward_hooks
     if normed is not None:
         torch.testing.assert_close(found[:, :width], normed)
     torch.testing.assert_close(found[:, width : 2 * width], last)
-    torch.testing.assert_close(found[:, 2 * width :], tokens_BTD[:, vit.first :].mean(1))
+    if vit.first:
+        torch.testing.assert_close(found[:, 2 * width :], tokens_BTD[:, 1:].mean(1))
     one = evaluate(
         vit, train, test, protocols=("last-layers", "linear"), size=16, options={"last-layers": {"layers": 1}}
     )
@@ -170,8 +171,9 @@ def test_the_last_layers_of_a_vit_lie_side_by_side_each_under_its_norm(
     [
         ("small_vit", {"layers": 99}, "The last 99 layers are asked for; the net has"),
         ("small_vit", {"layers": 0}, "The last 0 layers are asked for"),
-        ("cifar_resnet8", {"patches": True}, "this net is no ViT"),
-        ("cifar_resnet8", {}, "no stack of blocks"),
+        ("small_vit/average", {"patches": True}, "it has no class token"),
+        ("cifar_resnet8", {"patches": True}, "this net is no ViT of ours"),
+        ("cifar_resnet8", {}, "no ViT of ours, and no bert or gpt"),
     ],
 )
 def test_last_layers_that_there_are_not(

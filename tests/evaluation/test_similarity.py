@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
@@ -12,7 +13,7 @@ import manyviews
 from commands import answer, refused
 from manyviews.data import Reading, open_data
 from manyviews.data.corpus import from_texts, hold_out, open_corpus
-from manyviews.data.world.alike import CUES, world_similarity
+from manyviews.data.world.alike import world_similarity
 from manyviews.data.world.latents import latents
 from manyviews.errors import Diverged, ManyviewsError
 from manyviews.evaluation import evaluate
@@ -80,6 +81,12 @@ def test_both_texts_are_read_by_themselves() -> None:
     assert by_text(some)[1].text(1) == "the cat"
 
 
+def test_texts_that_are_cut_are_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    open_data((PAIRS, SCORES), size=12, reading=USE)
+    said = capsys.readouterr().err
+    assert said.count("are cut there") == 1 and "1 text(s)" in said  # of six, not pairs that are read as one
+
+
 def test_the_test_set_is_judged_where_there_is_one() -> None:
     train = open_data((PAIRS, SCORES), size=24, reading=USE)
     test = open_data(([*PAIRS[::-1], ("x", "y")], [*SCORES, 1.0]), size=24, reading=USE)
@@ -125,6 +132,17 @@ def test_a_label_goes_before_a_score_unless_it_is_told(tmp_path: Path) -> None:
     assert open_corpus(path).scores is None  # of single texts there is nothing to be alike
 
 
+@pytest.mark.parametrize(
+    "chosen", ["sentence1,score=score", "sentence1,sentence2,label=label,score=score", "sentence1,score,score=score",
+               "sentence1,sentence2,score=sentence2"],
+)  # fmt: skip
+def test_a_score_that_cannot_be_is_refused(tmp_path: Path, chosen: str) -> None:
+    (path := tmp_path / "both.csv").write_text("sentence1,sentence2,label,score\na,b,yes,1.5\nc,d,no,2.5\n")
+    with pytest.raises(ManyviewsError, match=r"choose two columns of texts of .* and one score"):
+        open_corpus(f"{path}#{chosen}")
+    assert open_corpus(f"{path}#sentence1,sentence2,label=,score=").scores is None
+
+
 @pytest.mark.parametrize("bad", ["much", "", "nan", "inf"])
 def test_a_score_that_is_none_is_one_sentence(tmp_path: Path, bad: str) -> None:
     (path := tmp_path / "alike.csv").write_text(TABLE.replace("4.5", bad))
@@ -152,6 +170,8 @@ def test_lists_say_it_by_floats_and_integers_stay_labels() -> None:
     assert scored.labels is None and scored.scores is not None and scored.scores.dtype == torch.float32
     assert labelled.scores is None and labelled.labels is not None
     assert from_texts((PAIRS, ["yes", "no", "yes"])).classes == ("no", "yes")
+    turned = from_texts((PAIRS, np.array(SCORES)[::-1])).scores
+    assert turned is not None and turned.tolist() == SCORES[::-1]
     with pytest.raises(ManyviewsError, match="3 pairs: say of each"):
         from_texts((PAIRS, [1.0, 2.0]))
     with pytest.raises(ManyviewsError, match="finite"):
@@ -179,9 +199,10 @@ def test_the_worlds_scores_are_what_creatures_have_in_common() -> None:
     assert corpus.scores is not None and more.scores is not None
     assert more.texts[:100] == corpus.texts and torch.equal(more.scores[:100], corpus.scores)
     counts = corpus.scores.unique(return_counts=True)
-    assert counts[0].tolist() == [0.0, 1.25, 2.5, 3.75, 5.0] and int(counts[1].min()) >= 5
-    z = latents("test", range(17 * 100))
-    cues = torch.stack([getattr(z, cue) for cue in CUES], 1).unflatten(0, (100, 17))
+    assert counts[0].tolist() == [0.0, 1.25, 2.5, 3.75, 5.0]
+    assert int(counts[1].min()) >= 12 and int(counts[1].max()) <= 30  # no score is rare
+    z = latents("test", range(65 * 100))
+    cues = torch.stack([z.species, z.marking, z.palette, z.habitat], 1).unflatten(0, (100, 65))
     shared = (cues[:, 1:] == cues[:, :1]).sum(2)
     assert ((shared == (corpus.scores * 4 / 5).long()[:, None]).any(1)).all()
     with pytest.raises(ManyviewsError, match="at least one"):

@@ -21,7 +21,7 @@ SETTINGS = [
     "--batch",
     "16",
     "--budget",
-    "20steps",
+    "30steps",
     "--hidden",
     "16",
     "--baselines",
@@ -73,7 +73,7 @@ def test_whoever_is_killed_the_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
     _, said = process.communicate(timeout=240)
     assert process.returncode == 2 and "One of 2 processes failed" in said
 
-    process, torchrun = begun(["resume", str(folder)], folder, step=8)
+    process, torchrun = begun(["resume", str(folder)], folder, step=6)
     ranks = children(torchrun)
     assert len(ranks) == 2
     process.kill()  # the command itself

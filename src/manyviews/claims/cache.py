@@ -106,7 +106,7 @@ class Cache:
         """Train to the end and keep what it gave; a run whose loss became no number is a result too."""
         folder = self.folder(trial)
         write_json(folder / "trial.json", trial.facts())
-        afresh, began = not (folder / "run").exists(), time.monotonic()
+        afresh, began = not (folder / "run").exists(), None
         try:
             before = self._before(trial)
             began = time.monotonic()
@@ -125,7 +125,8 @@ class Cache:
             settings = Run.open(folder / "run").settings
             kept |= {name: settings.get(name) for name in RECORD}
         if afresh:  # how long judging took; of a run that was cut short nobody knows
-            kept["beside"] = max(0.0, time.monotonic() - began - kept["seconds"])
+            took = 0.0 if began is None else time.monotonic() - began
+            kept["beside"] = max(0.0, took - kept["seconds"])
         kept["measured"] = {}
         write_json(folder / "figures.json", kept)
         return kept

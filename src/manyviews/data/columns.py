@@ -59,20 +59,26 @@ def choose(where: str, header: Sequence[str], wanted: Sequence[str] | None = Non
         ]
         label = _find(where, header, known[0]) if known else None
         label = None if label in texts else label
-    score = _scores(where, header, lowered, wanted, label) if len(texts) == 2 else None
+    score = _score_of(where, header, lowered, wanted, label)
+    if score is not None and (told or score in texts or len(texts) != 2):
+        raise ManyviewsError(
+            f"A score says how alike two texts are, in a column of its own and in place of a label: choose two columns of texts of {where} "
+            "and one score, or leave the score out."
+        )
     label = label if score is None else None
-    return Columns(texts, label, None if split in texts else split, None if score in texts else score)
+    return Columns(texts, label, None if split in texts else split, score)
 
 
-def _scores(
+def _score_of(
     where: str, header: Sequence[str], lowered: list[str], wanted: Sequence[str] | None, label: int | None
 ) -> int | None:
-    """The column that says how alike the texts are: the one that is told, or where none is told one that is called so and
-    nothing else is the label."""
+    """The column that says how alike the texts are: the one that is told, or where none is told one that is called so beside
+    two texts and no label."""
     told = [name.removeprefix("score=") for name in wanted or () if name.startswith("score=")]
     told += [name for name in wanted or () if name.strip().lower() == "score"]
-    known = [name for name in SCORES if name in lowered] if wanted is None and label is None else []
-    return _find(where, header, (told or known)[0]) if told or known else None
+    if wanted is None and label is None and len(_known(where, header, lowered)) == 2:
+        told += [name for name in SCORES if name in lowered]
+    return _find(where, header, told[0]) if told and told[0] else None
 
 
 def _known(where: str, header: Sequence[str], lowered: list[str]) -> tuple[int, ...]:

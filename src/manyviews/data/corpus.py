@@ -192,7 +192,7 @@ def from_texts(source: Any, *, name: str = "texts") -> Corpus:
         raise ManyviewsError(f"The list holds items of {told} texts; give those of one kind.")
     indices, classes, scores = None, None, None
     if labels is not None and counts == {2} and (told := np.asarray(labels)).dtype.kind == "f":
-        scores = as_scores(torch.from_numpy(told), len(texts), name)
+        scores = as_scores(torch.from_numpy(np.array(told, np.float32)), len(texts), name)
     elif labels is not None:
         from manyviews.data.arrays import as_labels
 
@@ -205,7 +205,7 @@ def as_scores(told: Tensor, count: int, name: str) -> Tensor:
     """How alike pairs are, as float32 [N]; raises ``ManyviewsError`` for another number of them, or one that is not finite."""
     if told.shape != (count,) or not torch.isfinite(told).all():
         raise ManyviewsError(f"{name} has {count} pairs: say of each how alike it is, by a finite number.")
-    return told.float()
+    return told
 
 
 def _row(item: object, number: int) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -103,27 +104,30 @@ def in_pieces(corpus: Corpus, tokeniser: Tokeniser, length: int) -> ItemSet:
 
 def apart(corpus: Corpus, tokeniser: Tokeniser, length: int) -> ItemSet:
     """An item a text, cut at ``length`` tokens or filled up; its labels are those of the corpus."""
+    x_NRT, cut = _laid(corpus.texts, tokeniser, length)
+    _say_cut(corpus, cut, length)
+    return _set(corpus, x_NRT, tokeniser)
+
+
+def _laid(texts: Sequence[tuple[str, ...]], tokeniser: Tokeniser, length: int) -> tuple[Tensor, int]:
+    """Items of texts that are read each by itself, ``[N, 2 R, T]``, and how many are cut."""
     from manyviews.data.packing import rows, too_long
 
-    by_text = [tokeniser.arrays(list(texts)) for texts in zip(*corpus.texts, strict=True)]
+    by_text = [tokeniser.arrays(list(each)) for each in zip(*texts, strict=True)]
     items = list(zip(*by_text, strict=True))
     starts = len(by_text) > 1 or tokeniser.start is not None  # a translation is told from its start on
-    x_NRT = rows(items, length, tokeniser, starts=starts)
-    _say_cut(corpus, sum(too_long(items, length, starts=starts)), length)
-    x_NRT = with_parts(x_NRT, tokeniser.padding)
-    return _set(corpus, x_NRT, tokeniser)
+    x_NRT = with_parts(rows(items, length, tokeniser, starts=starts), tokeniser.padding)
+    return x_NRT, sum(too_long(items, length, starts=starts))
 
 
 def side_by_side(corpus: Corpus, tokeniser: Tokeniser, length: int) -> Pairs | None:
     """The two texts of each item by themselves, where it is said how alike they are."""
     if corpus.scores is None:
         return None
-    one, other = (
-        apart(replace(corpus, texts=[(item[side],) for item in corpus.texts]), tokeniser, length).values
-        for side in (0, 1)
-    )
-    assert one is not None and other is not None
-    return Pairs(torch.cat([one, other], 1), corpus.scores)
+    sides = [[(item[side],) for item in corpus.texts] for side in (0, 1)]
+    laid, cut = zip(*(_laid(texts, tokeniser, length) for texts in sides), strict=True)
+    _say_cut(corpus, sum(cut), length)
+    return Pairs(torch.cat(laid, 1), corpus.scores)
 
 
 def laid_out(texts: list[str], tokeniser: Tokeniser, length: int) -> Tensor:
@@ -150,7 +154,8 @@ def joined(corpus: Corpus, tokeniser: Tokeniser, length: int, segments: bool) ->
     x_N2T = torch.stack([beside(item, length, tokeniser) for item in items])
     if not segments:
         x_N2T[:, 1].clamp_(max=1)
-    _say_cut(corpus, sum(sum(map(len, item)) + 1 + len(item) > length for item in items), length)
+    if corpus.scores is None:  # these are read by themselves as well, where more of them fits
+        _say_cut(corpus, sum(sum(map(len, item)) + 1 + len(item) > length for item in items), length)
     return _set(corpus, x_N2T, tokeniser)
 
 

@@ -180,7 +180,7 @@ def _check_dense(encoder: nn.Module, size: int) -> None:
     if once.shape != everywhere.shape or (once - everywhere).norm() > 0.01 * once.norm():
         raise ManyviewsError(
             "This net cannot be applied to every place of a larger image, for its embedding is not a mean over "
-            'places; take "single" or "ten-crop".'
+            'places; take "single", "ten-crop", or "multi-crop" without dense.'
         )
 
 

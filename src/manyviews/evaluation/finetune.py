@@ -3,8 +3,8 @@
 Papers   Few labels: SimCLR (arXiv:2002.05709, section 4.3). A language beside the task: GPT-1 (Radford et al. 2018,
          section 3.2). What BEiT (arXiv:2106.08254) and MAE (arXiv:2111.06377, table 9) fine-tune with: rates that decay
          with depth, stochastic depth (arXiv:1603.09382), smoothed labels, mixup and CutMix. Gradients clipped: BERT's code.
-Differs  All of these are off unless they are asked for. RandAugment and erasing, which MAE adds, are a `view`'s
-         affair. A ViT's new head starts at N(0, 0.01^2), where ViT's (arXiv:2010.11929, 3.2) starts at 0, and its table of
+Differs  All of these are off unless they are asked for. RandAugment is a `view`'s affair, from Python; random erasing
+         is not here. A ViT's new head starts at N(0, 0.01^2), where ViT's (arXiv:2010.11929, 3.2) starts at 0, and its table of
          positions decays with its weights.
 Shapes   B images, C classes.
 """
@@ -33,7 +33,7 @@ from manyviews.evaluation.scores import Scores, scores
 from manyviews.evaluation.transformations import Embeds, Told
 from manyviews.nets.encoder import Generative, Midway
 from manyviews.nets.reader import Reader, by_first_token
-from manyviews.nets.transformer import Block, stochastic_depth
+from manyviews.nets.transformer import Block, Transformer, stochastic_depth
 from manyviews.views import Text, View, Wave, nothing
 
 Embedding = Literal["pooled", Embeds]
@@ -142,8 +142,7 @@ def finetune(
         if isinstance(network, Midway):
             network.embed_at(None)  # it learns as a whole (iGPT, section 2.3)
         if drop_path:
-            _require_blocks(network)
-            stochastic_depth(network, drop_path)
+            stochastic_depth(_blocks_of(network), drop_path)
         if embedding == "pooled":
             by_first_token(network)
         if embedding not in ("mean", "pooled") or (joint and isinstance(network, Reader)):
@@ -181,11 +180,18 @@ def finetune(
     return FineTuned(figures, len(train), loss, tuple(history), classifier, items, seconds, head is not None)
 
 
-def _require_blocks(network: nn.Module) -> None:
-    if not any(isinstance(module, Block) for module in network.modules()):
+def _blocks_of(network: nn.Module) -> nn.Module:
+    """The part of a net whose blocks an embedding goes through: of a translation's, what encodes."""
+    part = (
+        network.net.encoder
+        if isinstance(network, Reader) and isinstance(network.net, Transformer)
+        else network
+    )
+    if not any(isinstance(module, Block) for module in part.modules()):
         raise ManyviewsError(
-            "drop_path lets samples go around the blocks of a transformer, and this net has none; leave it at 0."
+            "drop_path lets samples go around the blocks of a transformer of ours, and this net has none; leave it at 0."
         )
+    return part
 
 
 def _loss(

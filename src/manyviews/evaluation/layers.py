@@ -18,7 +18,7 @@ from manyviews.errors import ManyviewsError
 from manyviews.evaluation.features import EncoderEmbedder, Features, embed_all
 from manyviews.evaluation.linear import DECAYS, LinearProbe, probe_lbfgs
 from manyviews.nets.encoder import Layered
-from manyviews.nets.reader import LastLayers
+from manyviews.nets.reader import LastLayers, Reader
 from manyviews.nets.vit import ViT
 
 
@@ -114,7 +114,14 @@ def _last(encoder: nn.Module, layers: int, patches: bool) -> nn.Module:
     if isinstance(encoder, ViT):
         return _LastOfViT(encoder, layers, patches)
     if patches:
-        raise ManyviewsError("The mean of patches is asked for, and this net is no ViT; leave patches out.")
+        raise ManyviewsError(
+            "The mean of patches is asked for, and this net is no ViT of ours; leave patches out."
+        )
+    if not isinstance(encoder, Reader):
+        raise ManyviewsError(
+            "The last layers of a net are asked for, and it is no ViT of ours, and no bert or gpt, whose blocks this library knows; "
+            'take "linear".'
+        )
     return LastLayers(encoder, layers)
 
 
@@ -125,6 +132,10 @@ class _LastOfViT(nn.Module):
         super().__init__()
         if not 1 <= layers <= len(vit.blocks):
             raise ManyviewsError(f"The last {layers} layers are asked for; the net has {len(vit.blocks)}.")
+        if patches and not vit.first:
+            raise ManyviewsError(
+                "The mean of patches is what this ViT embeds, for it has no class token; leave patches out."
+            )
         self.vit, self.layers, self.patches = vit, layers, patches
 
     def forward(self, x_BCHW: Tensor) -> Tensor:

@@ -186,12 +186,12 @@ def knows(classifier: Classifier, data: ItemSet, classes: int | None) -> bool:
 def scored_sets(
     train: ItemSet | None, test: ItemSet | None, asked: Sequence[str]
 ) -> tuple[ItemSet | None, ItemSet | None]:
-    """Sets of which one at least says how alike its pairs of texts are."""
+    """Sets that say how alike their pairs of texts are, as far as there are any."""
     for data in (train, test):
         if data is not None and data.pairs is None:
             names = ", ".join(f'"{name}"' for name in asked)
             raise ManyviewsError(
                 f"{data.name} does not say how alike two texts are, which {names} needs: world-similarity does, and a table "
-                "of two columns of texts with a column score."
+                "of two columns of texts with a column score; in Python, pairs with floats beside them."
             )
     return train, test

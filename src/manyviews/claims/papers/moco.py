@@ -39,10 +39,10 @@ CLAIMS = {
     "moco-momentum": Claim(
         sentence="Keys have to be consistent: a slow twin (momentum 0.99 or 0.999) teaches better than a fast one (0.9), and than none (0).",
         source="section 4.1, ablation of the momentum",
-        arms={m: Arm("moco", momentum=float(m), queue=1024) for m in ("0", "0.9", "0.99", "0.999")}
+        arms={m: Arm("moco", momentum=float(m)) for m in ("0", "0.9", "0.99", "0.999")}
         | {"untrained": Arm("moco", budget="1step", lr=1e-9)},
-        laptop=Scale(**{**LAPTOP.same, "budget": "600steps"}),
-        gpu=GPU,
+        laptop=Scale(**{**LAPTOP.same, "budget": "600steps", "queue": 1024}),
+        gpu=Scale(**{**GPU.same, "queue": 4096}),
         measure="linear",
         predicts=(Order(("0.99", "0.999"), ("0.9", "0")), Order("0.99", "untrained")),
         paper="ImageNet, ResNet-50, K = 4,096: momentum 0 fails, 0.9 gives 55.2%, 0.99 57.8%, 0.999 59.0%, 0.9999 58.9%.",
@@ -53,9 +53,9 @@ CLAIMS = {
         sentence="A larger dictionary helps.",
         source="section 4.1, figure 3",
         arms={k: Arm("moco", momentum=0.99, queue=int(k)) for k in ("1024", "64")}
-        | {"untrained": Arm("moco", budget="1step", lr=1e-9)},
+        | {"untrained": Arm("moco", queue=1024, budget="1step", lr=1e-9)},
         laptop=Scale(**{**LAPTOP.same, "budget": "600steps"}),
-        gpu=GPU,
+        gpu=Scale(**{**GPU.same, "batch": 64}),
         measure="linear",
         predicts=(Order("1024", "64"), Order("1024", "untrained")),
         paper="ImageNet, ResNet-50: accuracy rises with K, to 60.6% at 65,536.",

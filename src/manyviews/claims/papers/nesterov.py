@@ -87,7 +87,7 @@ CLAIMS = {
         unit="exponent of time in the error",
         paper="Bounds for every smooth convex function: as 1 / t for gradient descent, 4 L / (t + 2)² times the squared distance at the start here.",
         remark="On a bowl that attains both: 400 curvatures from a thousand millionth to 1, between steps 100 and 3,000. The inertia rises as "
-        "(t - 1) / (t + 2), as the theorem needs it.",
+        "(t - 1) / (t + 2). Torch looks ahead by this step's inertia, where the theorem's sequence does by the next one's.",
     ),
     "nesterov-damping": Claim(
         sentence="At the same rate and inertia, Nesterov's momentum swings less in steep directions.",

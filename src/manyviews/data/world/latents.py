@@ -119,12 +119,9 @@ def latents(split: str, indices: Sequence[int] | Tensor | np.ndarray, *, seed: i
         indices: numbers of items, in any order, each at least 0.
         seed: another seed is another world of the same species.
     """
-    index = np.asarray(indices, dtype=np.int64).reshape(-1)
-    dice = Dice(index, "world", WORLD_VERSION, seed, split)
-    species = dice.below("species", len(SPECIES))
-    marking = _cue(dice, "marking", MARKING_OF, species)
-    palette = _cue(dice, "palette", PALETTE_OF, species)
-    habitat = _cue(dice, "habitat", HABITAT_OF, species)
+    index, dice = _dice(split, indices, seed)
+    told = _cues(dice)
+    palette = told["palette"]
     season = dice.below("season", len(SEASONS))
     blade = np.concatenate(
         [
@@ -150,10 +147,7 @@ def latents(split: str, indices: Sequence[int] | Tensor | np.ndarray, *, seed: i
     drawn = {
         "index": index,
         "key": dice.bits("key")[:, 0].view(np.int64),
-        "species": species,
-        "marking": marking,
-        "palette": palette,
-        "habitat": habitat,
+        **told,
         "place": dice.uniform("place", -0.57, 0.57, 2),
         "size": dice.uniform("size", 0.4, 0.74)[:, 0],
         "angle": dice.uniform("angle", -0.9, 0.9)[:, 0],
@@ -178,6 +172,24 @@ def latents(split: str, indices: Sequence[int] | Tensor | np.ndarray, *, seed: i
         "grain": dice.uniform("grain", 0.005, 0.03)[:, 0],
     }
     return Latents(**{name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in drawn.items()})
+
+
+def cues(split: str, indices: Sequence[int] | Tensor | np.ndarray, *, seed: int = 0) -> Tensor:
+    """Species, marking, palette and habitat of items, as `latents` has them: int64 [N, 4]."""
+    _, dice = _dice(split, indices, seed)
+    return torch.from_numpy(np.stack(list(_cues(dice).values()), 1))
+
+
+def _dice(split: str, indices: Sequence[int] | Tensor | np.ndarray, seed: int) -> tuple[np.ndarray, Dice]:
+    index = np.asarray(indices, dtype=np.int64).reshape(-1)
+    return index, Dice(index, "world", WORLD_VERSION, seed, split)
+
+
+def _cues(dice: Dice) -> dict[str, np.ndarray]:
+    """What a species is, and the cues that mostly are its own."""
+    species = dice.below("species", len(SPECIES))
+    own = {"marking": MARKING_OF, "palette": PALETTE_OF, "habitat": HABITAT_OF}
+    return {"species": species} | {name: _cue(dice, name, of, species) for name, of in own.items()}
 
 
 def _cue(dice: Dice, name: str, own: tuple[int, ...], species: np.ndarray) -> np.ndarray:
