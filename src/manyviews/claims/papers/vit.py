@@ -13,7 +13,7 @@ from manyviews.views import plain
 
 LAPTOP = Scale(data="world", size=16, batch=128, budget="2ep")
 GPU = Scale(data="cifar10", size=32, batch=256, budget="50ep", optimiser="adamw")
-FINE = Scale(data="world", size=32, batch=128, budget="3ep", seeds=5)  # 8x8 patches: distances differ
+FINE = Scale(data="world", size=32, batch=128, budget="2ep")  # 8x8 patches: distances differ
 # As many steps for every share of the labels.
 FEW = Scale(data="world", size=16, batch=128, budget="40k items")
 FEW_GPU = Scale(data="cifar10", size=32, batch=256, budget="2.5M items", optimiser="adamw")
