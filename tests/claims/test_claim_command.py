@@ -165,6 +165,17 @@ def test_pages_tell_everything(tiny: Path) -> None:
     assert "\n\n" not in block  # an empty line would end the HTML
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"), [(3, "seeds: 3."), (4, "seeds: 3, fewer than the 4 of the claim.")]
+)
+def test_seeds_that_lack_are_said(
+    asked: int, said: str, tmp_path: Path, write_paper: Callable[[str, str], None]
+) -> None:
+    write_paper("tiny", PAPER.replace("seeds=1", f"seeds={asked}"))
+    store.save(dict(RESULT), tmp_path)
+    assert said in site.render(tmp_path)["tiny"]
+
+
 def test_runs_that_differ_are_said_together(tiny: Path) -> None:
     differing = {
         "commit": {"x": "a" * 40, "y": "b" * 40},

@@ -173,7 +173,7 @@ def _section(name: str, claim: Claim, found: Sequence[Mapping[str, Any]]) -> lis
         parts.append(f"**The paper.** {claim.paper}")
     parts.append(f"**Predicted:** {predicted(claim.predictions, any(map(is_share, found)))}.")
     for result in found:
-        parts += _result(result)
+        parts += _result(result, claim)
     if claim.remark:
         parts.append(f"**What we think.** {claim.remark}")
     at = found[0]["scale"] if found else next(iter(claim.scales))
@@ -183,7 +183,7 @@ def _section(name: str, claim: Claim, found: Sequence[Mapping[str, Any]]) -> lis
     return [*parts, f"```sh\nmanyviews claim {name}{scale}\n```"]
 
 
-def _result(result: Mapping[str, Any]) -> list[str]:
+def _result(result: Mapping[str, Any], claim: Claim) -> list[str]:
     state = capital(standing(result))
     reasons = "\n".join(f"- {sentence}" for sentence in verdict_sentences(result))
     picture = drawing(result)
@@ -192,6 +192,9 @@ def _result(result: Mapping[str, Any]) -> list[str]:
         drawn = [str(el("div", svg(picture, alone=False), style="max-width: 30rem"))]
     same = ", ".join(f"{key} {value}" for key, value in result["same"].items())
     seeds = f"seeds: {len(result['seeds'])}" if not result["exact"] or len(result["seeds"]) > 1 else ""
+    scale = claim.scales.get(result["scale"])
+    if scale is not None and not result["exact"] and len(result["seeds"]) < scale.seeds:
+        seeds += f", fewer than the {scale.seeds} of the claim"
     alike = "; ".join(part for part in (same and f"the same for all: {same}", seeds) if part)
     facts = [f"**At {result['scale']} scale: {state}.**" + (f" {capital(alike)}." if alike else ""), reasons]
     aged = [AGED[result["stale"]]] if result.get("stale") else []

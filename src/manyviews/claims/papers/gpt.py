@@ -5,7 +5,7 @@ from manyviews.claims.papers import bert
 from manyviews.prompting import prompt
 from manyviews.runs import Run
 
-TOLD = Scale(data="world-captions", net="small_gpt", size=128, batch=8, lr=2e-3, seeds=8)
+TOLD = Scale(data="world-captions", net="small_gpt", size=128, batch=8, lr=2e-3, seeds=6)
 TOLD_GPU = Scale(data="world-captions", net="small_gpt", size=128, batch=128)
 
 
