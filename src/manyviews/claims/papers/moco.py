@@ -59,8 +59,9 @@ CLAIMS = {
         measure="linear",
         predicts=(Order("1024", "64"), Order("1024", "untrained")),
         paper="ImageNet, ResNet-50: accuracy rises with K, to 60.6% at 65,536.",
-        remark="On the laptop a queue of 1,024 holds the keys of 16 steps of 600, where the paper's holds 256 of a million. In an earlier setting, "
-        "one of 4,096 keys in a run of 300 steps, both arms had hardly left the untrained encoder, which stands beside them since.",
+        remark="On the laptop a queue of 1,024 holds the keys of 16 steps of 600, where the paper's holds 256 of a million. Both arms learn, and the "
+        "small one is ahead: so early, few and fresh keys teach faster than many older ones, as small batches do. What many negatives are "
+        "for comes later, when few are no longer hard to tell apart.",
     ),
     "moco-probe": Claim(
         sentence="A linear probe of MoCo's features wants a large learning rate.",
