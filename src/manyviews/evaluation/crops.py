@@ -22,9 +22,7 @@ from manyviews.views import normalise, plain, short_side
 from manyviews.views.geometry import scaled
 
 SCALES = tuple(short / 224 for short in (224, 256, 384, 480, 640))  # ResNet, section 3.4
-CROPPED = tuple(
-    short / 224 for short in (256, 384, 512)
-)  # VGG, section 4.2, of nets trained with scale jitter
+CROPPED = tuple(short / 224 for short in (256, 384, 512))  # VGG, section 4.2, of nets with scale jitter
 PIXELS = 2**23  # that a net sees at once, at most; one image may have more
 BATCH = 512
 
