@@ -12,6 +12,7 @@ from torch import Tensor
 import manyviews
 from commands import answer
 from manyviews import evaluation, judging
+from manyviews.cli import main
 from manyviews.data import ItemSet, in_memory, open_data
 from manyviews.data.world import SPECIES
 from manyviews.errors import ManyviewsError
@@ -61,6 +62,24 @@ def test_what_the_encoder_is_worth_stands_whatever_becomes_of_the_baselines(
     again = manyviews.resume(tmp_path / "run", quiet=True)
     assert again.results()["figures"].keys() == {OURS, "raw pixels"} and again.judged
     assert again.results()["figures"][OURS] == run.results()["figures"][OURS]
+
+
+def test_a_run_that_is_not_judged_has_its_encoder_and_is_judged_when_it_is_resumed(
+    run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    small = [f"--{name}={value}" for name, value in SMALL.items() if name != "quiet"]
+    where = ("--data", str(photos), "--out", str(other))
+    main(["pretrain", "byol", *where, *small, "--hidden=16", "--baselines", "pixels", "--quiet", "--no-judged"])
+    said = capsys.readouterr().out
+    assert "report" not in said and "encoder" in said and "knn" not in said
+    alone = manyviews.load(other)
+    assert alone.finished and not alone.judged and not (other / "report.html").exists()
+    assert not manyviews.resume(other, quiet=True, judged=False).judged
+    manyviews.resume(other, quiet=True)
+    judged = manyviews.load(other)
+    assert judged.judged and (other / "report.html").exists() and "raw pixels" in judged.results()["figures"]
+    assert judged.results()["figures"][OURS] == manyviews.load(run).results()["figures"][OURS]
 
 
 def test_of_very_many_labels_a_share_is_probed(

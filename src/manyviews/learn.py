@@ -39,6 +39,7 @@ def pretrain(
     overwrite: bool = False,
     quiet: bool = False,
     save_every: float = 30.0,
+    judged: bool = True,
     init_from: str | Path | None = None,
     command: str | None = None,
     **changes: Any,
@@ -57,6 +58,7 @@ def pretrain(
         overwrite: replace a run that is there.
         quiet: no progress bar.
         save_every: seconds between checkpoints.
+        judged: False: it ends with the encoder, without figures, baselines and report; ``resume`` adds them.
         init_from: a run, or an ``encoder.safetensors``, whose encoder this run's begins as. Its net and size are taken over,
             unless a net is named that can start from it (a deeper VGG), or a size; of texts, the tokens are those of its
             tokeniser. A classifier goes on as the one that was learned on top of it, where the classes are the same.
@@ -69,7 +71,7 @@ def pretrain(
     """
     asked = {
         "out": out, "recipe": recipe, "data_root": data_root, "baselines": tuple(baselines), "devices": devices,
-        "workers": workers, "save_every": save_every, "init_from": init_from, **changes,
+        "workers": workers, "save_every": save_every, "judged": judged, "init_from": init_from, **changes,
     }  # fmt: skip
     paper = find(str(method))
     data = plan.default_data(paper, recipe) if data is None else data
@@ -114,7 +116,7 @@ def pretrain(
         there = place if Path(place).expanduser().exists() else None
         others = [getattr(config, name, None) for name in plan.RUNS]
         _require_spare(path, [init_from, *others, settings.pretrained, data_root, there])
-    how = {"workers": workers, "quiet": quiet, "save_every": save_every}
+    how = {"workers": workers, "quiet": quiet, "save_every": save_every, "judged": judged}
 
     def create() -> None:
         run.path = path or free_folder(paper.name, images.name)
@@ -133,6 +135,7 @@ def resume(
     workers: int = 2,
     quiet: bool = False,
     save_every: float = 30.0,
+    judged: bool = True,
 ) -> Run:
     """Continue a run from its newest whole checkpoint, to the end that it was started for.
 
@@ -140,7 +143,7 @@ def resume(
         path: the run's folder.
         data: needed where the data moved, or where the run learned from an array or a Dataset, which no file remembers.
         data_root: where named sets are now; None: where they were.
-        devices, workers, quiet, save_every: as in ``pretrain``.
+        devices, workers, quiet, save_every, judged: as in ``pretrain``.
 
     Raises:
         ManyviewsError: there is no run, no whole checkpoint, or the data is not what it was.
@@ -164,7 +167,7 @@ def resume(
             f"The data is not what the run began with: {was['items']} items then, {now['items']} now "
             f"(digests {was['digest'][:8]} and {str(now['digest'])[:8]}); restore it, or start a new run."
         )
-    how = {"workers": workers, "quiet": quiet, "save_every": save_every}
+    how = {"workers": workers, "quiet": quiet, "save_every": save_every, "judged": judged}
     return _train(lambda: None, run, images, source, devices, how)
 
 
@@ -189,13 +192,15 @@ def _look_in(run: Run, data_root: str | Path | None) -> None:
 def _train(
     create: Callable[[], None], run: Run, images: ItemSet, data: Any, devices: int, how: dict[str, Any]
 ) -> Run:
-    """Make the folder (one process does), train on all devices, judge (one process does)."""
+    """Make the folder (one process does), train on all devices, judge where asked to (one process does)."""
+    judged = how["judged"]
     if devices > 1 and not launching.launched():
         create()
         gc.collect()  # of what was rehearsed, where a process of the run is to learn
         torch.cuda.empty_cache()
         again = ["resume", str(run.path), "--data", str(data), "--workers", str(how["workers"])]
         again += ["--save-every", str(how["save_every"]), *(["--quiet"] if how["quiet"] else [])]
+        again += [] if judged else ["--no-judged"]
         if root := run.settings["data"]["root"]:
             again += ["--data-root", root]
         launching.launch(devices, ["-m", "manyviews", *again])
@@ -207,11 +212,11 @@ def _train(
             run.keep(images.tokeniser)
         distributed.barrier()
         with _held(run.path):
-            ends = run.train(images, **how)
+            ends = run.train(images, **{name: value for name, value in how.items() if name != "judged"})
     if ends == "interrupted":
         with _told_how_to_go_on("saved", run, data):
             raise KeyboardInterrupt
-    if distributed.is_main():
+    if judged and distributed.is_main():
         with _held(run.path), _told_how_to_go_on("learned, and not judged yet", run, data):
             judge(run, images, data, how["quiet"])
     return run

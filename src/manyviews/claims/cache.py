@@ -32,15 +32,17 @@ Train = Callable[[Trial, Path, Mapping[str, Path]], Run]  # the trial, its folde
 
 
 def trainer(quiet: bool = False) -> Train:
-    """Trains by ``learn.pretrain``, or goes on with what is there by ``learn.resume``."""
+    """Trains by ``learn.pretrain``, or goes on with what is there by ``learn.resume``; what is asked of a run is measured
+    afterwards."""
 
     def train(trial: Trial, folder: Path, before: Mapping[str, Path]) -> Run:
         if (folder / "run.json").exists():
             run = Run.open(folder)
-            return run if run.judged else learn.resume(folder, quiet=quiet)
+            return run if run.finished else learn.resume(folder, quiet=quiet, judged=False)
         shutil.rmtree(folder, ignore_errors=True)  # killed before it had begun
         told: dict[str, Any] = trial.changes | {name: str(path) for name, path in before.items()}
-        return learn.pretrain(trial.method, trial.data, out=folder, baselines=(), quiet=quiet, **told)
+        how: dict[str, Any] = {"out": folder, "baselines": (), "quiet": quiet, "judged": False}
+        return learn.pretrain(trial.method, trial.data, **how, **told)
 
     return train
 

@@ -19,6 +19,7 @@ class Run:
     devices: int = 1  # processes to train with
     workers: int = 2  # processes that decode images which do not fit into memory
     save_every: float = 30.0  # seconds between checkpoints
+    judged: bool = True  # no-judged: end with the encoder, without figures and report; resume adds them
     epochs: int | None = None  # short for --budget
     init_from: Path | None = None  # a run whose encoder, net and size this one begins with; unless told, none
     overwrite: bool = False  # replace a run that is there
@@ -141,16 +142,18 @@ def _finished(run: Any, as_json: bool) -> None:
     if not distributed.is_main():
         return
     figures, said = run.results().get("figures", {}), run.verdict()
+    report = [f"report   {run.path / 'report.html'}"] if run.judged else []
     if as_json:
         verdict = said and said.as_dict()
         print_json({"run": str(run.path), "figures": figures, "verdict": verdict, "last": run.metrics()[-1]})
         return
     from rich.console import Console
 
-    Console().print(figures_table(figures))
+    if figures:
+        Console().print(figures_table(figures))
     if said:
         print(said)
-    print(f"report   {run.path / 'report.html'}\nencoder  {run.path / 'encoder.safetensors'}")
+    print("\n".join([*report, f"encoder  {run.path / 'encoder.safetensors'}"]))
 
 
 def resume_command(words: list[str]) -> None:
@@ -164,6 +167,7 @@ def resume_command(words: list[str]) -> None:
         devices: int = 1  # processes to train with
         workers: int = 2  # processes that decode images which do not fit into memory
         save_every: float = 30.0  # seconds between checkpoints
+        judged: bool = True  # no-judged: end with the encoder, without figures and report
         quiet: bool = False  # no progress bar
         json: bool = False  # print one JSON object
 
