@@ -53,7 +53,7 @@ def counted() -> Mapping[str, Network]:
 def files() -> dict[str, Path]:
     """Every file with networks, or with a paper's part of them, by its name."""
     papers = {path.stem: path for path in sorted(NETS.glob("*.py")) if path.stem != "__init__"}
-    return {name: path for name, path in papers.items() if nets_of(name) or _has_paper(path)}
+    return {name: path for name, path in papers.items() if _names(name) or _has_paper(path)}
 
 
 def _has_paper(path: Path) -> bool:
@@ -63,8 +63,11 @@ def _has_paper(path: Path) -> bool:
 
 def nets_of(file: str) -> list[Network]:
     """The networks of a file, counted."""
-    here = [name for name, (_, module) in catalogue().items() if module.__name__.endswith(f".{file}")]
-    return [counted()[name] for name in here]
+    return [counted()[name] for name in _names(file)]
+
+
+def _names(file: str) -> list[str]:
+    return [name for name, (_, module) in catalogue().items() if module.__name__.endswith(f".{file}")]
 
 
 def all_pages() -> dict[str, str]:

@@ -5,6 +5,8 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, and for processes that tests start
 os.environ.pop("MANYVIEWS_NETS", None)  # nets of whoever runs the tests
 
+from importlib import import_module
+
 import pytest
 import torch
 from hypothesis import settings
@@ -19,9 +21,11 @@ settings.load_profile("manyviews")
 
 @pytest.fixture
 def small_world(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A world of a few items, for commands whose figures say nothing here; processes that are started see the whole one."""
+    """A world of a few items and a probe of two folds, for commands whose figures say nothing here; processes that are
+    started see the whole one."""
     for split, items in {"train": 512, "test": 64}.items():
         monkeypatch.setitem(ITEMS, split, items)
+    monkeypatch.setattr(import_module("manyviews.evaluation.linear"), "FOLDS", 2)
 
 
 @pytest.fixture(autouse=True)

@@ -70,7 +70,9 @@ def test_a_run_that_is_not_judged_has_its_encoder_and_is_judged_when_it_is_resum
     other = tmp_path / "other"
     small = [f"--{name}={value}" for name, value in SMALL.items() if name != "quiet"]
     where = ("--data", str(photos), "--out", str(other))
-    main(["pretrain", "byol", *where, *small, "--hidden=16", "--baselines", "pixels", "--quiet", "--no-judged"])
+    main(
+        ["pretrain", "byol", *where, *small, "--hidden=16", "--baselines", "pixels", "--quiet", "--no-judged"]
+    )
     said = capsys.readouterr().out
     assert "report" not in said and "encoder" in said and "knn" not in said
     alone = manyviews.load(other)

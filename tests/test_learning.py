@@ -32,7 +32,7 @@ OTHERWISE = ("dvae",)  # learns to draw, which tells no species apart: its own t
 TELLS_TOKENS = ("bert", "char_rnn", "gpt", "translation")  # which has to beat knowing how often each occurs
 # BERT knows nothing but that for long; those that are not named learn enough in 100 steps.
 STEPS = {"translation": "50steps", "bert": "300steps", "char_rnn": "300steps"}
-PROBE, TEST = 4_000, 6_000
+PROBE, TEST = 2_000, 4_000
 
 
 def begun(name: str, train: ItemSet, folder: Path, budget: str, **settings: Any) -> Run:

@@ -168,7 +168,7 @@ def test_a_net_is_listed_and_stands_inside_others(strided: Path, capsys: pytest.
 
 def test_two_processes_learn_a_net_of_ones_own_by_a_method_of_ones_own(here: Path, strided: Path) -> None:
     photos = drawn(here / "photos", 48, lambda _: "")
-    words = ["pretrain", "vicreg.py", "--net", "strided", "--out", "run", "--baselines", "--devices", "2"]
+    words = ["pretrain", "vicreg.py", "--net", "strided", "--out", "run", "--no-judged", "--devices", "2"]
     small = ["--size", "16", "--batch", "32", "--budget", "2steps", "--dim", "16", "--data", str(photos)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     started = [sys.executable, "-m", "manyviews", *words, *small]

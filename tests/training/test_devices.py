@@ -27,7 +27,7 @@ SETTINGS = [
     "--baselines",
 ]
 LINUX = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes as Linux lists them")
-HOW = ["--devices", "2", "--save-every", "0", "--quiet"]
+HOW = ["--devices", "2", "--save-every", "0", "--quiet", "--no-judged"]
 
 
 def command(*words: str) -> list[str]:

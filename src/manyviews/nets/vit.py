@@ -276,7 +276,7 @@ def _net(name: str, patch: int, **about: Any) -> Net:
 NETS = {
     "small_vit": Net(
         make=partial(ViT, 4, width=128, depth=6, heads=4), paper="ours, for the embedded world", size=32, classes=10,
-        variants=VARIANTS | {"hybrid": {"backbone": small_stage}}, known_with=KNOWN_WITH,
+        variants=VARIANTS | {"hybrid": {"backbone": small_stage}, "4x64": {"width": 64, "depth": 4}}, known_with=KNOWN_WITH,
     ),
     "vit_ti4": _net("ti", 4, size=32, classes=10),
     "vit_s4": _net("s", 4, size=32, classes=10),
