@@ -2,7 +2,9 @@
 
 from manyviews.claims import Arm, Claim, Order, Scale
 
-LAPTOP = Scale(data="world", net="small_vit/sincos2d/average", size=24, batch=64, budget="250steps")
+LAPTOP = Scale(
+    data="world", net="small_vit/4x64/sincos2d/average", size=24, batch=64, budget="1000steps", lr=2e-3
+)
 GPU = Scale(data="cifar10", net="vit_ti4/average", size=32, batch=512, budget="100ep")
 # As long as it takes to use its codes, whatever is learned from them; it is not what the arms differ in.
 TOKENISER = Arm("dvae", net="small_dvae", batch=64, lr=2e-3, codes=128, budget="3ep")

@@ -8,7 +8,9 @@ from manyviews.claims import Arm, Claim, Found, Gap, Order, Scale
 from manyviews.method import Batch, Spec, find
 from manyviews.runs import net_factory
 
-LAPTOP = Scale(data="world", net="small_vit/sincos2d/average", size=24, batch=64, budget="250steps")
+LAPTOP = Scale(
+    data="world", net="small_vit/4x64/sincos2d/average", size=24, batch=64, budget="1500steps", lr=2e-3
+)
 GPU = Scale(data="cifar10", net="vit_ti4/sincos2d/average", size=32, batch=512, budget="100ep")
 LARGE = "vit_l16/sincos2d"  # the net of table 1
 
@@ -55,11 +57,15 @@ CLAIMS = {
     "mae-ratio": Claim(
         sentence="Hiding most of an image (75%) teaches more than hiding little of it (15%).",
         source="section 4.1, figure 5",
-        arms={"75%": Arm("mae"), "15%": Arm("mae", ratio=0.15)},
+        arms={
+            "75%": Arm("mae"),
+            "15%": Arm("mae", ratio=0.15),
+            "untrained": Arm("mae", budget="1step", lr=1e-9),
+        },
         laptop=LAPTOP,
         gpu=GPU,
         measure="linear",
-        predicts=Order("75%", "15%"),
+        predicts=(Order("75%", "15%"), Order("75%", "untrained")),
         paper="ImageNet, ViT-L, linear probe: 54.6% at a ratio of 10%, 73.5% at 75%.",
     ),
     "mae-pixels": Claim(

@@ -3,7 +3,7 @@
 from manyviews.claims import Arm, Claim, Healthy, Order, Scale
 
 LAPTOP = Scale(
-    data="world", recipe="world_vit", net="small_vit/sincos2d", size=16, batch=64, budget="160steps"
+    data="world", recipe="world_vit", net="small_vit/4x64/sincos2d", size=16, batch=64, budget="600steps"
 )
 CIFAR10 = {
     "data": "cifar10", "net": "vit_ti4/sincos2d", "size": 32, "batch": 512, "budget": "50ep", "optimiser": "adamw",

@@ -6,7 +6,7 @@ from manyviews.claims import Arm, Claim, Equal, Found, GainsMore, Order, Scale
 from manyviews.nets.counting import network
 from manyviews.nets.resnet import BasicBlock, Bottleneck
 
-LAPTOP = Scale(data="world", size=16, batch=128, budget="2ep")
+LAPTOP = Scale(data="world", size=16, batch=128, budget="6ep")
 GPU = Scale(data="cifar10", size=32, batch=128, budget="30ep")
 
 

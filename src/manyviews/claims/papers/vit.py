@@ -11,7 +11,7 @@ from manyviews.nets.watching import attention_distance, watch
 from manyviews.runs import Run
 from manyviews.views import plain
 
-LAPTOP = Scale(data="world", size=16, batch=128, budget="2ep")
+LAPTOP = Scale(data="world", size=16, batch=128, budget="4ep")
 GPU = Scale(data="cifar10", size=32, batch=256, budget="50ep", optimiser="adamw")
 FINE = Scale(data="world", size=32, batch=128, budget="2ep")  # 8x8 patches: distances differ
 # As many steps for every share of the labels.
