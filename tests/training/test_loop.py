@@ -176,7 +176,7 @@ def test_the_log_of_a_resumed_run_is_that_of_one_run(tmp_path: Path) -> None:
 def verdicts(name: str, **config: object) -> list[str]:
     """What the monitor said at each of its looks at 60 steps on the world."""
     data = world(items=512, size=16)
-    changes = {"budget": "60steps", "lr": 2e-3, "weight_decay": 0.0, "batch": 64}
+    changes = {"budget": "60steps", "lr": 2e-3, "weight_decay": 0.0, "batch": 32}
     loop = loop_of(name, recipe(**changes), data, **config)
     said: list[str] = []
 
@@ -222,7 +222,7 @@ def test_looks_take_little_of_a_budget_in_seconds(
     assert steps >= 120 - max(MARKS, 0.1 * 120 + cost)
 
 
-@pytest.mark.parametrize("name", ["simclr", "mocov2", "simsiam", "byol", "swav"])
+@pytest.mark.parametrize("name", ["simclr", "moco", "mocov2", "simsiam", "byol", "swav"])
 def test_as_published_none_collapses(name: str) -> None:
     assert verdicts(name)[-1] in ("healthy", "plateaued")
 
