@@ -29,6 +29,7 @@ from manyviews.claims.trial import (
     _tree,
     code_of,
     syntax_of,
+    trials,
 )
 from manyviews.errors import Diverged, ManyviewsError
 from manyviews.nets import around
@@ -127,6 +128,37 @@ def test_arms_under_paired_seeds_end_in_a_verdict(kept: Cache, trainer: Trainer)
         (1, 0.9),
     ]
     assert said[0] == "run 1 of 6: 0.9, seed 0" and len(said) == 6
+
+
+def test_side_by_side_what_others_learn_from_comes_first_so_that_none_waits(
+    kept: Cache, trainer: Trainer
+) -> None:
+    teacher = Arm("moco", momentum=0.99)
+    claim = Claim(
+        sentence="Two of it are better.",
+        source="section 4",
+        arms={
+            "both": Arm("crd", start=teacher, teacher=Arm("supervised", start=Arm("moco", momentum=0.9))),
+            "teacher": teacher,
+            "student": Arm("crd", teacher=teacher),
+        },
+        laptop=SAME,
+        predicts=Order("student", "teacher"),
+    )
+    plan = list(trials(claim, SAME, range(2)))
+    due = engine.asked(claim, plan, kept)
+    assert len({trial.digest for _, trial, _ in due}) == len(due) == 10
+    for place, (_, trial, _) in enumerate(due):
+        done = {other.digest for _, other, _ in due[:place]}
+        assert {other.digest for other in cost.with_those_before(trial.before.values())} <= done
+    measured = [name for name, _, measures in due if measures == ["knn"]]
+    assert sorted(measured) == sorted(f"{arm}, seed {seed}" for arm in claim.arms for seed in (0, 1))
+    trainer.diverges = lambda trial: trial.method == "supervised"
+    for _, trial, _ in due:
+        kept.train_once(trial)
+    assert len(trainer.begun) == 8  # all but those of the teacher that diverged
+    trainer.begun.clear()
+    assert run(claim, kept)["states"]["both"] == ["diverged"] * 3
 
 
 def test_the_same_run_is_never_trained_twice(kept: Cache, trainer: Trainer) -> None:

@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -84,6 +84,11 @@ class Cache:
     def whole(self, trial: Trial) -> bool:
         """Whether the run has its encoder still."""
         return (self.folder(trial) / "run" / "encoder.safetensors").exists()
+
+    def train_once(self, trial: Trial) -> None:
+        """Train it to its end, where it has no encoder yet; one that diverged stays as it is."""
+        with _alone(self.folder(trial)), suppress(Diverged):
+            self._whole(trial)
 
     def figure(self, trial: Trial, measure: Measure) -> tuple[float | None, str | None]:
         """A figure of the run and the monitor's word on it, trained first where it has not been.

@@ -170,17 +170,14 @@ def _trained(
             "give the command where there is one."
         )
     if jobs > 1:
-        asked: dict[str, tuple[str, Trial, list[Measure]]] = {}  # of each run everything that arms ask of it
-        for arm, trial in plan:
-            if not cache.has(trial, claim.measure_of(arm)):
-                asked.setdefault(trial.digest, (arm, trial, []))[2].append(claim.measure_of(arm))
-        due = {
-            f"{arm}, seed {trial.seed}": partial(_ahead, cache.path, trial, measures, at, deadline)
-            for arm, trial, measures in asked.values()
+        due = {trial.digest: (name, trial, measures) for name, trial, measures in asked(claim, plan, cache)}
+        tasks = {
+            run: partial(_ahead, cache.path, trial, measures, at, deadline)
+            for run, (_, trial, measures) in due.items()
         }
-        for number, (run_of, trained) in enumerate(side_by_side(due, jobs), start=1):
+        for number, (run_of, trained) in enumerate(side_by_side(tasks, jobs), start=1):
             if trained and say:
-                say(f"run {number} of {len(due)} is done: {run_of}")
+                say(f"run {number} of {len(due)} is done: {due[run_of][0]}")
     figures: dict[str, list[float | None]] = {arm: [] for arm in claim.arms}
     states: dict[str, list[str | None]] = {arm: [] for arm in claim.arms}
     for number, (arm, trial) in enumerate(plan, start=1):
@@ -209,6 +206,24 @@ def _trained(
     }
 
 
+def asked(
+    claim: Claim, plan: Sequence[tuple[str, Trial]], cache: Cache
+) -> list[tuple[str, Trial, list[Measure]]]:
+    """Every run that is due, once, with all that arms measure of it; those that others begin as or learn from come first,
+    for whoever needs one that is at work has to wait for it."""
+    due: dict[str, tuple[str, Trial, list[Measure]]] = {}
+    missing = [(arm, trial) for arm, trial in plan if not cache.has(trial, claim.measure_of(arm))]
+    for arm, trial in missing:
+        due.setdefault(trial.digest, (f"{arm}, seed {trial.seed}", trial, []))[2].append(
+            claim.measure_of(arm)
+        )
+    for arm, trial in missing:
+        for other in [] if cache.whole(trial) else cost.with_those_before(trial.before.values()):
+            if not cache.whole(other):
+                due.setdefault(other.digest, (f"{other.method} for {arm}, seed {other.seed}", other, []))
+    return sorted(due.values(), key=lambda each: len(cost.with_those_before([each[1]])))
+
+
 def _late(trial: Trial, measures: Sequence[Measure], at: str, cache: Cache, deadline: float | None) -> bool:
     """Whether what is still to be done of a run is not expected to end in time."""
     if deadline is None:
@@ -222,6 +237,7 @@ def _ahead(path: Path, trial: Trial, measures: Sequence[Measure], at: str, deadl
     cache = Cache(path, trainer(quiet=True))
     if _late(trial, measures, at, cache, deadline):
         return False
+    cache.train_once(trial)
     for measure in measures:
         cache.figure(trial, measure)
     return True
