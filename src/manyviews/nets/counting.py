@@ -16,7 +16,7 @@ from manyviews.nets.encoder import Encoder
 from manyviews.nets.net import Found, Net, catalogue, find
 from manyviews.nets.parts import Part, read
 
-DRAWING = {Tensor.normal_, Tensor.uniform_}
+DRAWING = {Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_}
 LARGEST = 50e6  # parameters of a net that is run with numbers where it cannot be without
 
 
@@ -148,7 +148,10 @@ class _Undrawn(TorchFunctionMode):
     """Leaves out the random numbers, which tensors without any spend a quarter of the time on."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return args[0] if func in DRAWING else func(*args, **(kwargs or {}))
+        named = kwargs or {}
+        if func in DRAWING:
+            return args[0] if args else named["tensor"]
+        return func(*args, **named)
 
 
 def inputs_of(net: Net) -> tuple[Tensor, ...]:
