@@ -11,11 +11,18 @@ from typing import Any
 from citing import citations, from_paper_to_line, listing
 from pages import ROOT, SRC, code, opening, parse, table, title, top_level, write
 
+from manyviews.claims import store
+from manyviews.claims.claim import page as claims_of
+from manyviews.claims.claim import papers
+from manyviews.claims.stale import stale
+from manyviews.claims.words import is_share, mean_of, standing, values
 from manyviews.plan import RUNS
+from manyviews.report.markup import capital
 
 METHODS = SRC / "methods"
 CROPS = SRC / "views" / "contrastive_crop.py"  # a paper that is views for any method
 FIGURES = ROOT / "docs" / "figures"  # what papers say, and what we measured
+RESULTS = ROOT / "docs" / "claims"
 NEEDED = ("Config", "ANATOMY", "RECIPES")
 
 
@@ -106,7 +113,6 @@ def crops_page() -> str:
         "- Convolutional nets, with a feature grid of more than one cell at the size of the views; a ViT is refused.\n"
         "- Runs in which a pass over the data begins after the share `crop_first`: boxes are looked for as one begins.",
         *figures(CROPS.stem),
-        "What came of it here in short runs is among the [claims](../claims/contrastivecrop.md).",
         *from_paper_to_line(citations(CROPS)),
         f"## The file\n\n`src/manyviews/{CROPS.relative_to(SRC).as_posix()}`",
         listing(CROPS),
@@ -117,7 +123,8 @@ def crops_page() -> str:
 def figures(name: str) -> list[str]:
     """What the paper leads with, and what we measured; nothing where neither is known.
 
-    Ours are those of ``docs/results.md``, where it is said how and on which machine they were measured.
+    Ours are those of ``docs/results.md``, where it is said how and on which machine they were measured, and those of the
+    experiments about the paper's claims.
     """
     rows = []
     if paper := _figures("papers").get(name):
@@ -125,7 +132,23 @@ def figures(name: str) -> list[str]:
     rows += [
         ["[ours](../results.md)", one["says"], code(one["command"])] for one in _figures("ours").get(name, [])
     ]
+    rows += claimed(name.replace("_", ""))
     return ["## Figures", table(["Whose", "Figure", "Command"], rows)] if rows else []
+
+
+def claimed(paper: str) -> list[list[str]]:
+    """What the arms of a paper's claims came to, a row a claim that was run."""
+    if paper not in papers():
+        return []
+    rows = []
+    for name, claim in claims_of(paper).claims.items():
+        for result in store.stored(name, RESULTS):
+            percent, found = is_share(result), values(result)
+            arms = "; ".join(f"{arm}: {mean_of(row, percent)}" for arm, row in found.items())
+            verdict = standing(result | {"stale": stale(claim, result)})
+            says = f"{claim.sentence} **{capital(verdict)}**, {result['measure']}: {arms}"
+            rows.append([f"[ours](../claims/{paper}.md#{name})", says, code(f"manyviews claim {name}")])
+    return rows
 
 
 def _figures(whose: str) -> dict[str, Any]:
