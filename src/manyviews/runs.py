@@ -292,9 +292,9 @@ class Run:
     def save_encoder(self, method: Method) -> None:
         """Write ``encoder.safetensors`` and what is needed to use it."""
         about = {"net": self.recipe.net, "size": self.size, "rate": self.rate, "method": self.paper.name}
-        interop.save_encoder(self.path, method.encoder, about)
         if (head := method.classifier_head()) is not None:
             names = method.class_names() or self.settings["data"]["classes"]
             save_classifier(self.path / "classifier.safetensors", head, names)
+        interop.save_encoder(self.path, method.encoder, about)  # last, for a run that has it is finished
         for name in ("encoder", "classifier"):
             self.__dict__.pop(name, None)

@@ -73,7 +73,7 @@ class Cache:
             return json.loads(file.read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
             raise ManyviewsError(
-                f"{file} is not whole JSON ({error}); remove it, and the run is judged again."
+                f"{file} is not whole JSON ({error}); remove it, and the run is measured again."
             ) from error
 
     def has(self, trial: Trial, measure: Measure) -> bool:
@@ -128,10 +128,12 @@ class Cache:
                 "last": last,
                 "seconds": last.get("seconds", 0.0),
             }
+            if last.get("finite") is False:
+                kept |= {"diverged": "Its embeddings are not finite numbers.", "last": last | {"verdict": DIVERGED}}
         if (folder / "run" / "run.json").exists():
             settings = Run.open(folder / "run").settings
             kept |= {name: settings.get(name) for name in RECORD}
-        if afresh:  # how long judging took; of a run that was cut short nobody knows
+        if afresh:  # what it took beside its steps; of a run that was cut short nobody knows
             took = 0.0 if began is None else time.monotonic() - began
             kept["beside"] = max(0.0, took - kept["seconds"])
         kept["measured"] = {}
@@ -196,16 +198,14 @@ def _told(kept: dict[str, Any], measure: Measure) -> tuple[float | None, str | N
 
 
 def _looked_up(kept: dict[str, Any], measure: Measure) -> float | None:
-    """A measure that the figures of the run already hold: "knn", "linear.top5", or a key of its last moment."""
+    """A key of the run's last moment; of a protocol, whatever the monitor logs by its name, what a run that was judged has."""
     if not isinstance(measure, str):
         return None
-    if measure == "verdict":
-        measure = "knn" if "knn" in kept["figures"] else "spread"
     name, _, key = measure.partition(".")
-    if isinstance(row := kept["figures"].get(name), dict):
-        value = row.get(key or "top1")
+    if name in PROTOCOLS:
+        value = kept["figures"].get(name, {}).get(key or "top1")
     else:
-        value = kept["last"].get(measure)
+        value = kept["last"].get("spread" if measure == "verdict" else measure)
     return float(value) if _is_number(value) else None
 
 

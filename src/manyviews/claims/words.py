@@ -18,7 +18,6 @@ SHARES = (
     "last-layers",
     "dense",
     "segment",
-    "verdict",
     "layers",
 )
 SHARE_WORDS = ("accuracy", "error", "probe", "share", "top-1", "miou")
