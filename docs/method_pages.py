@@ -146,8 +146,9 @@ def claimed(paper: str) -> list[list[str]]:
             percent, found = is_share(result), values(result)
             arms = "; ".join(f"{arm}: {mean_of(row, percent)}" for arm, row in found.items())
             verdict = standing(result | {"stale": stale(claim, result)})
+            at = "" if result["scale"] == "laptop" else f" --scale {result['scale']}"
             says = f"{claim.sentence} **{capital(verdict)}**, {result['measure']}: {arms}"
-            rows.append([f"[ours](../claims/{paper}.md#{name})", says, code(f"manyviews claim {name}")])
+            rows.append([f"[ours](../claims/{paper}.md#{name})", says, code(f"manyviews claim {name}{at}")])
     return rows
 
 

@@ -58,7 +58,8 @@ def pretrain(
         overwrite: replace a run that is there.
         quiet: no progress bar.
         save_every: seconds between checkpoints.
-        judged: False: it ends with the encoder, without figures, baselines and report; ``resume`` adds them.
+        judged: False: it ends with the encoder, without figures, baselines and report; a later ``resume`` adds them, to
+            which an array has to be given again.
         init_from: a run, or an ``encoder.safetensors``, whose encoder this run's begins as. Its net and size are taken over,
             unless a net is named that can start from it (a deeper VGG), or a size; of texts, the tokens are those of its
             tokeniser. A classifier goes on as the one that was learned on top of it, where the classes are the same.
@@ -214,7 +215,7 @@ def _train(
         with _held(run.path):
             ends = run.train(images, **{name: value for name, value in how.items() if name != "judged"})
     if ends == "interrupted":
-        with _told_how_to_go_on("saved", run, data):
+        with _told_how_to_go_on("saved", run, data, judged):
             raise KeyboardInterrupt
     if judged and distributed.is_main():
         with _held(run.path), _told_how_to_go_on("learned, and not judged yet", run, data):
@@ -223,7 +224,7 @@ def _train(
 
 
 @contextmanager
-def _told_how_to_go_on(done: str, run: Run, data: Any) -> Iterator[None]:
+def _told_how_to_go_on(done: str, run: Run, data: Any, judged: bool = True) -> Iterator[None]:
     """Whoever interrupts the block is told how far the run has come, and the command that goes on with it."""
     try:
         yield
@@ -232,6 +233,7 @@ def _told_how_to_go_on(done: str, run: Run, data: Any) -> Iterator[None]:
         moved = f" --data {shlex.quote(str(data))}" if named else ""
         if (root := run.settings["data"]["root"]) != Run.open(run.path).settings["data"]["root"]:
             moved += f" --data-root {shlex.quote(str(root))}"
+        moved += "" if judged else " --no-judged"
         if distributed.is_main():
             print(
                 f"{done}; continue with: manyviews resume {shlex.quote(str(run.path))}{moved}",

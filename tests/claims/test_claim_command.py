@@ -24,6 +24,7 @@ from manyviews.claims.words import is_share, predicted, verdict_sentences
 from manyviews.cli import main
 from manyviews.data.world import SPECIES, world
 from manyviews.report.drawing import svg
+from manyviews.runs import Run
 
 PAPER = '''"""Tiny (Nobody 2000, arXiv:0000.00000)."""
 
@@ -38,7 +39,7 @@ CLAIMS = {
         remark="It is | known.",
     ),
     "tiny-width": Claim(
-        sentence="A wide head is better.", source="table 2", laptop=SMALL, measure="linear-sgd",
+        sentence="A wide head is better.", source="table 2", laptop=SMALL, measure="knn",
         arms={"wide": Arm("byol", hidden=64), "narrow": Arm("byol", hidden=8)}, predicts=Order("wide", "narrow"),
     ),
     "tiny-gpu": Claim(
@@ -70,7 +71,10 @@ def test_a_claim_is_trained_once_judged_and_stored(
     words = ["claim", "tiny-width", "--out", str(tiny)]
     result = answer(capsys, *words)
     assert {arm: len(row) for arm, row in result["figures"].items()} == {"wide": 1, "narrow": 1}
-    assert all(0 <= value <= 1 for row in result["figures"].values() for value in row)
+    for arm, (value,) in result["figures"].items():
+        run = Run.open(tiny.parent / "cache" / result["runs"][arm][0] / "run")
+        assert not run.judged and "knn" in run.metrics()[-1]  # which is the monitor's, of a few items
+        assert value == manyviews.evaluate(run, protocol=("knn",))["figures"]["knn"]["top1"]
     assert result["verdict"]["state"] == "cannot tell"  # one seed tells nothing
     assert result["command"] == f"manyviews claim tiny-width --out {tiny} --json"
     assert json.loads((tiny / "tiny-width-laptop.json").read_text()) == result

@@ -55,6 +55,7 @@ class Trainer:
         self.diverges: Callable[[Trial], bool] = lambda trial: False
         self.before: list[Mapping[str, Path]] = []
         self.commit: str | None = None
+        self.ends: dict[str, Any] = {}
 
     def __call__(self, trial: Trial, folder: Path, before: Mapping[str, Path]) -> Run:
         if folder.exists():
@@ -88,8 +89,10 @@ class Trainer:
             "loss": 2.0,
             "loss_mean": 2.0,
             "rankme": 7.0,
+            "knn": 0.9,  # the monitor's, which is no protocol's
+            "finite": True,
             "verdict": "healthy",
-        }
+        } | self.ends
         (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
         (folder / "encoder.safetensors").write_text("")
         return Run.open(folder)
@@ -147,18 +150,29 @@ def test_side_by_side_what_others_learn_from_comes_first_so_that_none_waits(
     )
     plan = list(trials(claim, SAME, range(2)))
     due = engine.asked(claim, plan, kept)
-    assert len({trial.digest for _, trial, _ in due}) == len(due) == 10
-    for place, (_, trial, _) in enumerate(due):
-        done = {other.digest for _, other, _ in due[:place]}
-        assert {other.digest for other in cost.with_those_before(trial.before.values())} <= done
-    measured = [name for name, _, measures in due if measures == ["knn"]]
+    assert len({one.trial.digest for one in due}) == len(due) == 10
+    for place, one in enumerate(due):
+        done = {other.trial.digest for other in due[:place]}
+        assert {other.digest for other in cost.with_those_before(one.trial.before.values())} <= done
+        assert (one.waits is None) == (one.measures == ["knn"])
+    measured = [one.name for one in due if one.waits is None]
     assert sorted(measured) == sorted(f"{arm}, seed {seed}" for arm in claim.arms for seed in (0, 1))
+    nothing_fits = time.monotonic()
+    assert not any(engine.ahead(kept.path, one, "laptop", nothing_fits, trainer) for one in due)
+    assert not trainer.begun
     trainer.diverges = lambda trial: trial.method == "supervised"
-    for _, trial, _ in due:
-        kept.train_once(trial)
+    assert all(engine.ahead(kept.path, one, "laptop", None, trainer) for one in due)
     assert len(trainer.begun) == 8  # all but those of the teacher that diverged
+    assert not engine.asked(claim, plan, kept)
     trainer.begun.clear()
     assert run(claim, kept)["states"]["both"] == ["diverged"] * 3
+
+
+def test_embeddings_that_are_not_finite_are_divergence(kept: Cache, trainer: Trainer) -> None:
+    trainer.ends = {"finite": False, "verdict": "collapsed"}
+    result = run(MOMENTA, kept)
+    assert result["states"] == {arm: ["diverged"] * 3 for arm in MOMENTA.arms}
+    assert result["figures"] == {arm: [None] * 3 for arm in MOMENTA.arms}
 
 
 def test_the_same_run_is_never_trained_twice(kept: Cache, trainer: Trainer) -> None:
@@ -493,7 +507,7 @@ def test_a_damaged_figure_in_the_cache_is_said(kept: Cache) -> None:
 
 def test_what_comes_before_a_run_is_part_of_what_is_left_of_it(kept: Cache) -> None:
     student = Trial.of(Arm("crd", teacher=Arm("moco", momentum=0.99)), SAME, 0)
-    one = 2 * 12_000 / cost.SPEED["laptop"] + cost.JUDGING
+    one = 2 * 12_000 / cost.SPEED["laptop"] + cost.MEASURING
     assert cost.left(student, ["knn"], "laptop", kept) == pytest.approx(2 * one)
     run(MOMENTA, kept)
     paced = cost.left(student, ["knn"], "laptop", kept)
@@ -508,7 +522,7 @@ def test_what_comes_before_a_run_is_part_of_what_is_left_of_it(kept: Cache) -> N
 
 def test_costs_are_expected_and_then_measured(kept: Cache) -> None:
     before = cost.of(MOMENTA, SAME, kept, None)
-    expected = 6 * (2 * 12_000 / cost.SPEED["laptop"] + cost.JUDGING)
+    expected = 6 * (2 * 12_000 / cost.SPEED["laptop"] + cost.MEASURING)
     assert (
         before["seconds"] == pytest.approx(expected) and not before["measured"] and before["verdict"] is None
     )
@@ -559,7 +573,7 @@ def test_as_many_as_fit_the_cheapest_first(
 ) -> None:
     write_paper("tiny", PAPER)
     monkeypatch.setattr(every, "trainer", lambda quiet: trainer)
-    monkeypatch.setattr(cost, "JUDGING", 0.1)
+    monkeypatch.setattr(cost, "MEASURING", 0.1)
     said: list[str] = []
     where = {"cache": tmp_path / "cache", "out": tmp_path / "out"}
     done = every.claim_all("5m", say=said.append, command="manyviews claim --all", **where)
@@ -739,7 +753,7 @@ def test_other_code_or_another_world_is_another_run(
 @pytest.mark.parametrize("budget", ["100steps", "6400items"])
 def test_a_length_in_steps_or_items_costs_its_items(budget: str, kept: Cache) -> None:
     scale = Scale(seeds=1, data="world", batch=64, budget=budget)
-    each = 6400 / cost.SPEED["laptop"] + cost.JUDGING
+    each = 6400 / cost.SPEED["laptop"] + cost.MEASURING
     assert cost.due(MOMENTA, scale, kept).seconds == pytest.approx(2 * each)
 
 

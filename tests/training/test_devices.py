@@ -86,5 +86,6 @@ def test_whoever_is_killed_the_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
 
     subprocess.run(command("resume", str(folder)), check=True, timeout=240)
     subprocess.run(command(*words, "--out", str(tmp_path / "unbroken")), check=True, timeout=240)
+    assert not Run.open(folder).judged and not Run.open(tmp_path / "unbroken").judged  # as was asked
     files = [tmp_path / name / "encoder.safetensors" for name in ("killed", "unbroken")]
     assert files[0].read_bytes() == files[1].read_bytes()

@@ -1,7 +1,7 @@
 """Runs that claims have in common: each is trained once, and what it gave is kept.
 
 A run's folder in the cache is named by the digest of its ``Trial`` and holds ``trial.json`` (what it was), ``run/`` (the
-run itself, as ``pretrain`` leaves it) and ``figures.json`` (what it gave, and all that is needed afterwards). A run that
+run itself, not judged) and ``figures.json`` (what it gave, and all that is needed afterwards). A run that
 was cut short is resumed from its checkpoint; one that another process trains is waited for.
 """
 
@@ -129,7 +129,10 @@ class Cache:
                 "seconds": last.get("seconds", 0.0),
             }
             if last.get("finite") is False:
-                kept |= {"diverged": "Its embeddings are not finite numbers.", "last": last | {"verdict": DIVERGED}}
+                kept |= {
+                    "diverged": "Its embeddings are not finite numbers.",
+                    "last": last | {"verdict": DIVERGED},
+                }
         if (folder / "run" / "run.json").exists():
             settings = Run.open(folder / "run").settings
             kept |= {name: settings.get(name) for name in RECORD}

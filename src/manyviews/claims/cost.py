@@ -15,7 +15,7 @@ from manyviews.data.world import ITEMS
 from manyviews.recipe import Budget, Recipe
 
 SPEED = {"laptop": 300.0, "gpu": 6000.0}  # items a second before anything was measured: guesses
-JUDGING = 15.0  # seconds to judge and measure a run and to write its report: likewise
+MEASURING = 15.0  # seconds to begin a run and to measure it: likewise
 SET = 50_000  # items of a set whose size is not known here: that of CIFAR-10
 
 
@@ -70,11 +70,13 @@ def due(claim: Claim, scale: Scale, cache: Cache, seeds: int | None = None) -> C
 
 
 def left(trial: Trial, measures: Sequence[Measure], at: str, cache: Cache) -> float:
-    """Seconds that a run is expected to take yet, to be trained, judged and measured, with those that come before it; 0
-    where all is there."""
-    before = [each for each in with_those_before([trial]) if each.digest != trial.digest]
+    """Seconds that a run is expected to take yet, to be trained and measured, with those that come before it; 0 where all
+    is there."""
     own = _left(trial, measures, at, cache)
-    return own and own + sum(_left(each, (), at, cache) for each in before)
+    if not own or cache.whole(trial):
+        return own
+    before = [each for each in with_those_before([trial]) if each.digest != trial.digest]
+    return own + sum(_left(each, (), at, cache, needed=True) for each in before)
 
 
 def runs_of(claim: Claim, scale: Scale, seeds: int | None = None) -> list[Trial]:
@@ -103,9 +105,9 @@ def with_those_before(trials: Iterable[Trial]) -> list[Trial]:
     return list(found.values())
 
 
-def _left(trial: Trial, measures: Sequence[Measure], at: str, cache: Cache) -> float:
-    """Of the run alone."""
-    trained = cache.kept(trial) is not None
+def _left(trial: Trial, measures: Sequence[Measure], at: str, cache: Cache, needed: bool = False) -> float:
+    """Of the run alone; where it is ``needed`` by another, it has to have its encoder."""
+    trained = cache.kept(trial) is not None and (cache.whole(trial) or not needed)
     if trained and all(cache.has(trial, measure) for measure in measures):
         return 0.0
     _, _, recipe = trial.planned()
@@ -129,7 +131,7 @@ def _pace(method: str, recipe: Recipe, at: str, cache: Cache) -> tuple[float, fl
     alike = [pace for of, pace in runs if of == (method, recipe.net, recipe.size)]
     alike = alike or [pace for of, pace in runs if of[1:] == (recipe.net, recipe.size)]
     besides = [beside for _, beside in alike if beside is not None]
-    return median([speed for speed, _ in alike] or [SPEED[at]]), median(besides or [JUDGING])
+    return median([speed for speed, _ in alike] or [SPEED[at]]), median(besides or [MEASURING])
 
 
 @remembered

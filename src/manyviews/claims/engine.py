@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from manyviews.claims import cost, records, store
-from manyviews.claims.cache import Cache, folder_of, name_of, trainer
+from manyviews.claims.cache import Cache, Train, folder_of, name_of, trainer
 from manyviews.claims.claim import Claim, Found, Measure, Scale, find, scale_of
 from manyviews.claims.trial import Trial, trials
 from manyviews.claims.verdict import judge
@@ -170,14 +171,11 @@ def _trained(
             "give the command where there is one."
         )
     if jobs > 1:
-        due = {trial.digest: (name, trial, measures) for name, trial, measures in asked(claim, plan, cache)}
-        tasks = {
-            run: partial(_ahead, cache.path, trial, measures, at, deadline)
-            for run, (_, trial, measures) in due.items()
-        }
+        due = {one.trial.digest: one for one in asked(claim, plan, cache)}
+        tasks = {run: partial(ahead, cache.path, one, at, deadline) for run, one in due.items()}
         for number, (run_of, trained) in enumerate(side_by_side(tasks, jobs), start=1):
             if trained and say:
-                say(f"run {number} of {len(due)} is done: {due[run_of][0]}")
+                say(f"run {number} of {len(due)} is done: {due[run_of].name}")
     figures: dict[str, list[float | None]] = {arm: [] for arm in claim.arms}
     states: dict[str, list[str | None]] = {arm: [] for arm in claim.arms}
     for number, (arm, trial) in enumerate(plan, start=1):
@@ -206,22 +204,33 @@ def _trained(
     }
 
 
-def asked(
-    claim: Claim, plan: Sequence[tuple[str, Trial]], cache: Cache
-) -> list[tuple[str, Trial, list[Measure]]]:
+@dataclass(frozen=True)
+class Due:
+    """A run that is to be trained and measured ahead."""
+
+    name: str
+    trial: Trial
+    measures: list[Measure]
+    waits: "Due | None" = None  # who waits for it, where no arm measures it
+
+    def late(self, at: str, cache: Cache, deadline: float | None) -> bool:
+        """Whether what it is for is not expected to be measured in time."""
+        whole = self.waits or self
+        return _late(whole.trial, whole.measures, at, cache, deadline)
+
+
+def asked(claim: Claim, plan: Sequence[tuple[str, Trial]], cache: Cache) -> list[Due]:
     """Every run that is due, once, with all that arms measure of it; those that others begin as or learn from come first,
     for whoever needs one that is at work has to wait for it."""
-    due: dict[str, tuple[str, Trial, list[Measure]]] = {}
-    missing = [(arm, trial) for arm, trial in plan if not cache.has(trial, claim.measure_of(arm))]
-    for arm, trial in missing:
-        due.setdefault(trial.digest, (f"{arm}, seed {trial.seed}", trial, []))[2].append(
-            claim.measure_of(arm)
-        )
-    for arm, trial in missing:
-        for other in [] if cache.whole(trial) else cost.with_those_before(trial.before.values()):
+    due: dict[str, Due] = {}
+    for arm, trial in plan:
+        if not cache.has(trial, measure := claim.measure_of(arm)):
+            due.setdefault(trial.digest, Due(f"{arm}, seed {trial.seed}", trial, [])).measures.append(measure)
+    for one in [one for one in due.values() if not cache.whole(one.trial)]:
+        for other in cost.with_those_before(one.trial.before.values()):
             if not cache.whole(other):
-                due.setdefault(other.digest, (f"{other.method} for {arm}, seed {other.seed}", other, []))
-    return sorted(due.values(), key=lambda each: len(cost.with_those_before([each[1]])))
+                due.setdefault(other.digest, Due(f"{other.method} for {one.name}", other, [], waits=one))
+    return sorted(due.values(), key=lambda one: len(cost.with_those_before([one.trial])))
 
 
 def _late(trial: Trial, measures: Sequence[Measure], at: str, cache: Cache, deadline: float | None) -> bool:
@@ -232,12 +241,12 @@ def _late(trial: Trial, measures: Sequence[Measure], at: str, cache: Cache, dead
     return left > 0 and time.monotonic() + left > deadline
 
 
-def _ahead(path: Path, trial: Trial, measures: Sequence[Measure], at: str, deadline: float | None) -> bool:
+def ahead(path: Path, one: Due, at: str, deadline: float | None, train: Train | None = None) -> bool:
     """Trains and measures in a process of its own, so that the cache has it; False where the time is too short."""
-    cache = Cache(path, trainer(quiet=True))
-    if _late(trial, measures, at, cache, deadline):
+    cache = Cache(path, train or trainer(quiet=True))
+    if one.late(at, cache, deadline):
         return False
-    cache.train_once(trial)
-    for measure in measures:
-        cache.figure(trial, measure)
+    cache.train_once(one.trial)
+    for measure in one.measures:
+        cache.figure(one.trial, measure)
     return True

@@ -87,7 +87,7 @@ CLAIMS = {
         measure="single",
         predicts=Order("a lower rate", "the class token's rate"),
         paper="ImageNet: at first the average had seemed far worse than the class token, which was due to the learning rate alone.",
-        remark="The lower rate is three tenths of the class token's; neither was searched for. Not at laptop scale: of two passes a lower rate is "
+        remark="The lower rate is three tenths of the class token's; neither was searched for. Not at laptop scale: of few passes a lower rate is "
         "also a later end, and would be behind whatever is averaged.",
     ),
     "vit-little-data": Claim(
