@@ -3,13 +3,13 @@
 from manyviews.claims import Arm, Claim, Healthy, Order, Scale
 from manyviews.claims.papers import moco
 
-LAPTOP = Scale(**{**moco.LAPTOP.same, "budget": "600steps", "queue": 1024})
-GPU = Scale(**{**moco.GPU.same, "queue": 4096})
 ALIKE = {"momentum": 0.99, "temperature": 0.2}
-V1 = Arm("moco", **ALIKE)
-V2 = Arm("mocov2", **ALIKE, blur=0.5)
-HEAD = Arm("mocov2", **ALIKE, aug_plus=False)
-VIEWS = Arm("mocov2", **ALIKE, blur=0.5, mlp=False)
+LAPTOP = Scale(**{**moco.LAPTOP.same, "budget": "600steps", "queue": 1024, **ALIKE})
+GPU = Scale(**{**moco.GPU.same, "queue": 4096, **ALIKE})
+V1 = Arm("moco")
+V2 = Arm("mocov2", blur=0.5)
+HEAD = Arm("mocov2", aug_plus=False)
+VIEWS = Arm("mocov2", blur=0.5, mlp=False)
 SHORT = "After 600 steps on a small set, where the paper's 200 epochs differ by a few points; the temperature is the same in all arms."
 
 CLAIMS = {
@@ -50,7 +50,7 @@ CLAIMS = {
         source="section 3, table 1",
         arms={
             "cosine": V2,
-            "steps": Arm("mocov2", **ALIKE, blur=0.5, schedule="step"),
+            "steps": Arm("mocov2", blur=0.5, schedule="step"),
         },
         laptop=LAPTOP,
         gpu=GPU,
