@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._device import _device_constructors
 
 from manyviews.errors import ManyviewsError
 from manyviews.nets import build, make
@@ -154,6 +155,15 @@ def test_without_the_mask_all_that_is_not_hidden_is_seen() -> None:
 def test_codes_are_the_nearest_colours() -> None:
     x_P3, palette_V3 = torch.rand(2, 50, 3, generator=generator("p")) * 2 - 1
     assert torch.equal(nearest(x_P3, palette_V3[:9]), torch.cdist(x_P3, palette_V3[:9]).argmin(1))
+
+
+def test_a_lattice_lies_on_the_device_that_is_asked_for_whatever_other_libraries_put_in_torchs_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rest = _device_constructors() - {torch.linspace}  # as transformers leaves it
+    monkeypatch.setattr("torch.utils._device._device_constructors", lambda: rest)
+    with torch.device("meta"):
+        assert lattice(7).is_meta
 
 
 def test_nine_bits_of_a_lattice_are_three_a_channel() -> None:

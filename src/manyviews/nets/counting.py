@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -54,11 +55,7 @@ def network(name: str, *, flow: bool = False) -> Network:
     """
     found = find(name)
     net = found.net
-    part = width = problem = None
-    try:
-        part, width = _run(found, flow)
-    except ManyviewsError as error:
-        problem = str(error)
+    part, width, problem = _counted(name, flow, net.make)
     plain = not found.options
     head = _classifier(width, net.classes) if width and net.sees == "images" else None
     return Network(
@@ -77,6 +74,15 @@ def network(name: str, *, flow: bool = False) -> Network:
         part=part,
         head=head,
     )
+
+
+@cache
+def _counted(name: str, flow: bool, make: Any) -> tuple[Part | None, int | None, str | None]:
+    """The net as a part, its features, and why not, where it cannot be counted; anew where a changed file makes it."""
+    try:
+        return *_run(find(name), flow), None
+    except ManyviewsError as error:
+        return None, None, str(error)
 
 
 def kept(net: nn.Module, *inputs: Tensor) -> int:

@@ -27,6 +27,8 @@ def lattice(codes: int) -> Tensor:
     levels = 2
     while levels**3 < codes:
         levels += 1
-    number_V = torch.linspace(0, levels**3 - 1, codes, dtype=torch.float64).round().long()
+    # transformers puts a linspace of its own in the place of torch's, which then no longer knows of `with torch.device`.
+    here = torch.get_default_device()
+    number_V = torch.linspace(0, levels**3 - 1, codes, dtype=torch.float64, device=here).round().long()
     digits_V3 = torch.stack([number_V // levels**2, number_V // levels % levels, number_V % levels], 1)
     return digits_V3 * (2 / (levels - 1)) - 1
