@@ -82,7 +82,7 @@ CLAIMS = {
         predicts=Order("residual, 32 layers", "residual, 8 layers"),
         unit="training loss after as many items, nats",
         paper="CIFAR-10, error: 8.75% with 20 layers, 7.51% with 32, 6.97% with 56, 6.43% with 110.",
-        remark="The paper trains for 64,000 steps, we for 560 on the laptop: depth pays later than that.",
+        remark="The paper trains for 64,000 steps, we for 560 on the laptop, where depth need not pay yet.",
     ),
     "resnet-shortcuts": Claim(
         sentence="How a shortcut changes its width (zeros, or a projection there or everywhere) matters little.",
