@@ -4,7 +4,8 @@ PYTHON ?= python3
 JOBS ?= 2
 
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# What is never imported need not be compiled, which would take longer than to fetch and unpack it.
+PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 DEPENDENCIES := pyproject.toml constraints.txt
 SPEED := startup views ntxent knn pipeline nets world
 

@@ -90,14 +90,12 @@ def collectives() -> dict[str, Tensor]:
     x = torch.full((2, 3), float(here + 1), requires_grad=True)
     weight = torch.arange(12.0).view(4, 3) * (here + 1)
     (distributed.gather_with_grad(x) * weight).sum().backward()
+    assert x.grad is not None
     y = torch.tensor([1.0 + here], requires_grad=True)
-    (distributed.all_reduce_sum_with_grad(y) * (here + 1)).sum().backward()
-    assert x.grad is not None and y.grad is not None
     return {
         "gather": distributed.gather(x),
         "gather grad": x.grad,
-        "sum grad": y.grad,
-        "sum": distributed.all_reduce_sum_with_grad(y).detach(),
+        "sum": distributed.all_reduce_sum(y),
         "mean": distributed.all_reduce_mean(y),
         "added": torch.tensor(distributed.added(here + 2.0, here == 1)),
         "broadcast": distributed.broadcast_(torch.tensor([here + 5.0]), source=1),
@@ -168,7 +166,8 @@ def test_collectives_across_ranks(ranks: list[dict[str, Any]]) -> None:
     for rank, found in enumerate(each["collectives"] for each in ranks):
         assert torch.equal(found["gather"][:, 0], torch.tensor([1.0, 1.0, 2.0, 2.0]))
         assert torch.equal(found["gather grad"], 3 * torch.arange(12.0).view(4, 3)[rank * 2 : rank * 2 + 2])
-        assert (found["sum"].item(), found["sum grad"].item(), found["mean"].item()) == (3.0, 3.0, 1.5)
+        assert (found["sum"].item(), found["mean"].item()) == (3.0, 1.5)
+        assert not found["sum"].requires_grad and not found["mean"].requires_grad
         assert found["added"].tolist() == [5.0, 1.0]
         assert found["broadcast"].item() == 6.0
         assert found["rank"].tolist() == [rank, 2, rank == 0]
@@ -179,7 +178,7 @@ def test_one_process_needs_no_process_group() -> None:
     assert (distributed.rank(), distributed.world_size(), distributed.is_main()) == (0, 1, True)
     assert distributed.local_rows(10) == slice(0, 10)
     x = torch.randn(3, 2, requires_grad=True)
-    assert distributed.gather_with_grad(x) is x and distributed.all_reduce_sum_with_grad(x) is x
+    assert distributed.gather_with_grad(x) is x and torch.equal(distributed.all_reduce_sum(x), x)
     assert torch.equal(distributed.gather(x), x) and not distributed.gather(x).requires_grad
     assert torch.equal(distributed.all_reduce_mean(x), x)
     assert distributed.broadcast_(x) is x and distributed.added(2.5, True) == [2.5, 1]
@@ -214,6 +213,25 @@ def test_each_of_slurms_processes_has_a_gpu_that_it_sees(monkeypatch: pytest.Mon
     assert distributed.device() == torch.device("cuda", 0)
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert distributed.device() == torch.device("cuda", 1)
+
+
+def test_where_there_are_gpus_what_lies_on_the_cpu_still_crosses_without_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "1"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: asked.append(str(device)))
+    monkeypatch.setattr(dist, "init_process_group", asked.append)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+    with launching.group():
+        pass
+    device, backends = asked
+    assert device == "cuda:1" and dist.BackendConfig(backends).device_backend_map == {
+        "cpu": "gloo",
+        "cuda": "nccl",
+    }
 
 
 def test_ranks_that_found_other_items_stop(monkeypatch: pytest.MonkeyPatch) -> None:

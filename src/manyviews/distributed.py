@@ -90,22 +90,6 @@ class _Gather(torch.autograd.Function):
         return own
 
 
-def all_reduce_sum_with_grad(x: Tensor) -> Tensor:
-    """The sum of ``x`` (any shape, the same on every rank) over ranks, with gradient; backward sums over ranks too."""
-    return x if world_size() == 1 else cast(Tensor, _Sum.apply(x))
-
-
-class _Sum(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return _summed(x)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return _summed(grad)
-
-
 def _summed(x: Tensor) -> Tensor:
     total = x.detach().clone(memory_format=torch.contiguous_format)
     dist.all_reduce(total)
@@ -162,7 +146,7 @@ def from_main(value: float) -> float:
     """Rank 0's number, on every rank."""
     if world_size() == 1:
         return value
-    return float(broadcast_(torch.tensor(value, dtype=torch.float64, device=_device())))
+    return float(broadcast_(torch.tensor(value, dtype=torch.float64)))
 
 
 def rand(rows: int, *shape: int) -> Tensor:
@@ -211,12 +195,4 @@ def added(*numbers: float) -> list[float]:
     """Each number's sum over ranks, all of them in one collective."""
     if world_size() == 1:
         return list(numbers)
-    return _summed(torch.tensor(numbers, dtype=torch.float64, device=_device())).tolist()
-
-
-def _device() -> torch.device:
-    return (
-        torch.device("cuda", torch.cuda.current_device())
-        if dist.get_backend() == "nccl"
-        else torch.device("cpu")
-    )
+    return _summed(torch.tensor(numbers, dtype=torch.float64)).tolist()

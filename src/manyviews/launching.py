@@ -73,13 +73,17 @@ def environment(processes: int) -> dict[str, str]:
 
 @contextmanager
 def group() -> Iterator[None]:
-    """Join the other processes for the length of the block: NCCL on GPUs, gloo on CPUs. Nothing on one process."""
+    """Join the other processes for the length of the block. Nothing on one process.
+
+    What lies on GPUs crosses by NCCL, and what lies on the CPU by gloo, there too: so what processes agree on after each step
+    does not wait for what their GPUs still have to do.
+    """
     if not launched():
         yield
         return
-    if torch.cuda.is_available():
+    if on_gpus := torch.cuda.is_available():
         torch.cuda.set_device(distributed.device())
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpus else "gloo")
     try:
         yield
     finally:

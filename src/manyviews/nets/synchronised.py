@@ -76,6 +76,15 @@ def _through_children(norm: nn.Module, _: Any, x: Tensor) -> Tensor:
     return x
 
 
+def _of_all(mean_C: Tensor, variance_C: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance over the rows of all ranks, of which each has as many, from those over each one's own: the mean of
+    the variances and the variance of the means. One collective, and one backward."""
+    own = torch.stack([mean_C, variance_C])[None]
+    mean_RC, variance_RC = distributed.gather_with_grad(own).unbind(1)
+    mean_C = mean_RC.mean(0)
+    return mean_C, (variance_RC + (mean_RC - mean_C).square()).mean(0)
+
+
 class SyncBatchNorm(_BatchNorm):
     """Batch norm over all ranks, ``[B, C]`` or ``[B, C, ...]``, where torch's refuses to work: on the CPU.
 
@@ -94,11 +103,10 @@ class SyncBatchNorm(_BatchNorm):
         column = (1, -1) + (1,) * (input.dim() - 2)
         count = input.numel() // input.shape[1] * distributed.world_size()
         x = input.float() if input.dtype in (torch.bfloat16, torch.float16) else input
-        mean = distributed.all_reduce_sum_with_grad(x.sum(over)) / count
-        centred = x - mean.view(column)
-        variance = distributed.all_reduce_sum_with_grad(centred.square().sum(over)) / count
+        mean, variance = _of_all(*reversed(torch.var_mean(x, over, correction=0)))
         if self.training:
             self._remember(mean.detach(), variance.detach() * count / max(count - 1, 1))
+        centred = x - mean.view(column)
         scale = torch.rsqrt(variance + self.eps)
         if self.weight is None:
             return (centred * scale.view(column)).to(input.dtype)

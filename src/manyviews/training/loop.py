@@ -93,13 +93,7 @@ class Loop:
         compute = _Loss(self.method)
         if distributed.world_size() == 1:
             return compute
-        if self.sharded:
-            return sharding.shard(compute)
-        return nn.parallel.DistributedDataParallel(
-            compute,
-            device_ids=[self.device.index] if self.device.type == "cuda" else None,
-            broadcast_buffers=False,
-        )
+        return sharding.shard(compute) if self.sharded else sharding.replicate(compute, self.device)
 
     # -- state ---------------------------------------------------------------------------------------------------
 

@@ -1,10 +1,11 @@
-"""Weights, gradients and optimiser state split among devices (torch's FSDP2), and put together again.
+"""Parameters on several devices: whole on each (DDP), or split among them with gradients and optimiser state (FSDP2).
 
 Whatever leaves a sharded run is whole: its checkpoints are those of an unsharded one, so that a run may go on with
 other devices, or with none to share with.
 """
 
 import copy
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,15 @@ from torch import Tensor, nn
 
 from manyviews import distributed
 from manyviews.method import Method
+
+
+def replicate(compute: nn.Module, device: torch.device) -> nn.Module:
+    """The same parameters on all devices, where gradients are averaged. Buffers are left as they are: what changes one changes
+    it alike on all of them."""
+    ddp = nn.parallel.DistributedDataParallel
+    new = "forward_sync_buffers" in inspect.signature(ddp.__init__).parameters  # since torch 2.13
+    buffers: dict[str, Any] = {"forward_sync_buffers" if new else "broadcast_buffers": False}
+    return ddp(compute, device_ids=[device.index] if device.type == "cuda" else None, **buffers)
 
 
 def shard(compute: nn.Module) -> nn.Module:
