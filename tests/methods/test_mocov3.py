@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from manyviews.data import in_memory
+from manyviews.errors import ManyviewsError
 from manyviews.memory import cosine_momentum
 from manyviews.method import Batch, Out, Spec, find
 from manyviews.nets.vit import ViT
@@ -80,6 +81,11 @@ def test_a_vit_of_another_library_is_one_too(net: str) -> None:
     place = "model.patch_embed.proj" if "timm" in net else "model.conv_proj"
     assert held == {f"{place}.weight", f"{place}.bias"}
     assert not any(not w.requires_grad for w in mocov3(net, size=32, freeze_patch=False).encoder.parameters())
+
+
+def test_a_resnet_has_no_patches_to_learn() -> None:
+    with pytest.raises(ManyviewsError, match="has no patch projection that could be learned"):
+        mocov3("cifar_resnet8", size=32, freeze_patch=False)
 
 
 def test_a_resnet_has_two_layers_and_a_predictor_that_ends_bare() -> None:

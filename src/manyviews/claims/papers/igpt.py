@@ -17,32 +17,50 @@ def _probed(run: str) -> dict[int, float]:
     return dict(enumerate(found))
 
 
+def _at(run: Run, depth: float) -> float:
+    """The probe of the layer at a share of the depth."""
+    layers = _probed(str(run.path))
+    return layers[round(depth * (len(layers) - 1))]
+
+
 def first(run: Run) -> float:
-    """The probe of the first layer."""
-    return _probed(str(run.path))[0]
+    return _at(run, 0.0)
+
+
+def quarter(run: Run) -> float:
+    return _at(run, 0.25)
 
 
 def middle(run: Run) -> float:
-    """The probe of the layer in the middle."""
-    layers = _probed(str(run.path))
-    return layers[len(layers) // 2]
+    return _at(run, 0.5)
+
+
+def three_quarters(run: Run) -> float:
+    return _at(run, 0.75)
 
 
 def last(run: Run) -> float:
-    """The probe of the last layer."""
-    layers = _probed(str(run.path))
-    return layers[len(layers) - 1]
+    return _at(run, 1.0)
+
+
+DEPTHS = {
+    "first": first,
+    "a quarter": quarter,
+    "middle": middle,
+    "three quarters": three_quarters,
+    "last": last,
+}
 
 
 CLAIMS = {
     "igpt-middle": Claim(
         sentence="Of a net that has learned to generate, the middle layers tell most of the labels.",
         source="section 4.1, figure 2",
-        arms={name: Arm("igpt", measure=at) for name, at in (("first", first), ("middle", middle), ("last", last))},
+        arms={name: Arm("igpt", measure=at) for name, at in DEPTHS.items()},
         laptop=LAPTOP,
         gpu=GPU,
         measure="linear probe of a layer",
-        predicts=Peak("first", "middle", "last"),
+        predicts=Peak(*DEPTHS),
         paper="CIFAR-10, iGPT-L: the probe rises to layer 20 of 48 and falls after it.",
     ),
     "igpt-order": Claim(

@@ -49,6 +49,17 @@ CLAIMS = {
         remark="With a momentum of 0 the keys are those of the net as the last step left it; in the paper its loss oscillates and does not "
         "converge. On the laptop a twin of 0.999 has gone less than half of its way when training ends.",
     ),
+    "moco-none": Claim(
+        sentence="Without momentum the keys are so inconsistent that learning fails.",
+        source="section 4.1, ablation of the momentum",
+        arms={"0": Arm("moco", momentum=0.0), "untrained": Arm("moco", budget="1step", lr=1e-9)},
+        laptop=Scale(**{**LAPTOP.same, "budget": "600steps", "queue": 1024}, seeds=5),
+        gpu=Scale(**{**GPU.same, "queue": 4096}),
+        measure="linear",
+        predicts=Order("untrained", "0"),
+        paper="ImageNet, ResNet-50: with a momentum of 0 the loss oscillates and does not converge.",
+        remark="That learning fails is read as ending below the untrained net.",
+    ),
     "moco-queue": Claim(
         sentence="A larger dictionary helps.",
         source="section 4.1, figure 3",

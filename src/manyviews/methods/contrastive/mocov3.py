@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from manyviews.errors import ManyviewsError
 from manyviews.memory import Twin, cosine_momentum
 from manyviews.method import Anatomy, Batch, Method, NetFactory, Out, Spec
+from manyviews.nets.encoder import called
 from manyviews.nets.heads import mlp
 from manyviews.nets.watching import patch_projection
 from manyviews.objectives import in_batch
@@ -46,9 +48,13 @@ class MoCoV3(Method):
         super().__init__(config, spec)
         self.encoder = net()
         patch, D, hidden = patch_projection(self.encoder), config.dim, config.hidden
-        if patch is not None and config.freeze_patch:
-            patch.requires_grad_(False)
         vit = patch is not None
+        if not vit and not config.freeze_patch:
+            raise ManyviewsError(
+                f"{called(self.encoder)} has no patch projection that could be learned or not; leave --no-freeze-patch to ViTs."
+            )
+        if vit and config.freeze_patch:
+            patch.requires_grad_(False)
         # Every layer of a ViT's heads is normalised; a ResNet has a shallower projector and a predictor that ends bare.
         widths = [self.encoder.width] + [hidden] * (2 if vit else 1) + [D]
         self.base = nn.Sequential(self.encoder, mlp(*widths, out_norm="plain"))
