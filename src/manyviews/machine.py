@@ -29,11 +29,12 @@ def about_machine() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """Of a clone that the code runs from; None of an installed package, and where there is no git to ask."""
+    """Of a clone that the code runs from, with ``-dirty`` behind it where files differ from it; None of an installed package,
+    and where there is no git to ask."""
     here = Path(__file__).parent
     if not (here / "../../.git").exists():
         return None
-    git = ["git", "-C", str(here), "rev-parse", "HEAD"]
+    git = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         told = subprocess.run(git, capture_output=True, text=True, check=False)
     except OSError:

@@ -31,10 +31,7 @@ def side_by_side(tasks: Mapping[str, Callable[[], T]], jobs: int) -> Iterator[tu
         ManyviewsError: one of the tasks cannot be done, or its process was killed: what it had saved is kept.
         KeyboardInterrupt: Ctrl-C, after every task that runs has ended by it.
     """
-    import torch
-
-    threads = max(1, torch.get_num_threads() // jobs)
-    pool = ProcessPoolExecutor(jobs, get_context("spawn"), _share_cores, (threads,))
+    pool = ProcessPoolExecutor(jobs, get_context("spawn"), _share_cores, (share_of_cores(jobs),))
     waiting = iter(tasks.items())
     running: dict[Future[T], str] = {}
     try:
@@ -60,6 +57,13 @@ def positive(jobs: int) -> None:
     """Raises `ManyviewsError` for fewer jobs than one."""
     if jobs < 1:
         raise ManyviewsError(f"--jobs is {jobs}; it must be at least 1.")
+
+
+def share_of_cores(jobs: int) -> int:
+    """Threads of each of so many processes."""
+    import torch
+
+    return max(1, torch.get_num_threads() // jobs)
 
 
 def _share_cores(threads: int) -> None:

@@ -182,12 +182,14 @@ def test_seeds_that_lack_are_said(
 
 def test_runs_that_differ_are_said_together(tiny: Path) -> None:
     differing = {
-        "commit": {"x": "a" * 40, "y": "b" * 40},
+        "commit": {"x": "a" * 40, "y": "b" * 40 + "-dirty"},
         "versions": {"x": {"torch": "2.9"}, "y": {"torch": "2.10"}},
     }
-    store.save(RESULT | {"commit": None, "versions": None, "differing": differing, "judged": {}}, tiny)
+    found = {"commit": None, "versions": None, "differing": differing, "judged": {}, "beside": 40.0}
+    store.save(RESULT | found, tiny)
     assert (
-        "on a desk, torch 2.9 and 2.10, commit aaaaaaaaaa and bbbbbbbbbb, 2026" in site.render(tiny)["tiny"]
+        "2 min of training and 40 s of measuring on a desk, torch 2.9 and 2.10, commit aaaaaaaaaa and bbbbbbbbbb-dirty, 2026"
+        in site.render(tiny)["tiny"]
     )
 
 
@@ -225,6 +227,11 @@ def test_sentences_of_every_kind() -> None:
         bounds=[None, 0.02]
     )
     assert "no seed gave figures" in said(mean=None, seeds=0)
+    beyond = said(mean=-0.1, low=-0.18, high=-0.02)  # of several predictions
+    assert (
+        "predicted above 0. That is no failure yet, for of all that is predicted one may miss by chance. About 4"
+        in beyond
+    )
 
 
 def test_an_arm_that_collapsed_unasked_is_said() -> None:

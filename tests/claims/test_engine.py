@@ -55,6 +55,7 @@ class Trainer:
         self.diverges: Callable[[Trial], bool] = lambda trial: False
         self.before: list[Mapping[str, Path]] = []
         self.commit: str | None = None
+        self.threads: int | None = None
         self.ends: dict[str, Any] = {}
 
     def __call__(self, trial: Trial, folder: Path, before: Mapping[str, Path]) -> Run:
@@ -68,7 +69,7 @@ class Trainer:
             "method": trial.method,
             "versions": {"torch": "2.9"},
             "commit": self.commit,
-            "machine": {"processor": "a desk"},
+            "machine": {"processor": "a desk"} | ({"threads": self.threads} if self.threads else {}),
             "started": f"2026-01-0{1 + len(self.begun)}",
         }
         (folder / "run.json").write_text(json.dumps(settings))
@@ -76,6 +77,7 @@ class Trainer:
             self.stop_at = None
             raise KeyboardInterrupt
         if self.diverges(trial):
+            (folder / "metrics.jsonl").write_text(json.dumps({"step": 3, "seconds": 5.0}) + "\n")
             raise Diverged("The loss of step 3 is nan.")
         knn = 0.5 * dict(trial.settings).get("momentum", 1.0) + 0.001 * trial.seed
         (folder / "results.json").write_text(
@@ -234,6 +236,7 @@ def test_a_run_that_diverges_is_a_result(kept: Cache, trainer: Trainer) -> None:
     collapse = Claim(**vars(MOMENTA) | {"predicts": (Healthy("0.99"), Collapse("0.9"))})
     result = run(collapse, kept)
     assert result["verdict"]["state"] == "cannot tell" and result["figures"]["0.9"] == [None] * 3
+    assert result["seconds"] == 3 * 20 + 3 * 5 and result["beside"] >= 0
     assert result["states"]["0.9"] == ["diverged"] * 3  # which is no collapse, and not healthy
     assert run(Claim(**vars(MOMENTA) | {"predicts": Healthy("0.9")}), kept)["verdict"]["state"] == "fails"
     beaten = run(MOMENTA, kept)["verdict"]
@@ -552,6 +555,50 @@ def test_costs_are_expected_and_then_measured(kept: Cache) -> None:
     assert cost.due(asked, SAME, kept).seconds == 0
 
 
+def test_a_run_of_which_only_figures_were_kept_costs_what_it_takes_to_train_it_again(kept: Cache) -> None:
+    after = Claim(
+        sentence="A teacher helps.", source="section 5", laptop=SAME, predicts=Order("after", "before"),
+        arms={"after": Arm("crd", teacher=Arm("moco", momentum=0.99)), "before": Arm("moco", momentum=0.99)},
+    )  # fmt: skip
+    before = cost.due(after, SAME, kept, seeds=1).seconds
+    run(Claim(**vars(MOMENTA) | {"measure": "knn"}), kept)
+    there = cost.due(after, SAME, kept, seeds=1).seconds
+    for trial in cost.runs_of(MOMENTA, SAME):
+        kept.lean(trial.digest)
+    dropped = cost.due(after, SAME, kept, seeds=1).seconds
+    assert there < before and dropped == pytest.approx(there + 20.0)
+    (student,) = [trial for _, trial in trials(after, SAME, [0]) if trial.method == "crd"]
+    assert dropped == cost.left(
+        student, ["knn"], "laptop", kept
+    )  # what `--all` counts is what the engine asks for
+
+
+def test_what_is_computed_anew_costs_what_it_took_last(kept: Cache) -> None:
+    exact = Claim(
+        sentence="Two and two are four.", source="section 1", exact=lambda: Found({"a": [4.0], "b": [3.0]}),
+        predicts=Order("a", "b"),
+    )  # fmt: skip
+    assert cost.due(exact, SAME, kept).seconds == 0
+    assert cost.due(exact, SAME, kept, stored={"seconds": 9.0}) == cost.Cost(9.0, True)
+
+
+def test_the_pace_is_that_of_runs_with_as_many_threads(kept: Cache, trainer: Trainer) -> None:
+    longer = Scale(seeds=1, data="world", budget="4ep")
+    for threads, seconds in ((1, 40.0), (2, 20.0)):
+        trainer.threads, trainer.ends = threads, {"seconds": seconds}
+        run(
+            Claim(**vars(MOMENTA) | {"laptop": Scale(seeds=threads, data="world", budget="2ep")}),
+            kept,
+            seeds=threads,
+        )
+    cost._paces.cache_clear()
+    by_threads = [cost.due(MOMENTA, longer, kept, threads=threads).seconds for threads in (1, 2)]
+    assert by_threads == pytest.approx([2 * 80.0, 2 * 40.0], rel=0.01)
+    assert cost.due(MOMENTA, longer, kept, threads=3).seconds == pytest.approx(
+        2 * 48_000 / 900, rel=0.01
+    )  # of all
+
+
 # -- all of them, within a budget ------------------------------------------------------------------------------------
 
 PAPER = '''"""Tiny (Nobody 2000)."""
@@ -640,15 +687,21 @@ def test_claims_that_cannot_run_are_said_and_the_others_go_on(
         every.claim_all(cache=tmp_path / "empty", out=tmp_path / "out")
 
 
-def test_the_one_in_which_time_is_over_is_said(
+def test_one_that_does_not_fit_is_said_and_the_others_go_on(
     write_paper: Callable[[str, str], None], tmp_path: Path, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_paper("tiny", PAPER)
     monkeypatch.setattr(every, "trainer", lambda quiet: trainer)
-    monkeypatch.setattr(every, "run", lambda *args, **more: None)
+    monkeypatch.setattr(
+        every,
+        "run",
+        lambda name, *args, **more: None if name == "tiny-shorter" else engine.run(name, *args, **more),
+    )
     said: list[str] = []
-    assert every.claim_all("9h", say=said.append, cache=tmp_path, out=tmp_path) == {}
-    assert said == ["the time is over; tiny-shorter is next"]
+    where = {"cache": tmp_path / "cache", "out": tmp_path / "out"}
+    done = every.claim_all("9h", say=said.append, **where)  # the others may fit
+    assert list(done) == ["tiny-short", "tiny-long"]
+    assert said[0] == "the time left is too short for tiny-shorter"
 
 
 def test_all_of_the_gpu_scale_without_one(
@@ -767,4 +820,4 @@ def test_each_of_all_claims_is_told_when_time_is_over(
     now = time.monotonic()
     for budget in ("9h", None):
         every.claim_all(budget, cache=tmp_path, out=tmp_path)
-    assert told == [pytest.approx(now + 9 * 3600, abs=60), None]
+    assert told == [pytest.approx(now + 9 * 3600, abs=60)] * 3 + [None] * 3

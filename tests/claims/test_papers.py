@@ -82,6 +82,16 @@ def test_what_is_stored_is_of_the_claim_as_it_is_written(name: str) -> None:
             assert result["arms"] == {arm: str(one) for arm, one in claim.arms.items()}, "run it again"
 
 
+def test_of_what_fails_it_is_said_why_we_think_so() -> None:
+    fallen = {
+        name
+        for name in CLAIMS
+        for result in store.stored(name, ROOT / "docs" / "claims")
+        if result["verdict"]["state"] == "fails"
+    }
+    assert not [name for name in fallen if not CLAIMS[name].remark]
+
+
 def test_stored_figures_give_the_stored_verdicts() -> None:
     folder = ROOT / "docs" / "claims"
     results = [result for name in CLAIMS for result in store.stored(name, folder)]

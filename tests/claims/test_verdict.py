@@ -150,6 +150,11 @@ def test_states_of_representations() -> None:
     )
     assert judge([Healthy("y"), Collapse("y")], figures, states).state == "fails"
     assert judge([Collapse("x")], figures, {"x": ["too early", "too early"]}).state == "cannot tell"
+    alone = judge([Collapse("x")], {"x": [0.1]}, {"x": ["collapsed"]})
+    assert alone.state == "cannot tell"
+    assert (
+        alone.parts[0].found == "collapsed in 1 of 1 seeds, which tells nothing of chance: two are the least"
+    )
 
 
 def test_a_run_without_a_figure_lets_nothing_hold() -> None:

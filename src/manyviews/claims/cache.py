@@ -119,7 +119,11 @@ class Cache:
             began = time.monotonic()
             run = self.train(trial, folder / "run", before)
         except Diverged as error:
-            kept = {"diverged": str(error), "last": {"verdict": DIVERGED}, "seconds": 0.0}
+            kept = {
+                "diverged": str(error),
+                "last": {"verdict": DIVERGED},
+                "seconds": _seconds(folder / "run"),
+            }
         else:
             rows, figures = run.metrics(), run.results().get("figures", {})
             last = rows[-1] | {"loss": mean_loss(rows)}
@@ -187,6 +191,12 @@ class Cache:
         with _alone(folder := self.path / digest):
             if (folder / "figures.json").exists():
                 shutil.rmtree(folder / "run", ignore_errors=True)
+
+
+def _seconds(run: Path) -> float:
+    """How long a run has trained that did not come to its end."""
+    rows = Run.open(run).metrics() if (run / "run.json").exists() else []
+    return float(rows[-1].get("seconds", 0.0)) if rows else 0.0
 
 
 def _told(kept: dict[str, Any], measure: Measure) -> tuple[float | None, str | None] | None:

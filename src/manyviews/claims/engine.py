@@ -198,7 +198,7 @@ def _trained(
         "states": states,
         "runs": {arm: [trial.digest for of, trial in plan if of == arm] for arm in claim.arms},
         "measures": {arm: name_of(claim.measure_of(arm)) for arm in claim.arms},
-        "seconds": round(cost.spent([trial for _, trial in plan], cache), 1),
+        **cost.spent([trial for _, trial in plan], cache),
         **records.in_common(trained),
         "judged": about_machine(),
     }

@@ -13,6 +13,7 @@ from manyviews.claims.engine import Say, check_numbers, run, without_gpu
 from manyviews.claims.stale import stale
 from manyviews.errors import ManyviewsError
 from manyviews.recipe import Budget
+from manyviews.side import share_of_cores
 
 
 def claim_all(
@@ -55,8 +56,11 @@ def claim_all(
         raise ManyviewsError(f"No claim is written for --scale {scale}.")
     started, results, done = time.monotonic(), {}, list[Claim]()
     failed: dict[str, Exception] = {}
-    settled = {name for name, one in known.items() if _settled(name, one, scale, seeds, store.folder_of(out))}
-    while dues := _dues(known, scale, kept, seeds, failed, tell):  # what one has trained makes others cheaper
+    before = {name: _stored(name, scale, store.folder_of(out)) for name in known}
+    settled = {name for name, one in known.items() if _settled(one, scale, seeds, before[name])}
+    threads = share_of_cores(jobs)
+    # What one has trained makes others cheaper.
+    while dues := _dues(known, scale, kept, seeds, before, threads, failed, tell):
         left = math.inf if seconds is None else seconds - (time.monotonic() - started)
         order = sorted(
             dues, key=lambda each: (each in settled and dues[each].seconds > 0, dues[each].seconds, each)
@@ -87,8 +91,8 @@ def claim_all(
                 deadline=deadline,
             )
             if result is None:
-                tell(f"the time is over; {name} is next")
-                break
+                tell(f"the time left is too short for {name}")
+                continue
             results[name] = store.save(result, store.folder_of(out), say)
             done.append(one)
         except Exception as error:  # a defect of one claim costs no night of the others
@@ -112,15 +116,22 @@ def _untrained(known: dict[str, Claim], scale: str, cache: Cache, seeds: int | N
     ]
 
 
-def _settled(name: str, claim: Claim, scale: str, seeds: int | None, folder: Path) -> bool:
+def _stored(name: str, scale: str, folder: Path) -> dict[str, Any] | None:
+    """What was found before; None of a damaged result, which is said when its turn comes."""
+    try:
+        return store.load(name, scale, folder)
+    except ManyviewsError:
+        return None
+
+
+def _settled(claim: Claim, scale: str, seeds: int | None, stored: dict[str, Any] | None) -> bool:
     """Whether a claim that trains has a stored verdict of today's code, of as many seeds as are asked for."""
-    if claim.exact is not None:
+    if claim.exact is not None or stored is None:
         return False
     try:
-        stored = store.load(name, scale, folder)
-        if stored is None or stale(claim, stored) is not None:
+        if stale(claim, stored) is not None:
             return False
-    except ManyviewsError:  # a damaged result, settings that cannot be: it is said when its turn comes
+    except ManyviewsError:  # settings that cannot be: it is said when its turn comes
         return False
     return len(stored["seeds"]) >= (seeds or claim.scales[scale].seeds)
 
@@ -130,6 +141,8 @@ def _dues(
     scale: str,
     cache: Cache,
     seeds: int | None,
+    stored: dict[str, dict[str, Any] | None],
+    threads: int,
     failed: dict[str, Exception],
     tell: Say,
 ) -> dict[str, cost.Cost]:
@@ -137,7 +150,7 @@ def _dues(
     dues = {}
     for name, one in list(known.items()):
         try:
-            dues[name] = cost.due(one, one.scales[scale], cache, seeds)
+            dues[name] = cost.due(one, one.scales[scale], cache, seeds, stored[name], threads)
         except Exception as error:
             del known[name]
             _failed(name, error, failed, tell)

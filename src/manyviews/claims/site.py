@@ -216,8 +216,12 @@ def _where(result: Mapping[str, Any]) -> str:
     """The command, how long it took, and where; of what was trained, as the runs themselves note."""
     machines = [machine.get("gpu") or machine.get("processor") for machine in records.each(result, "machine")]
     torches = [versions.get("torch") for versions in records.each(result, "versions")]
-    commits = [commit[:10] for commit in records.each(result, "commit")]
+    commits = [
+        commit[:10] + "-dirty" * commit.endswith("-dirty") for commit in records.each(result, "commit")
+    ]
     time = cost.in_words(result["seconds"]) + ("" if result["exact"] else " of training")
+    if beside := result.get("beside"):
+        time += f" and {cost.in_words(beside)} of measuring"
     facts = [
         time + _one_or_more(" on ", machines),
         _one_or_more("torch ", torches),

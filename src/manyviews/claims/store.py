@@ -31,6 +31,7 @@ CIRCUMSTANCES = (
     "differing",
     "judged",
     "seconds",
+    "beside",
 )  # of a result, not the result
 WRITTEN = ("predicts", "measure", "arms", "same")  # of a result: the claim as it was written then
 

@@ -138,9 +138,12 @@ def _state(prediction: Prediction, arm: str, seen: Sequence[str | None]) -> Part
     counts = ", ".join(
         f"{state} in {words.count(state)} of {len(seen)} seeds" for state in dict.fromkeys(words)
     )
-    state: State = (
-        "holds" if words and yes == len(seen) else "fails" if words and no == len(seen) else "cannot tell"
-    )
+    if len(seen) < 2:
+        alone = (
+            f"{counts}, which tells nothing of chance: two are the least" if counts else "nothing was seen"
+        )
+        return Part(str(prediction), "cannot tell", len(words), found=alone)
+    state: State = "holds" if yes == len(seen) else "fails" if no == len(seen) else "cannot tell"
     return Part(str(prediction), state, len(words), found=counts or "nothing was seen")
 
 

@@ -100,9 +100,17 @@ def _part(part: Mapping[str, Any], percent: bool) -> str:
     interval = f"{said} (95% interval {low} to {high}, {part['seeds']} seeds){predicted}"
     if part["state"] != "cannot tell":
         return f"{interval}."
+    if _outside(part):
+        interval += ". That is no failure yet, for of all that is predicted one may miss by chance"
     if part["needed"] is None:
         return f"{interval}. No number of seeds that anybody would run is likely to settle it."
     return f"{interval}. About {part['needed']} seeds would settle it."
+
+
+def _outside(part: Mapping[str, Any]) -> bool:
+    """Whether all of the interval lies where the paper says that the difference does not."""
+    low, high = part["bounds"]
+    return (low is not None and part["high"] < low) or (high is not None and part["low"] > high)
 
 
 def _difference(value: float, percent: bool, unit: bool = True) -> str:
