@@ -17,7 +17,7 @@ from manyviews.report.drawing import svg
 
 RESULTS = ROOT / "docs" / "claims"
 PICTURES = Path("docs") / "images" / "claims"
-FEATURED = ("simclr-before-head", "byol-predictor", "bert-directions")
+FEATURED = ("simclr-before-head", "byol-predictor", "moco-queue")
 OPENS, CLOSES = "<!-- claims: made by `make claims` -->", "<!-- /claims -->"
 
 

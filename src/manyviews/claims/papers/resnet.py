@@ -91,7 +91,8 @@ CLAIMS = {
         laptop=LAPTOP,
         gpu=GPU,
         measure="single",
-        predicts=(Equal("A", "B", within=0.05), Equal("B", "C", within=0.05)),
+        predicts=(Equal("A", "B", within=0.03), Equal("B", "C", within=0.03)),
         paper="ImageNet, 34 layers, top-1 error: A 25.03, B 24.52, C 24.19; the plain net 28.54.",
+        remark="Little is less than what shortcuts of any kind gain over none in the paper, 3.5 points.",
     ),
 }

@@ -100,7 +100,7 @@ CLAIMS = {
         paper="ImageNet, ResNet-50: h is better than g(h) by more than 10 points.",
     ),
     "simclr-views": Claim(
-        sentence="Crop and colour together are the best pair of augmentations.",
+        sentence="Of crop, colour and blur, crop and colour together are the best pair of augmentations.",
         source="section 3.1, figure 5",
         arms={
             "crop + colour": _views("crop", "colour"),

@@ -65,8 +65,10 @@ CLAIMS = {
         laptop=LAPTOP,
         gpu=GPU,
         measure="single",
-        predicts=(Equal("1-D", "2-D", within=0.05), Equal("1-D", "relative", within=0.05)),
-        paper="ImageNet, 5-shot: 1-D 64.2%, 2-D 64.0%, relative 64.0%.",
+        predicts=(Equal("1-D", "2-D", within=0.025), Equal("1-D", "relative", within=0.025)),
+        paper="ImageNet, 5-shot: 1-D 64.2%, 2-D 64.0%, relative 64.0%, none 61.4%.",
+        remark="Little is less than what positions of any kind gain over none in the paper, 2.8 points. On the laptop they gain less than can be "
+        "told from chance (`vit-positions`), so it says little there that they are alike.",
     ),
     "vit-pooling": Claim(
         sentence="Averaging the patches is as good as a class token, at a learning rate of its own.",
