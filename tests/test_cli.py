@@ -617,6 +617,7 @@ def test_what_is_to_be_overwritten_stays_until_the_new_run_can_begin(
     monkeypatch.setenv("WORLD_SIZE", "3")
     monkeypatch.setenv("RANK", "0")
     assert "does not divide among 3 devices" in refused(capsys, *words)
+    assert "A batch of 2 does not divide among 3 devices" in refused(capsys, *words, "--batch", "2")
     assert contents(copy) == before
     with pytest.raises(TypeError):
         Run.create(copy, {"no": object()}, overwrite=True)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from manyviews import distributed
 from manyviews.data import ItemSet, in_memory
 from manyviews.data.world import world
 from manyviews.errors import ManyviewsError
@@ -159,6 +160,15 @@ def test_a_batch_larger_than_the_data_is_refused() -> None:
         loop_of("simclr", recipe(batch=128), noise())
 
 
+@pytest.mark.parametrize("batch", [2, 16])
+def test_a_batch_that_gives_no_equal_share_to_each_device_is_refused(
+    batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distributed, "world_size", lambda: 3)
+    with pytest.raises(ManyviewsError, match=f"A batch of {batch} does not divide among 3 devices"):
+        loop_of("simclr", recipe(batch=batch), noise())
+
+
 def test_pieces_of_one_item_are_refused_where_a_norm_wants_two() -> None:
     with pytest.raises(ManyviewsError, match="leaves 1 item to each device and piece"):
         loop_of("simclr", recipe(batch=8, accumulate=8), noise())
@@ -194,6 +204,7 @@ def verdicts(name: str, **config: object) -> list[str]:
     [
         ("simsiam", {"stop_gradient": False}),
         ("byol", {"predictor": False, "momentum": 0.0}),
+        ("dino", {"head_norm": False, "centring": False}),
         ("swav", {"sinkhorn": False}),
     ],
 )

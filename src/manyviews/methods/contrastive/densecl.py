@@ -70,13 +70,13 @@ class DenseCL(mocov2.MoCoV2):
         t_plus_BSD = t_BSD.gather(1, c_BS1.expand_as(t_BSD))
         r, t_plus, t_minus = r_BSD.flatten(0, 1), t_plus_BSD.flatten(0, 1), self.dense_queue.keys_KD
         l_q = info_nce(q_BD, k_BD, self.queue.keys_KD, self.config.temperature)
-        l_r = info_nce(r, t_plus, t_minus, self.config.temperature)
+        l_r = info_nce(r, t_plus, t_minus, self.config.temperature)  # every place of the map (section 3.3)
         lambda_ = self.config.dense if progress >= self.config.dense_from else 0.0
-        loss = (1 - lambda_) * l_q + lambda_ * l_r
+        loss = (1 - lambda_) * l_q + lambda_ * l_r  # section 3.3
         return Out(loss, {"global": l_q, "dense": l_r}, carry=torch.stack([k_BD, pooled_BD], 1), z=q_BD)
 
     def counterparts(self, f_BSC: Tensor, f_k_BSC: Tensor, r_BSD: Tensor, t_BSD: Tensor) -> Tensor:
-        """c_i = argmax_j sim(f_i, f'_j): for each place of the query's map, one of the key's, ``[B, S]``."""
+        """c_i = argmax_j sim(f_i, f'_j): for each place of the query's map, one of the key's, ``[B, S]`` (section 3.4)."""
         if self.config.match == "random":
             B, S = t_BSD.shape[:2]
             return (distributed.rand(B, S) * S).long().to(t_BSD.device)

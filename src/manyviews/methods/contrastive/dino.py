@@ -43,8 +43,8 @@ class Config:
     teacher_temperature: tuple[float, float] = (0.04, 0.07)  # tau_t at the start and after the warm-up (3.2)
     teacher_warmup: float = 0.1  # share of the run over which tau_t rises (section 3.2: 30 of 300 epochs)
     centre_momentum: float = 0.9  # m, share of the old centre kept at each step (eq. 4)
-    centring: bool = True  # the ablation without it collapses to one prototype (section 5.3)
-    sharpen: bool = True  # the ablation, tau_t = tau_s, collapses to all prototypes alike (section 5.3)
+    centring: bool = True  # without it a head without norms collapses to one prototype (section 5.3)
+    sharpen: bool = True  # tau_t = tau_s: such a head collapses to all prototypes alike (section 5.3)
     freeze: float = 1 / 300  # share of the run before prototypes move (one epoch in the authors' code)
     drop_path: float = 0.1  # chance that the student skips a ViT's last block (authors' code); no other net's
     local_crops: int = 8  # V - 2 (section 3.1)
