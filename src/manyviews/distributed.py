@@ -146,7 +146,7 @@ def from_main(value: float) -> float:
     """Rank 0's number, on every rank."""
     if world_size() == 1:
         return value
-    return float(broadcast_(torch.tensor(value, dtype=torch.float64)))
+    return float(broadcast_(torch.tensor(value, dtype=torch.float64, device=_device())))
 
 
 def rand(rows: int, *shape: int) -> Tensor:
@@ -195,4 +195,10 @@ def added(*numbers: float) -> list[float]:
     """Each number's sum over ranks, all of them in one collective."""
     if world_size() == 1:
         return list(numbers)
-    return _summed(torch.tensor(numbers, dtype=torch.float64)).tolist()
+    return _summed(torch.tensor(numbers, dtype=torch.float64, device=_device())).tolist()
+
+
+def _device() -> torch.device:
+    """Where a few numbers are told: on the CPU, which waits for no GPU, but in a group that somebody began with NCCL alone."""
+    alone = dist.get_backend() == "nccl"
+    return torch.device("cuda", torch.cuda.current_device()) if alone else torch.device("cpu")

@@ -29,12 +29,18 @@ def about_machine() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """Of a clone that the code runs from, with ``-dirty`` behind it where files differ from it; None of an installed package,
-    and where there is no git to ask."""
+    """Of a clone that the code runs from, with ``-dirty`` behind it where the code differs from it; None of an installed
+    package, and where there is no git to ask."""
     here = Path(__file__).parent
-    if not (here / "../../.git").exists():
+    commit = _git(here, "rev-parse", "HEAD") if (here / "../../.git").exists() else None
+    if commit is None:
         return None
-    git = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    return f"{commit}-dirty" if _git(here, "status", "--porcelain", "--untracked-files=no", ".") else commit
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    """What git says in a folder, whose index it leaves alone; None where it cannot be asked."""
+    git = ["git", "--no-optional-locks", "-C", str(folder), *words]
     try:
         told = subprocess.run(git, capture_output=True, text=True, check=False)
     except OSError:

@@ -188,7 +188,7 @@ def test_runs_that_differ_are_said_together(tiny: Path) -> None:
     found = {"commit": None, "versions": None, "differing": differing, "judged": {}, "beside": 40.0}
     store.save(RESULT | found, tiny)
     assert (
-        "2 min of training and 40 s of measuring on a desk, torch 2.9 and 2.10, commit aaaaaaaaaa and bbbbbbbbbb-dirty, 2026"
+        "2 min of training and 40 s beside it on a desk, torch 2.9 and 2.10, commit aaaaaaaaaa and bbbbbbbbbb-dirty, 2026"
         in site.render(tiny)["tiny"]
     )
 

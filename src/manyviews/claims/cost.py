@@ -137,7 +137,8 @@ def _left(
     needed: bool = False,
 ) -> float:
     """Of the run alone; where it is ``needed`` by another, it has to have its encoder."""
-    trained = cache.kept(trial) is not None and (cache.whole(trial) or not needed)
+    kept = cache.kept(trial)
+    trained = kept is not None and (not needed or "diverged" in kept or cache.whole(trial))
     if trained and all(cache.has(trial, measure) for measure in measures):
         return 0.0
     _, _, recipe = trial.planned()

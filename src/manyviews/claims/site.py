@@ -221,7 +221,7 @@ def _where(result: Mapping[str, Any]) -> str:
     ]
     time = cost.in_words(result["seconds"]) + ("" if result["exact"] else " of training")
     if beside := result.get("beside"):
-        time += f" and {cost.in_words(beside)} of measuring"
+        time += f" and {cost.in_words(beside)} beside it"
     facts = [
         time + _one_or_more(" on ", machines),
         _one_or_more("torch ", torches),

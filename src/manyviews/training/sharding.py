@@ -17,8 +17,8 @@ from manyviews.method import Method
 
 
 def replicate(compute: nn.Module, device: torch.device) -> nn.Module:
-    """The same parameters on all devices, where gradients are averaged. Buffers are left as they are: what changes one changes
-    it alike on all of them."""
+    """The same parameters on all devices, where gradients are averaged. Buffers are the same too and stay as they are, for what
+    changes one changes it alike on all of them; newer torch sends round those of the first device here, older does not."""
     ddp = nn.parallel.DistributedDataParallel
     new = "forward_sync_buffers" in inspect.signature(ddp.__init__).parameters  # since torch 2.13
     buffers: dict[str, Any] = {"forward_sync_buffers" if new else "broadcast_buffers": False}
