@@ -64,6 +64,7 @@ REWRITTEN = {
     "1c8c61572368718d772baa63": "6c2a19c78727f56a239f42a0",  # views.randaugment: likewise
     "c79aeb6637df169997e84084": "6abcf99b7e3498b0853c2905",  # views.pipeline: likewise; mean and deviation kept
     "cd4401882c59619992680b87": "736b32f12b0dc536065b6753",  # views.geometry: likewise
+    "3d9d414430bd662cb4f5300a": "bf8826ea10c85154730fdf11",  # nets.gpt: another size stands beside the others
     "d26fa1de2a3cc6143fc29aab": "7a552581a5151f8c00ffa1de",  # nets.palette: where its colours are made is said
 }
 """Syntax of a module of today -> that which it computes the same as, bit for bit on a CPU, for which it counts. Whoever rewrites

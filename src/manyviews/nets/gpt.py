@@ -8,6 +8,7 @@ Shapes   B sequences, T tokens, S tokens with those before them, D width, V voca
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -140,7 +141,11 @@ NETS = {
     "gpt": Net(
         make=GPT, paper="Radford et al. 2018, section 4.1", sees="tokens", size=512,
         parameters=117, known_as={"transformers": "openai-community/openai-gpt"},
-    )
+    ),
+    "small_gpt1": Net(
+        make=partial(GPT, width=128, depth=4, heads=4), paper="ours, for the embedded world", sees="tokens", size=128,
+        variants={"nodrop": {"dropout": 0.0}},
+    ),
 }  # fmt: skip
 
 SPEAKS_OF = ("vocabulary", "width", "depth", "heads", "length")
