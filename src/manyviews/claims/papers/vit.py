@@ -1,10 +1,11 @@
 """ViT (Dosovitskiy et al. 2021, arXiv:2010.11929)."""
 
+from functools import cache
 from typing import Any, cast
 
 import torch
 
-from manyviews.claims import Arm, Claim, Equal, GainsMore, Order, Scale
+from manyviews.claims import Arm, Claim, Equal, GainsMore, Order, Rising, Scale
 from manyviews.data import open_data
 from manyviews.nets.vit import ViT
 from manyviews.nets.watching import attention_distance, watch
@@ -20,23 +21,42 @@ FEW_GPU = Scale(data="cifar10", size=32, batch=256, budget="2.5M items", optimis
 WATCHED = 256  # images that a distance is the mean over
 
 
-def _distance(run: Run, layer: int) -> float:
-    """Pixels between a patch and where it looks, the mean over the heads of a layer and images of the test set."""
+@cache
+def _distances(folder: str) -> list[float]:
+    """Pixels between a patch and where it looks, by layer: the mean over its heads and images of the test set."""
+    run = Run.open(folder)
     images = open_data(run.recipe.data, split="test", root=run.settings["data"]["root"], size=run.size)
     image_N3HW = torch.stack([images.read(item) for item in range(WATCHED)])
     net = cast(ViT, run.encoder.cpu())
-    looks_BHTT = watch(net, plain(image_N3HW, run.size))[layer]
-    return float(attention_distance(looks_BHTT, net.cells, net.patch_size, net.first).mean())
+    looks = watch(net, plain(image_N3HW, run.size))
+    return [
+        float(attention_distance(a_BHTT, net.cells, net.patch_size, net.first).mean()) for a_BHTT in looks
+    ]
 
 
-def first_layer(run: Run) -> float:
-    """How far the first layer looks."""
-    return _distance(run, 0)
+def _at(run: Run, depth: float) -> float:
+    """How far the layer at a share of the depth looks."""
+    layers = _distances(str(run.path))
+    return layers[round(depth * (len(layers) - 1))]
 
 
-def last_layer(run: Run) -> float:
-    """How far the last layer looks."""
-    return _distance(run, -1)
+def first(run: Run) -> float:
+    return _at(run, 0.0)
+
+
+def third(run: Run) -> float:
+    return _at(run, 1 / 3)
+
+
+def two_thirds(run: Run) -> float:
+    return _at(run, 2 / 3)
+
+
+def last(run: Run) -> float:
+    return _at(run, 1.0)
+
+
+DEPTHS = {"first layer": first, "a third": third, "two thirds": two_thirds, "last layer": last}
 
 
 def _vit(variant: str = "", lr: float = 1e-3, **settings: Any) -> Arm:
@@ -123,14 +143,11 @@ CLAIMS = {
     "vit-distance": Claim(
         sentence="Layers look further away the deeper they lie.",
         source="section 4.5, figure 7 (right)",
-        arms={
-            "last layer": Arm("supervised", net="small_vit", lr=1e-3, measure=last_layer),
-            "first layer": Arm("supervised", net="small_vit", lr=1e-3, measure=first_layer),
-        },
+        arms={name: Arm("supervised", net="small_vit", lr=1e-3, measure=at) for name, at in DEPTHS.items()},
         laptop=FINE,
         gpu=GPU,
         measure="attention distance",
-        predicts=Order("last layer", "first layer"),
+        predicts=Rising(*DEPTHS),
         unit="pixels that a patch looks away, mean of the heads",
         paper="ViT-L/16: heads of the first layers lie between 20 and 120 pixels, all of the last ones near 120.",
     ),
