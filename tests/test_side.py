@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from manyviews import side
 from manyviews.errors import ManyviewsError
 from manyviews.side import side_by_side
 
@@ -50,11 +51,40 @@ def _waits(folder: Path, number: int) -> None:
     time.sleep(600)
 
 
+def _killed(beside: Path) -> None:
+    """Once the one beside it has begun."""
+    assert _becomes(beside.exists)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _saves_and_waits(folder: Path) -> None:
+    """Takes the first signal as the wish to save, as a run does, and then waits for what nobody will give it."""
+
+    def save(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        (folder / "saved").touch()
+
+    signal.signal(signal.SIGTERM, save)
+    (folder / "begun").touch()
+    time.sleep(30)
+    (folder / "outlived").touch()
+
+
 def test_every_task_is_done_once() -> None:
     assert dict(side_by_side({str(i): partial(_square, i) for i in range(5)}, 2)) == {
         str(i): i**2 for i in range(5)
     }
     assert not list(side_by_side({}, 2))
+
+
+def test_where_one_is_killed_the_others_save_and_end_even_if_they_wait_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(side, "PATIENCE", 0.5)
+    tasks = {"a": partial(_killed, tmp_path / "begun"), "b": partial(_saves_and_waits, tmp_path)}
+    with pytest.raises(ManyviewsError, match="The process of a run was killed"):
+        list(side_by_side(tasks, 2))
+    assert (tmp_path / "saved").exists() and not (tmp_path / "outlived").exists()
 
 
 def test_none_begins_once_one_has_failed(tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing import get_context, parent_process
+from multiprocessing.process import BaseProcess
 from typing import TypeVar
 
 from manyviews.errors import ManyviewsError
@@ -45,12 +46,22 @@ def side_by_side(tasks: Mapping[str, Callable[[], T]], jobs: int) -> Iterator[tu
             for each in done:
                 yield running.pop(each), each.result()
     except BrokenProcessPool as error:
+        _end(list(pool._processes.values()))
         raise ManyviewsError(
             "The process of a run was killed; what it had trained is kept. Give the same command again, with fewer --jobs if "
             "memory was short."
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _end(processes: Iterable[BaseProcess]) -> None:
+    """Tell each again, until it ends: the pool has told them once, which a run takes as the wish to save, and who has saved may
+    wait for ever for a lock that the killed one held."""
+    for process in processes:
+        while process.is_alive():
+            process.join(PATIENCE)
+            process.terminate()
 
 
 def positive(jobs: int) -> None:
