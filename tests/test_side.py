@@ -61,8 +61,8 @@ def _saves_and_waits(folder: Path) -> None:
     """Takes the first signal as the wish to save, as a run does, and then waits for what nobody will give it."""
 
     def save(number: int, frame: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         (folder / "saved").touch()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     signal.signal(signal.SIGTERM, save)
     (folder / "begun").touch()
