@@ -28,7 +28,7 @@ CLAIMS = {
         predicts=Order("layer norm", "batch norm"),
         paper="ImageNet, linear probe: 2 points more by layer norm than without any; batch norm harms what is learned by large nets.",
         remark=f"{SHORT} On the laptop both nets have left chance by a small part of the way only. There a net with batch norm starts "
-        "faster and spreads its features over about twice as many directions; what patches could copy from each other would pay later, when the "
-        "task is nearly solved.",
+        "faster and spreads its features over more directions (their rank is in the runs' logs); what patches could copy from each other may pay "
+        "later, when the task is nearly solved.",
     ),
 }

@@ -37,7 +37,7 @@ CLAIMS = {
         paper="CIFAR-100, ResNet-56 to ResNet-20: 71.2% by contrast, 69.1% from the labels alone.",
         remark="On the laptop students see a tenth of the images, twenty times, for what the banks hold is noise until an image has come by; "
         "their teacher has seen all. In the paper both see the same. The contrast's term of the loss is many times that of the labels and still falls "
-        "fast when training ends, where that of the labels alone has nearly come to rest: after 240 passes, as in the paper, both would have. Until then a net as "
-        "small as this one learns less of the classes the more it is asked beside them.",
+        "fast when training ends, where that of the labels alone has nearly come to rest: after 240 passes, as in the paper, both may have. Until then, we think, a net "
+        "as small as this one learns less of the classes the more it is asked beside them.",
     ),
 }
