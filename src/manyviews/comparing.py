@@ -33,6 +33,7 @@ def compare(
     *,
     budget: str | None = None,
     seeds: int = 3,
+    first_seed: int = 0,
     net: str | None = None,
     size: int | None = None,
     batch: int | None = None,
@@ -59,6 +60,8 @@ def compare(
         data: as in ``pretrain``; it needs labels, which only the judging sees.
         budget: the length of each run; None: the first method's recipe.
         seeds: runs a method.
+        first_seed: the seed of the first of them. Machines can share a comparison, each with seeds of its own: where their
+            runs' folders lie in one, the whole comparison is read from there.
         net, size: the same for all; None: those of most of their recipes (of texts each method's own).
         batch: the same for all; None: each method's own.
         recipe: the recipe that every method starts from, such as "world", which suits a short budget; None: the one for
@@ -81,6 +84,9 @@ def compare(
     positive(jobs)
     if seeds < 1:
         raise ManyviewsError(f"--seeds is {seeds}; it must be at least 1.")
+    if first_seed < 0:
+        raise ManyviewsError(f"--first-seed is {first_seed}; it must be at least 0.")
+    of_each = range(first_seed, first_seed + seeds)
     chosen = list(methods) or _all_for(data, data_root, recipe)
     if not chosen:
         having = f" and has a recipe '{recipe}'" if recipe else ""
@@ -92,30 +98,30 @@ def compare(
     folder = Path(out) if out is not None else free_folder("compare", called)
 
     def run(name: str, seed: int) -> partial[Run]:
-        beside = () if seed else ("random",) if name != chosen[0] else ("pixels", "random")
+        beside = () if seed > first_seed else ("random",) if name != chosen[0] else ("pixels", "random")
         return partial(_one, name, data, seed, recipe, beside, same | own.get(name, {}), folder, data_root)
 
     try:
         if jobs > 1:
             _side_by_side(
-                {f"{name}, seed {seed}": run(name, seed) for seed in range(seeds) for name in chosen},
+                {f"{name}, seed {seed}": run(name, seed) for seed in of_each for name in chosen},
                 jobs,
                 say,
             )
-        runs = {name: [run(name, seed)(quiet) for seed in range(seeds)] for name in chosen}
+        runs = {name: [run(name, seed)(quiet) for seed in of_each] for name in chosen}
     except BaseException:
         with suppress(OSError):
             folder.rmdir()  # where nothing was begun
         raise
     table = {name: figures_of(of) for name, of in runs.items()}
     beside = judged(run for of in runs.values() for run in of)
-    asked |= {"seeds": seeds, "recipe": recipe}
+    asked |= {"seeds": seeds, "first_seed": first_seed or None, "recipe": recipe}
     result = {
         "data": called,
         "recipe": recipe,
         **same,
         "own_nets": {name: changed["net"] for name, changed in own.items() if "net" in changed},
-        "seeds": seeds,
+        "seeds": list(of_each),
         "command": command or _as_typed(chosen, data, asked),
         "methods": {name: {label: over_seeds(v) for label, v in row.items()} for name, row in table.items()},
         "states": {name: [state_of(run) for run in of] for name, of in runs.items()},

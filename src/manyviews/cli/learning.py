@@ -188,6 +188,7 @@ def compare_command(words: list[str]) -> None:
         data: str = "world"  # images, sounds or texts with labels, which are for judging only
         budget: str | None = None  # the length of each run: 10m, 20ep ...
         seeds: int = 3  # runs a method
+        first_seed: int = 0  # the first of them, so that machines can share a comparison
         net: str | None = None  # for all; unless told, that of most of their recipes (of texts each its own)
         size: int | None = None  # side of a view in pixels, or tokens of a text, for all
         batch: int | None = None  # for all; unless told, each method's own
