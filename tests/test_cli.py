@@ -224,6 +224,37 @@ def test_compare_trains_side_by_side_and_goes_on_where_it_stopped(
     assert "--jobs is 0" in refused(capsys, *words, "--jobs", "0")
 
 
+def test_machines_share_a_comparison_by_its_seeds(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["compare", "simclr", "simsiam", "--data", str(photos), *SMALL, "--seeds", "1"]
+    here, there = tmp_path / "here", tmp_path / "there"
+    theirs = answer(capsys, *words, "--first-seed", "1", "--out", str(there))
+    assert theirs["seeds"] == [1] and manyviews.load(there / "simclr-1").recipe.seed == 1
+    ours = answer(capsys, *words, "--out", str(here))
+    for run in ("simclr-1", "simsiam-1"):
+        shutil.copytree(there / run, here / run)
+    stamps = {path: path.stat().st_mtime_ns for path in here.rglob("encoder.safetensors")}
+    words[words.index("--seeds") + 1] = "2"
+    both = answer(capsys, *words, "--out", str(here))
+    assert stamps == {path: path.stat().st_mtime_ns for path in here.rglob("encoder.safetensors")}
+    for name, row in both["methods"].items():
+        alone = [found["methods"][name] for found in (ours, theirs)]
+        for label in ("kNN top-1", "linear top-1, untrained", "items/s"):
+            assert row[label]["values"] == [value for one in alone for value in one[label]["values"]]
+    means = [row["kNN top-1"]["mean"] for row in both["methods"].values()]
+    assert means == sorted(means, reverse=True)
+    assert "--first-seed is -1" in refused(capsys, *words, "--first-seed", "-1")
+
+    main([*words, "--out", str(here), "--markdown"])
+    head, rule, *lines = capsys.readouterr().out.splitlines()
+    assert head.startswith("| method | kNN | linear | RankMe |") and head.count("|") == rule.count("|")
+    assert [line.split(" | ")[0] for line in lines] == [
+        f"| {name}" for name in [*both["methods"], "raw pixels"]
+    ]
+    assert f"| {means[0]:.1%} ± " in lines[0] and all(line.count("|") == head.count("|") for line in lines)
+
+
 def test_a_comparison_of_texts_of_the_world_goes_on_and_is_judged_by_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], small_world: None
 ) -> None:

@@ -22,7 +22,7 @@ from manyviews.recipe import record
 from manyviews.report import write
 from manyviews.runs import Run
 from manyviews.side import positive, side_by_side
-from manyviews.tabled import OURS, START, figures_of, judged, over_seeds, page, state_of, top1
+from manyviews.tabled import OURS, START, best_first, figures_of, judged, over_seeds, page, state_of, top1
 
 MANY = 10_000  # items of a set that nobody looks at: does the net suit the method?
 
@@ -75,7 +75,8 @@ def compare(
         command: what the user typed, for the record.
 
     Returns:
-        ``{"methods": {name: {figure: {"mean", "std", "n"}}}, "baselines": {...}, "out": folder}``
+        ``{"methods": {name: {figure: {"mean", "std", "n", "values"}}}, "baselines": {...}, "out": folder}``, the best
+        method first
 
     Raises:
         ManyviewsError: a method, the data or a setting is not there, or one of the runs cannot be.
@@ -113,7 +114,7 @@ def compare(
         with suppress(OSError):
             folder.rmdir()  # where nothing was begun
         raise
-    table = {name: figures_of(of) for name, of in runs.items()}
+    table = best_first({name: figures_of(of) for name, of in runs.items()})
     beside = judged(run for of in runs.values() for run in of)
     asked |= {"seeds": seeds, "first_seed": first_seed or None, "recipe": recipe}
     result = {
@@ -124,7 +125,7 @@ def compare(
         "seeds": list(of_each),
         "command": command or _as_typed(chosen, data, asked),
         "methods": {name: {label: over_seeds(v) for label, v in row.items()} for name, row in table.items()},
-        "states": {name: [state_of(run) for run in of] for name, of in runs.items()},
+        "states": {name: [state_of(run) for run in runs[name]] for name in table},
         "baselines": {name: top1(row) for name, row in beside.items() if name not in (OURS, START)},
         "out": str(folder),
     }

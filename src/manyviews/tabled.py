@@ -1,7 +1,7 @@
-"""What the runs of a comparison come to: the figures of each method over seeds, and the page that shows them."""
+"""What the runs of a comparison come to: the figures of each method over seeds, and the page and tables that show them."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from manyviews import plan
@@ -21,7 +21,7 @@ def judged(runs: Iterable[Run]) -> dict[str, Any]:
 
 
 def figures_of(runs: Sequence[Run]) -> dict[str, list[float | None]]:
-    """Each figure's value for every seed, None where a run has diverged; of the random start there is one."""
+    """Each figure's value for every seed, None where a run has diverged; of the random start, where it was judged."""
     ours = [top1(run.results().get("figures", {}).get(OURS, {})) for run in runs]
     last = [{} if "diverged" in run.results() else run.metrics()[-1] for run in runs]
     values: dict[str, list[float | None]] = {
@@ -29,8 +29,9 @@ def figures_of(runs: Sequence[Run]) -> dict[str, list[float | None]]:
         for label in FIGURES.values()
         if any(label in row for row in ours)
     }
-    start = top1(judged(runs).get(START, {}))
-    values |= {label + UNTRAINED: [top1] for label, top1 in start.items()}
+    starts = [top1(run.results().get("figures", {}).get(START, {})) for run in runs]
+    for label in FIGURES.values():
+        values[label + UNTRAINED] = [row[label] for row in starts if label in row]
     values["RankMe"] = [row.get("rankme") for row in last]
     values["passes"] = [row.get("epoch") for row in last]
     values["items/s"] = [row["items"] / row["seconds"] if row else None for row in last]
@@ -43,7 +44,18 @@ def top1(figures: dict[str, Any]) -> dict[str, float]:
 
 
 def over_seeds(values: Sequence[float | None]) -> dict[str, Any]:
-    return mean_std([value for value in values if value is not None]).as_dict()
+    """``{"mean", "std", "n", "values"}``: a value a seed, None where there is none, which the other three leave out."""
+    return mean_std([value for value in values if value is not None]).as_dict() | {"values": list(values)}
+
+
+def best_first(table: dict[str, dict[str, list[float | None]]]) -> dict[str, dict[str, list[float | None]]]:
+    """The methods by the mean of the first figure that is judged; those that have none come last."""
+
+    def worth(row: dict[str, list[float | None]]) -> float:
+        values = next((row[label] for label in FIGURES.values() if label in row), [])
+        return over_seeds(values)["mean"] if values else -1.0
+
+    return dict(sorted(table.items(), key=lambda item: -worth(item[1])))
 
 
 def state_of(run: Run) -> str:
@@ -79,3 +91,38 @@ def page(
         },
         plain=("RankMe", "passes", "items/s", "MiB"),
     )
+
+
+def markdown(result: dict[str, Any]) -> Iterator[str]:
+    """What ``compare`` found as a Markdown table: a line a method, the best first, then what they are measured by."""
+    columns = columns_of(result)
+    heads = [key.removesuffix(" top-1") for key in columns]
+    yield f"| method | {' | '.join([*heads, 'untrained', 'state'])} |"
+    yield "| --- |" + " ---: |" * (len(heads) + 1) + " --- |"
+    for name, row in result["methods"].items():
+        called = f"{name} ({result['own_nets'][name]})" if name in result["own_nets"] else name
+        starts = (told(key, row.get(key + UNTRAINED)) for key in columns)
+        cells = [*(told(key, row.get(key)) for key in columns), ", ".join(filter(None, starts))]
+        yield f"| {' | '.join([called, *cells, states_of(result, name)])} |"
+    for name, row in result["baselines"].items():
+        yield f"| {' | '.join([name, *(f'{row[key]:.1%}' if key in row else '' for key in columns), '', ''])} |"
+
+
+def columns_of(result: dict[str, Any]) -> list[str]:
+    """The figures that any of the methods has, but for those of their random starts."""
+    every = dict.fromkeys(key for row in result["methods"].values() for key in row)
+    return [key for key in every if UNTRAINED not in key]
+
+
+def states_of(result: dict[str, Any], name: str) -> str:
+    """Every state that a method's runs ended in, once."""
+    return ", ".join(dict.fromkeys(result["states"][name]))
+
+
+def told(name: str, value: dict[str, Any] | None) -> str:
+    """Mean and, of several seeds, deviation: ``53.1% ± 1.2``."""
+    if value is None:
+        return ""
+    form = "{:.1%}" if "top-1" in name else "{:.2f}" if name == "passes" else "{:,.0f}"
+    parts = (form.format(value[key]) for key in ("mean", "std") if value[key] is not None)
+    return " ± ".join(parts)

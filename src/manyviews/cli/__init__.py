@@ -131,7 +131,7 @@ COMMANDS = (
     Command(
         "export", "hand the encoder over to timm, torchvision, transformers, ONNX or safetensors", "using"
     ),
-    Command("compare", "several methods, the same budget: one honest table", "learning"),
+    Command("compare", "several methods, the same budget: one honest table", "comparing"),
     Command("claims", "what the papers claim, what it costs to test, and the last verdict", "claiming"),
     Command("claim", "run the experiment behind a claim, and say whether it holds", "claiming"),
     Command("methods", "the anatomy table of all methods", "using"),

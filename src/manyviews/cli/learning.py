@@ -1,4 +1,4 @@
-"""Commands that learn: pretrain, resume, compare."""
+"""Commands that learn: pretrain, resume."""
 
 import re
 from dataclasses import asdict, dataclass, fields
@@ -176,78 +176,6 @@ def resume_command(words: list[str]) -> None:
     from manyviews.learn import resume
 
     _finished(resume(path, **asked), as_json)
-
-
-def compare_command(words: list[str]) -> None:
-    @dataclass(frozen=True)
-    class Compare:
-        """Give methods the same data, net, budget and seeds, and print one honest table."""
-
-        methods: positional(tuple[str, ...], "names; none: as --all") = ()  # pyright: ignore[reportInvalidTypeForm]
-        all: bool = False  # every method that learns from such data without labels or another run
-        data: str = "world"  # images, sounds or texts with labels, which are for judging only
-        budget: str | None = None  # the length of each run: 10m, 20ep ...
-        seeds: int = 3  # runs a method
-        first_seed: int = 0  # the first of them, so that machines can share a comparison
-        net: str | None = None  # for all; unless told, that of most of their recipes (of texts each its own)
-        size: int | None = None  # side of a view in pixels, or tokens of a text, for all
-        batch: int | None = None  # for all; unless told, each method's own
-        recipe: str | None = None  # that all start from (world suits short budgets); unless told, the data's
-        upright: bool = True  # no-upright: nothing is up or down, and views are turned too
-        colour: float = 1.0  # share of the changes of colour that views have: 0 where colours tell
-        out: Path | None = None  # folder; a comparison that stopped goes on there
-        data_root: Path | None = None  # where named sets are
-        jobs: int = 1  # runs side by side, each with its share of the cores
-        json: bool = False  # print one JSON object
-
-    ask = parse(Compare, words, "compare")
-    from manyviews.comparing import compare
-    from manyviews.method import find
-    from manyviews.tabled import UNTRAINED
-
-    if ask.all and ask.methods:
-        raise ManyviewsError(
-            f"Compare either all methods or {', '.join(ask.methods)}: leave out one of the two."
-        )
-    asked = {
-        name: value for name, value in vars(ask).items() if name not in ("methods", "all", "data", "json")
-    }
-    result = compare(ask.methods, ask.data, say=tell, command=typed("compare", words), **asked)
-    if ask.json:
-        print_json(result)
-        return
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Column, Table
-
-    rows: dict[str, dict[str, Any]] = result["methods"]
-    columns = [
-        key for key in dict.fromkeys(key for row in rows.values() for key in row) if UNTRAINED not in key
-    ]
-    heads = (key.removesuffix(" top-1") for key in columns)
-    table = Table(Column("", no_wrap=True), *heads, "state", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name, row in rows.items():
-        cells = (_mean_std(key, row.get(key), row.get(key + UNTRAINED)) for key in columns)
-        table.add_row(name, *cells, ", ".join(dict.fromkeys(result["states"][name])))
-    for name, row in result["baselines"].items():
-        table.add_row(name, *(f"{row[key]:.1%}" if key in row else "" for key in columns))
-    Console().print(table)
-    print(f"report   {Path(result['out']) / 'report.html'}")
-    passes = [row["passes"]["mean"] for row in rows.values() if "passes" in row]
-    images = find(next(iter(rows))).method.sees == "images"
-    if passes and max(passes) < 1 and ask.recipe is None and images and ask.data != "world":
-        tell(
-            f"no method saw more than {max(passes):.0%} of the data: without a GPU, --recipe world and --net "
-            "cifar_resnet20 suit so short a budget"
-        )
-
-
-def _mean_std(name: str, value: dict[str, Any] | None, start: dict[str, Any] | None) -> str:
-    if value is None:
-        return ""
-    form = "{:.1%}" if "top-1" in name else "{:.1f}" if name == "passes" else "{:,.0f}"
-    told = " ± ".join(form.format(value[key]) for key in ("mean", "std") if value[key] is not None)
-    return f"{told}\nfrom {form.format(start['mean'])}" if start else told
 
 
 def _methods_list() -> str:
