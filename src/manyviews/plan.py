@@ -16,7 +16,7 @@ USUAL = {
     "sounds": "fsdd",
     "texts": "world",
 }  # the recipe for data that has none of its own
-RUNS = ("teacher", "tokeniser")  # settings that name the folder of another run
+RUNS = ("teacher", "tokeniser", "generator")  # settings that name the folder of another run
 ELSEWHERE = {"momentum": "inertia", "learning_rate": "lr"}  # a setting's name in other libraries -> ours
 DIVISORS = ("temperature", "kd_temperature", "epsilon")  # hyper-parameters that a loss divides by
 SHARES = ("momentum", "bank_momentum", "centre_momentum", "dense")  # of what was, or of a loss: from 0 to 1

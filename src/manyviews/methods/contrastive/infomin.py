@@ -2,14 +2,15 @@
 
 Paper    Tian, Sun, Poole, Krishnan, Schmid, Isola, NeurIPS 2020 (arXiv:2005.10243). What good views are: section 3.
          InfoMin Aug and its settings: the authors' code, PyContrast ("InfoMin": augmentation D, jigsaw branch).
-Differs  RandAugment has the fourteen operations of its own paper in torchvision's ranges: invert and solarise-add, which
-         the authors add, are missing; colour, brightness, contrast and sharpness change both ways; at the full magnitude
-         solarise inverts every pixel, where the authors' changes none, and the magnitude is one and does not vary.
-         Batch statistics are those of `splits` slices of the batch, as MoCo's. A jigsaw's pieces have a multiple of 4 pixels, and leave no trace in
-         running statistics, which are those of whole images. Parted views (`space`, `distance`, `frequency`) are parts of one
-         crop, for which the jigsaw must be off; but for channels one network sees both, and is judged on whole images.
-         I_NCE takes its negatives from the queue, whose keys are a little older than the encoder.
-         The paper's learned view generator (an invertible flow against two encoders) is not here yet.
+Differs  RandAugment has the fourteen operations of its own paper in torchvision's ranges: invert and solarise-add,
+         which the authors add, are missing; colour, brightness, contrast and sharpness change both ways; at the full
+         magnitude solarise inverts every pixel, where the authors' changes none, and the magnitude is one and does not
+         vary. Batch statistics are those of `splits` slices of the batch, as MoCo's. A jigsaw's pieces have a multiple
+         of 4 pixels, and leave no trace in running statistics, which are those of whole images. Parted views (`space`,
+         `distance`, `frequency`) are parts of one crop, for which the jigsaw must be off; but for channels one network
+         sees both, and is judged on whole images. I_NCE takes its negatives from the queue, whose keys are a little
+         older than the encoder. Views that are learned, by a flow against two encoders (section 4), are
+         `infomin_learned`.
 Shapes   B images, C H W pixels, D embedding, K queued keys, M parts of an embedding: 2 if views are channels, else 1.
 """
 
@@ -201,7 +202,7 @@ RECIPES = {
         ),
     ),
     "cifar10": (
-        Config(queue=4096, momentum=0.99, blur=0.0),
+        Config(queue=4096, momentum=0.99, hidden=512, blur=0.0),
         Recipe(
             data="cifar10", net="resnet18", batch=512, budget="200ep",
             optimiser="sgd", lr=0.06, weight_decay=5e-4, decay_all=True,
