@@ -98,7 +98,7 @@ def test_teacher_sees_global_crops_alone_and_student_all() -> None:
     method = dino(local_crops=3, local_share=0.5, size=16)
     seen: dict[str, list[int]] = {"student": [], "teacher": []}
     for name, sides in seen.items():
-        net = getattr(method, name)
+        net = method.student[0] if name == "student" else method.teacher
         net.register_forward_pre_hook(lambda _, x, sides=sides: sides.append((len(x[0]), x[0].shape[-1])))
     views = [torch.randn(B, 3, view.size, view.size) for view in method.views().views]
     method.loss(Batch(views, torch.arange(B)), 0.0)
@@ -224,6 +224,22 @@ def test_it_takes_a_step_with_crops_of_two_sizes(net: str) -> None:
     out.loss.backward()
     for name, parameter in method.named_parameters():
         assert (parameter.grad is not None) == parameter.requires_grad, name
+
+
+def test_the_head_s_statistics_are_those_of_all_crops_together() -> None:
+    method = dino(size=16, head_norm=True, layers=2, local_crops=2)
+    rows: list[int] = []
+    norm = next(part for part in method.student[1].modules() if isinstance(part, nn.BatchNorm1d))
+    norm.register_forward_hook(lambda _, inputs, __: rows.append(len(inputs[0])))
+    views = [torch.randn(B, 3, view.size, view.size) for view in method.views().views]
+    assert len({view.shape for view in views}) == 2
+    method.loss(Batch(views, torch.arange(B)), 0.5)
+    assert rows == [4 * B]
+
+
+def test_small_crops_are_blurred_by_the_kernel_of_large_ones() -> None:
+    wide, _, local, *_ = dino(lambda **_: Tiny(), 224, local_crops=8).views().views
+    assert local.size == 96 and local.blur_kernel == wide.blur_kernel
 
 
 def test_the_paper_s_crops_are_two_of_224_and_eight_of_96_pixels() -> None:

@@ -3,8 +3,8 @@
 recall-50             d,..,,.,.?d with 50 signs in the gap, which say nothing: each is a dot or a comma by chance
 recall-50-distract    dbbgahcf?d: in the gap stand letters too, any of which could be the answer
 
-Paper    Hochreiter & Schmidhuber 1997, section 5.2: task 2b, with eight letters instead of two, and what task 2c has before
-         the answer, a sign that asks for it.
+Paper    Hochreiter & Schmidhuber 1997, section 5.2: task 2b, with eight letters instead of two, and what task 2c has
+         before the answer, a sign that asks for it.
 Shapes   N sequences, G signs in the gap, T = G + 3 tokens; tokens are places in ``ALPHABET``.
 """
 

@@ -1,7 +1,9 @@
 """What a net writes where it is asked: answers of free form.
 
-Paper    Brown et al., NeurIPS 2020 (GPT-3, arXiv:2005.14165), section 2.4: beam search with 4 beams and a length penalty of 0.6.
-Differs  An answer ends where the next demonstration would begin, and has no more tokens than the longest that could be right.
+Paper    Brown et al., NeurIPS 2020 (GPT-3, arXiv:2005.14165), section 2.4: beam search with 4 beams and a length
+         penalty of 0.6.
+Differs  An answer ends where the next demonstration would begin, and has no more tokens than the longest that could be
+         right.
 Shapes   B prompts that are read together, T tokens.
 """
 

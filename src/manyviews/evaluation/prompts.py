@@ -1,10 +1,11 @@
 """Learning in context: a task is told by demonstrations in the prompt, and no weight moves.
 
 Paper    Brown et al., NeurIPS 2020 (GPT-3, arXiv:2005.14165), section 2.4. K demonstrations are drawn from the training
-         split, anew for each item, and stand before it with a newline or two between: K = 0 is zero-shot, 1 one-shot, more
-         few-shot. Of the completions on offer, the likeliest is the answer: by token, or beside how likely it is anyway; or the
-         net writes it (`answers`).
-Differs  A text begins with a token of its own, or that which closes the one before it, so that its first is foretold too.
+         split, anew for each item, and stand before it with a newline or two between: K = 0 is zero-shot, 1 one-shot,
+         more few-shot. Of the completions on offer, the likeliest is the answer: by token, or beside how likely it is
+         anyway; or the net writes it (`answers`).
+Differs  A text begins with a token of its own, or that which closes the one before it, so that its first is foretold
+         too.
 """
 
 from __future__ import annotations

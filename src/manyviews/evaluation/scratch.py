@@ -4,8 +4,8 @@ Paper    He, Girshick, Dollár, ICCV 2019 (arXiv:1811.08883): what is learned fr
          pixels as pre-training and fine-tuning saw together (section 3, figure 2).
 Differs  The cost is counted in images of the net's size that it learns from; looks without a gradient (a momentum
          twin's, the evaluations) are not counted. The seconds stand beside it. The paper detects objects; here a
-         classifier is trained, and its longer run has the whole cosine stretched, where the paper's keeps its last phase, and
-         the net's own norms, where the paper's are group norms or synchronised ones.
+         classifier is trained, and its longer run has the whole cosine stretched, where the paper's keeps its last
+         phase, and the net's own norms, where the paper's are group norms or synchronised ones.
 """
 
 import math

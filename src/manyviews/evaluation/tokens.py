@@ -2,9 +2,10 @@
 
 Paper    Devlin et al. 2019 (arXiv:1810.04805): tags section 5.3, a word's first piece tells; spans section 4.2, the best
          one from i to j >= i by S T_i + E T_j; no answer section 4.3, S C + E C against it.
-Differs  Tags of frozen features are read by a linear layer, where the paper has a two-layer BiLSTM. Answers are judged by
-         their tokens, not by words without articles and signs; one that reaches beyond the tokens that are read is learned as
-         none and never found, where the authors slide a window along the passage; tags there count in no figure.
+Differs  Tags of frozen features are read by a linear layer, where the paper has a two-layer BiLSTM. Answers are judged
+         by their tokens, not by words without articles and signs; one that reaches beyond the tokens that are read is
+         learned as none and never found, where the authors slide a window along the passage; tags there count in no
+         figure.
 Shapes   B texts, T tokens, D features of one, K outputs for each, A people who mark a text; the first one's are learned.
 """
 

@@ -6,10 +6,11 @@ Paper    He, Girshick, Dollár, ICCV 2019 (arXiv:1811.08883), for training from 
          (Dosovitskiy et al., ICLR 2021, arXiv:2010.11929, appendix B.1).
 Differs  Not a pretext task: labels are all that it learns from. The papers up to ResNet lower the rate by hand, when
          the validation error stalls; here it falls after even shares of the run (CIFAR-10's points are the paper's).
-         AlexNet's crops come from the whole image, not from its central square. Its shift of the colours is in
-         values from 0 to 1. Channels are also divided by their deviation. ViT's classifier is one linear layer, without
-         the tanh layer before it (3.1); its Adam decays weights beside the gradient, as AdamW and the authors' library do, and the
-         table of positions with them. VGG's scales vary from the start, where the paper goes on so from a net of one scale.
+         AlexNet's crops come from the whole image, not from its central square. Its shift of the colours is in values
+         from 0 to 1. Channels are also divided by their deviation. ViT's classifier is one linear layer, without the
+         tanh layer before it (3.1); its Adam decays weights beside the gradient, as AdamW and the authors' library do,
+         and the table of positions with them. VGG's scales vary from the start, where the paper goes on so from a net
+         of one scale.
 Shapes   B images, C H W pixels, K classes.
 """
 

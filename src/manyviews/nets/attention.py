@@ -2,7 +2,8 @@
 
 Paper    Vaswani et al., NeurIPS 2017 (arXiv:1706.03762), section 3.2, eq. 1; relative positions as in ViT
          (Dosovitskiy et al., arXiv:2010.11929, appendix D.4).
-Differs  Queries, keys and values of one sequence are one product; torch's fused kernel does the rest, but where training drops weights on a CPU.
+Differs  Queries, keys and values of one sequence are one product; torch's fused kernel does the rest, but where
+         training drops weights on a CPU.
 Shapes   B sequences, T tokens that ask, S tokens that answer, D width, H heads, d = D / H.
 """
 

@@ -1,9 +1,9 @@
 """Dropout whose chance costs little on a CPU.
 
 Paper    Hinton et al. 2012 (arXiv:1207.0580); scaled in training rather than in use, as all libraries do.
-Differs  Torch draws a number for each element, on one core, and a small Transformer's step is long enough to feel it. Here
-         64 random bits decide four elements, so that `p` is rounded to a multiple of 1/65536 and what is kept is scaled
-         by just that. Other devices, and compiled code, draw as torch does.
+Differs  Torch draws a number for each element, on one core, and a small Transformer's step is long enough to feel it.
+         Here 64 random bits decide four elements, so that `p` is rounded to a multiple of 1/65536 and what is kept is
+         scaled by just that. Other devices, and compiled code, draw as torch does.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
 Paper    Radford, Wu, Child, Luan, Amodei, Sutskever, "Language Models are Unsupervised Multitask Learners", 2019.
          Section 2.3: pre-norm, a norm after the last block, scaled residual initialisation; sizes table 2.
-Differs  Where the paper says nothing, dropout is GPT-1's, heads of 64 are those of the released code, and positions start
-         as tokens do, with a deviation of 0.02 (0.01 in that code). Table 2 counts
-         117M, 345M, 762M and 1542M for what its own settings make 124M, 355M, 774M and 1558M. The authors call the
-         weights that they released by the latter, which stand here as the paper's.
+Differs  Where the paper says nothing, dropout is GPT-1's, heads of 64 are those of the released code, and positions
+         start as tokens do, with a deviation of 0.02 (0.01 in that code). Table 2 counts 117M, 345M, 762M and 1542M for
+         what its own settings make 124M, 355M, 774M and 1558M. The authors call the weights that they released by the
+         latter, which stand here as the paper's.
 Shapes   As GPT's.
 """
 

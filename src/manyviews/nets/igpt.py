@@ -1,13 +1,13 @@
 """iGPT: an image is a sequence of colours, one pixel after the other, and GPT-2 reads it.
 
-Paper    Chen, Radford, Child, Wu, Jun, Luan, Sutskever, "Generative Pretraining from Pixels", ICML 2020. Blocks section 2.2,
-         features sections 2.3 and 2.4, palette section 3.2, sizes section 3.3. Norms that only scale, no biases, the start
-         vector, the activation and the first weights are those of the authors' code.
-Differs  Images are resized bilinearly, antialiased, by the net itself. The paper's largest net, iGPT-XL, is left out. Until a
-         method finds a palette, it is an even grid of colours. The vector that starts a sequence is the causal net's alone.
-         Beside fine-tuning 15% of the pixels are hidden, whatever share was before.
-Shapes   B images, C H W pixels, S side that the net sees, N = S * S positions in reading order, D width, V colours of the
-         palette, L blocks.
+Paper    Chen, Radford, Child, Wu, Jun, Luan, Sutskever, "Generative Pretraining from Pixels", ICML 2020. Blocks section
+         2.2, features sections 2.3 and 2.4, palette section 3.2, sizes section 3.3. Norms that only scale, no biases,
+         the start vector, the activation and the first weights are those of the authors' code.
+Differs  Images are resized bilinearly, antialiased, by the net itself. The paper's largest net, iGPT-XL, is left out.
+         Until a method finds a palette, it is an even grid of colours. The vector that starts a sequence is the causal
+         net's alone. Beside fine-tuning 15% of the pixels are hidden, whatever share was before.
+Shapes   B images, C H W pixels, S side that the net sees, N = S * S positions in reading order, D width, V colours of
+         the palette, L blocks.
 """
 
 from __future__ import annotations

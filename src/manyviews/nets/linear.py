@@ -1,8 +1,9 @@
 """A linear layer that a single row does not slow down: what writes one token at a time asks nothing else.
 
-Differs  Torch gives one row to a matrix-vector kernel that reads the weights on one core, far below what memory can give.
-         Here the weights are read as a batch of small matrices, which torch's batched product shares among the cores:
-         three to six times faster on two cores (`python benchmarks/nets.py --only generation`). Equal but for rounding.
+Differs  Torch gives one row to a matrix-vector kernel that reads the weights on one core, far below what memory can
+         give. Here the weights are read as a batch of small matrices, which torch's batched product shares among the
+         cores: three to six times faster on two cores (`python benchmarks/nets.py --only generation`). Equal but for
+         rounding.
 Shapes   D inputs, N outputs.
 """
 

@@ -1,7 +1,7 @@
 """Nets that were made for images normalised in another way than here: what they are shown, and how to have them see ours.
 
-Shapes   p pixels in [0, 1]; x = (p - M) / S is how they are normalised here, y = (p - m) / s there: y = a x + c, a number
-         a channel each.
+Shapes   p pixels in [0, 1]; x = (p - M) / S is how they are normalised here, y = (p - m) / s there: y = a x + c, a
+         number a channel each.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """An encoder that sees edges instead of colours: `sobel(resnet18)`.
 
-Paper    Caron, Bojanowski, Joulin, Douze, ECCV 2018 (arXiv:1807.05520), section 3.4: "a fixed linear transformation based
-         on Sobel filters to remove color and increase local contrast".
+Paper    Caron, Bojanowski, Joulin, Douze, ECCV 2018 (arXiv:1807.05520), section 3.4: "a fixed linear transformation
+         based on Sobel filters to remove color and increase local contrast".
 Shapes   B images, C channels, H W pixels.
 """
 

@@ -1,8 +1,8 @@
 """Which token comes: cross entropy over a vocabulary, with smoothed labels or without.
 
-Paper    Label smoothing: Szegedy et al., CVPR 2016 (arXiv:1512.00567), section 7; Vaswani et al. 2017 (arXiv:1706.03762),
-         section 5.4. The right token is expected with probability 1 - smoothing + smoothing / V, any other with
-         smoothing / V, as torch's `cross_entropy(label_smoothing=)` has it.
+Paper    Label smoothing: Szegedy et al., CVPR 2016 (arXiv:1512.00567), section 7; Vaswani et al. 2017
+         (arXiv:1706.03762), section 5.4. The right token is expected with probability 1 - smoothing + smoothing / V,
+         any other with smoothing / V, as torch's `cross_entropy(label_smoothing=)` has it.
 Shapes   N tokens, C of them at a time, D width, V vocabulary; B texts of T tokens.
 
 Every mean is over the tokens that count. Their number differs between ranks: each rank divides its sum by the mean number

@@ -42,8 +42,8 @@ class LARS(Layerwise):
         w <- w - v
 
     The rate stands inside the momentum, as in the paper and in SimCLR's code. MoCo v3's and apex's LARC keep it
-    outside (``v <- momentum * v + local * g'; w <- w - lr * v``): the same while lr is constant. SimCLR and MoCo v3
-    divide by ``|g + weight_decay * w|``, apex and the paper by the sum above: the same without decay.
+    outside (``v <- momentum * v + local * g'; w <- w - lr * v``): the same while lr is constant, and so do BYOL's and WCL's.
+    SimCLR, BYOL, MoCo v3 and WCL divide by ``|g + weight_decay * w|``, apex and the paper by the sum above: the same without decay.
 
     Args:
         params: tensors or groups of them; a group may say `adapt`.

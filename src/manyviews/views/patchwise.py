@@ -33,7 +33,7 @@ def moved(x_NCPP: Tensor, u_N2: Tensor, margin: int) -> Tensor:
 
 
 def one_channel(x_NCPP: Tensor, u_N2: Tensor, share: float) -> Tensor:
-    """In a ``share`` of all patches, all channels but a random one become 0 (colour dropping, Doersch et al. 2015)."""
+    """In a ``share`` of all patches, all channels but a random one become 0 (colour dropping; Doersch et al. 2015 put faint noise there)."""
     channels = x_NCPP.shape[1]
     kept_N1 = (u_N2[:, 1:] * channels).long()
     keep_NC = (torch.arange(channels) == kept_N1) | (u_N2[:, :1] >= share)

@@ -65,7 +65,7 @@ def convert(x_B3HW: Tensor, space: str) -> Tensor:
 
 @torch.no_grad()
 def balanced(x_B3HW: Tensor, space: str) -> Tensor:
-    """As `convert`, then every channel's range laid onto [-1, 1], as CMC's authors feed their networks."""
+    """As `convert`, then every channel's range laid onto [-1, 1]: of Lab what CMC's authors do, who centre other spaces on their data."""
     low, high = torch.tensor(RANGES[space] if space in RANGES else RANGES["rgb"]).to(x_B3HW.device).T
     middle, half = (high + low) / 2, (high - low) / 2
     return (convert(x_B3HW, space) - middle[:, None, None]) / half[:, None, None]

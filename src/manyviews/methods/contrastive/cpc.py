@@ -2,10 +2,11 @@
 
 Paper    van den Oord, Li, Vinyals 2018 (arXiv:1807.03748). Score eq. 3, loss eq. 4, images section 3.2 and figure 4.
 Differs  Layer norm takes the place of batch norm, which the paper does without: a patch must not see others through
-         statistics. The context is CPC v2's masked convolution, where the paper's best was a recurrent PixelCNN.
-         Prediction begins at the first row that shares no pixel with the context, which the paper leaves open. The
-         encoder is the whole net, not a ResNet up to its third stage; it is judged in colour. Crops vary in size and
-         aspect (`min_area`), where the paper's are squares of 256 of 300 pixels.
+         statistics. The context is CPC v2's masked convolution, where the paper has a PixelCNN. Prediction begins at
+         the first row that shares no pixel with the context, as figure 4 draws it. The encoder is the whole net and a
+         ResNet as it was first, not a ResNet v2 up to its third stage; it is judged in colour. Crops vary in size and
+         aspect (`min_area`), where the paper's are squares of 256 of 300 pixels. Negatives are of all 512 images, where
+         the paper's 32 devices have 16 each (--accumulate 32); it does not say how long it trains.
 Shapes   B images, g x g patches each (T = g g positions, N = B T), C P P pixels of a patch, D latent, K rows predicted.
 """
 
@@ -101,7 +102,7 @@ RECIPES = {
     "paper": (
         Config(),
         Recipe(
-            data="imagenet", net="resnet101", size=256, batch=512, budget="200ep",
+            data="imagenet", net="resnet101/imagenet", size=256, batch=512, budget="200ep",
             optimiser="adam", lr=2e-4, weight_decay=0.0, schedule="constant",
         ),
     ),

@@ -2,10 +2,11 @@
 
 Paper    van den Oord, Li, Vinyals 2018 (arXiv:1807.03748). Model section 2.2, loss eq. 4 with f_k of eq. 3, audio
          section 3.1, negatives table 2.
-Differs  Every context that all steps still fit after predicts. Windows are set to standard deviation 1, and the negatives
-         of "batch" are all other latents of all windows, of whichever speaker. A sound's embedding is its mean context. The
-         silence behind a sound that is shorter than the window counts as latents too. As in the paper, the first latents
-         that are told share samples with the last one heard: each is of 465 samples, and they begin 160 apart.
+Differs  Every context that all steps still fit after predicts. Windows are set to standard deviation 1, and the
+         negatives of "batch" are all other latents of all windows, of whichever speaker; by the paper's recipe of
+         eight, as many as its eight devices have each (--accumulate 8). A sound's embedding is its mean context. The
+         silence behind a sound that is shorter than the window counts as latents too. As in the paper, the first
+         latents that are told share samples with the last one heard: each is of 465 samples, and they begin 160 apart.
 Shapes   B sounds, T samples, L latents (frames of 160 samples), D width of a latent, C of a context, K steps.
 """
 
@@ -82,7 +83,7 @@ RECIPES = {
     "paper": (
         Config(),
         Recipe(
-            data="librispeech", net="waveform", size=20_480, batch=64, budget="300000steps",
+            data="librispeech", net="waveform", size=20_480, batch=64, budget="300000steps", accumulate=8,
             optimiser="adam", lr=2e-4, weight_decay=0.0, schedule="constant",
         ),
     ),

@@ -1,11 +1,11 @@
 """CPC v2: predict patches from above, below, left and right, each patch changed on its own.
 
 Paper    Hénaff, Srinivas, De Fauw, Razavi, Doersch, Eslami, van den Oord, ICML 2020 (arXiv:1905.09272). Loss eq. 1,
-         what is new in section 3.1, context and prediction as in the pseudo-code of appendix A.
-Differs  Each patch goes through two operations of RandAugment's list, not AutoAugment's, with one magnitude;
-         automated colour histograms are left out. The encoder is the recipe's net, whole, not ResNet-161 up to its third
-         stage; weights are not averaged. Crops vary in size and aspect (`min_area`), where the paper's are squares of 260
-         of 300 pixels.
+         what is new in section 4.1, context and prediction as in the pseudo-code of appendix A.
+Differs  Each patch goes through two operations of RandAugment's list, not AutoAugment's, with one magnitude, after it
+         was deformed, not before; shearing and automated colour histograms are left out. The encoder is the recipe's
+         net, whole, not ResNet-161 up to its third stage; weights are not averaged. Crops vary in size and aspect
+         (`min_area`), where the paper's are squares of 260 of 300 pixels.
 Shapes   B images, g x g patches each (T = g g positions, N = B T), C P P pixels of a patch, D latent, E target.
 """
 
@@ -29,18 +29,18 @@ from manyviews.views.patchwise import elastic, needs, one_channel, seen
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    patch: int = 80  # P, side of a patch in pixels (section 3.1; 64 in CPC)
-    stride: int = 36  # pixels from one patch to the next (section 3.1)
+    patch: int = 80  # P, side of a patch in pixels (section 4.1; 64 in CPC)
+    stride: int = 36  # pixels from one patch to the next (section 4.1)
     steps: int = 1  # rows predicted, after those that share pixels with the context (appendix A: the third)
-    directions: tuple[Direction, ...] = DIRECTIONS  # where contexts predict to: down in CPC (section 3.1)
-    layer_norm: bool = True  # for the net's batch norms, through which patches see each other (section 3.1)
+    directions: tuple[Direction, ...] = DIRECTIONS  # where contexts predict to: down in CPC (section 4.1)
+    layer_norm: bool = True  # for the net's batch norms, through which patches see each other (section 4.1)
     dim: int = 64  # E, width of targets and predictions (appendix A: target_dim)
     scale: float = 0.1  # multiplies predictions (appendix A: emb_scale)
     hidden: int = 256  # channels within the contexts' blocks (appendix A)
     blocks: int = 5  # of each context, each of which sees one more row (appendix A)
-    min_area: float = 0.75  # smallest crop, as a share of the area (section 3.1: 260^2 of 300^2 pixels)
-    drop: float = 1.0  # share of patches that keep one colour channel only (section 3.1)
-    randaugment: int = 2  # operations that each patch meets (section 3.1)
+    min_area: float = 0.75  # smallest crop, as a share of the area (section 4.1: 260^2 of 300^2 pixels)
+    drop: float = 1.0  # share of patches that keep one colour channel only (section 4.1)
+    randaugment: int = 2  # operations that each patch meets (section 4.1)
     magnitude: float = 15.0  # of each of them, at most 30 (ours)
     elastic: float = 0.2  # share of patches that are deformed elastically (appendix A)
     reach: float = 0.1  # by which their pixels move at most, as a share of the patch (ours)

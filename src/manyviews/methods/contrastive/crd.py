@@ -1,10 +1,12 @@
 """CRD: teacher and student are two views of an image; the student learns to tell the teacher's embedding of it from others.
 
-Paper    Tian, Krishnan, Isola, ICLR 2020 (arXiv:1910.10699). Critic and objective section 3.1, implementation 3.2,
-         settings section 4.
-Differs  Negatives are drawn with replacement; the authors' code draws without where a class leaves enough others.
-         Each Z is estimated from the negatives alone, without the positive among them.
-Shapes   B images, C H W pixels, D embedding, K classes, N items of the data set, m negatives an image; S student, T teacher.
+Paper    Tian, Krishnan, Isola, ICLR 2020 (arXiv:1910.10699). Critic, objective and implementation section 3.1,
+         distillation 3.2, settings section 4.
+Differs  Negatives are drawn with replacement; the authors' code draws without where a class leaves enough others. Each
+         Z is estimated from the negatives alone, without the positive among them. Images are padded in their mean
+         colour, theirs in black.
+Shapes   B images, C H W pixels, D embedding, K classes, N items of the data set, m negatives an image; S student, T
+         teacher.
 """
 
 from dataclasses import dataclass
@@ -27,9 +29,9 @@ from manyviews.views import View, Views
 @dataclass(frozen=True, kw_only=True)
 class Config:
     teacher: str = ""  # folder of a finished run with a classifier: who is learned from
-    dim: int = 128  # D, width that both embeddings are mapped to (section 3.2)
+    dim: int = 128  # D, width that both embeddings are mapped to (section 3.1; authors' code)
     noise: int = 16384  # m, negatives an image (N in the paper; section 4)
-    temperature: float = 0.07  # tau, divides the cosine (section 3.2; authors' code)
+    temperature: float = 0.07  # tau, divides the cosine (authors' code)
     bank_momentum: float = 0.5  # share of the stored embedding that is kept (authors' code)
     positives: Literal["exact", "relax"] = "exact"  # the image itself, or any of its class (authors' code)
     gamma: float = 1.0  # weight of the labels' loss (authors' code)

@@ -4,10 +4,11 @@ Paper    Caron, Bojanowski, Joulin, Douze, ECCV 2018 (arXiv:1807.05520). Loss eq
          uniform sampling section 3.3, Sobel filters, whitening and views section 3.4, NMI section 4.1.
 Differs  Images are weighted by the inverse of their cluster's size rather than drawn by it, which section 3.3 calls
          equivalent. The optimiser's momentum for the top layer, which starts anew with every clustering, is kept; the
-         authors' code gives that layer an optimiser without momentum; as there, its rate is constant. What is
-         clustered is the encoder's own output: a last ReLU is not taken off for it. Labels are random until the first clustering. The world's recipe uses AdamW and
-         jitters colours (`strength`), which the paper leaves as they are (or takes away, by Sobel). The recipe has the paper's
-         VGG-16, whose second fully connected layer drops out too, here alone; its AlexNet with batch norm is not among the nets.
+         authors' code gives that layer an optimiser without momentum; as there, its rate is constant. What is clustered
+         is the encoder's own output: a last ReLU is not taken off for it. Labels are random until the first clustering.
+         The world's recipe uses AdamW and jitters colours (`strength`), which the paper leaves as they are (or takes
+         away, by Sobel). The recipe has the paper's VGG-16, whose second fully connected layer drops out too, here
+         alone, and whose weights start as VGG's own do; its AlexNet with batch norm is not among the nets.
 Shapes   N images in the data, B in the batch, K clusters.
 """
 
@@ -33,7 +34,7 @@ class Config:
     iterations: int = 20  # of k-means (the authors' code)
     sobel: bool = True  # see edges, not colours: a fixed filter before the network (section 3.4)
     uniform: bool = True  # every cluster weighs the same; without it one cluster may take all (section 3.3)
-    min_area: float = 0.08  # smallest crop, as a share of the image's area (section 3.4)
+    min_area: float = 0.08  # smallest crop, as a share of the image's area (authors' code)
     strength: float = 0.0  # s, strength of a colour jitter as SimCLR's (none in the paper)
 
 

@@ -3,7 +3,10 @@
 Paper    Caron, Misra, Mairal, Goyal, Bojanowski, Joulin, NeurIPS 2020 (arXiv:2006.09882), the improved
          DeepCluster of its experiments and appendix; loss, memory and k-means as in the authors' code.
 Differs  The first memory is filled from the centre of each image, seen once by encoder and projector, not from two
-         random crops, and the encoder's norms take their initial statistics for it, not the batch's. An empty cluster takes over a part of another one; the authors' code leaves it empty. LARS as SwAV's.
+         random crops, and the encoder's norms take their initial statistics for it, not the batch's. An empty cluster
+         takes over a part of another one; the authors' code leaves it empty. Prototypes are moved to their clusters
+         once more after the last assignment. Images that an epoch left out keep the rows that they had, and are learned
+         from. LARS as SwAV's.
 Shapes   N images in the data, B in the batch, D embedding, H heads of K prototypes, V views: first two of full size.
 """
 
@@ -33,15 +36,15 @@ class Config:
     dim: int = 128  # D, width of the embedding (as SwAV)
     hidden: int = 2048  # width of the projector's hidden layer (as SwAV)
     heads: int = 3  # H, clusterings that are predicted at once (authors' code)
-    prototypes: int = 3000  # K, clusters of each (authors' code; 512 on CIFAR-10)
+    prototypes: int = 3000  # K, clusters of each (authors' code; 512 in our CIFAR-10 recipe)
     iterations: int = 10  # of spherical k-means (authors' code)
     temperature: float = 0.1  # tau, divides the cosine (authors' code)
     global_area: tuple[float, float] = (0.14, 1.0)  # share of the image's area in a full-size crop (as SwAV)
     local_crops: int = 6  # V - 2, small crops; 0 turns multi-crop off (as SwAV)
     local_area: tuple[float, float] = (0.05, 0.14)  # share of the image's area in a small crop (as SwAV)
     local_share: float = 3 / 7  # a small crop's side as a share of a full-size one's (as SwAV)
-    strength: float = 1.0  # s, strength of the colour jitter (as SwAV; 0.5 on CIFAR-10)
-    blur: float = 0.5  # probability of Gaussian blur (as SwAV; 0 on CIFAR-10)
+    strength: float = 1.0  # s, strength of the colour jitter (as SwAV; 0.5 in our CIFAR-10 recipe)
+    blur: float = 0.5  # probability of Gaussian blur (as SwAV; 0 in our CIFAR-10 recipe)
 
 
 ANATOMY = Anatomy(

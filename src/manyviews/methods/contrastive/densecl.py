@@ -1,7 +1,8 @@
 """DenseCL: contrast every place of the feature map with its counterpart in the other view, beside the whole images.
 
 Paper    Wang, Zhang, Shen, Kong, Li, CVPR 2021 (arXiv:2011.09157). Dense loss and total section 3.3, matching 3.4.
-Differs  As MoCo.
+Differs  Batch statistics are those of slices of the batch, as in MoCo. The first head's layers start as torch starts
+         them, not with He's deviation and without biases.
 Shapes   B images, C channels of the backbone's map of S cells, D embedding, K keys in each of two queues.
 """
 
@@ -27,7 +28,7 @@ from manyviews.recipe import Recipe
 @dataclass(frozen=True, kw_only=True)
 class Config(mocov2.Config):
     dense: float = 0.5  # lambda, weight of the dense loss; the global one has the rest (section 3.3)
-    dense_from: float = 0.0  # share of the run over which lambda is 0 first (authors' code: 1,000 steps)
+    dense_from: float = 0.0  # share of the run over which lambda is 0 first (authors' hook, off in their settings: 1,000 steps)
     cells: int | None = None  # side of the map that is contrasted, pooled to it (3.4); None: as it is
     match: Literal["backbone", "projection", "random"] = "backbone"  # what finds counterparts (3.4)
 

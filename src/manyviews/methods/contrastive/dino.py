@@ -1,11 +1,12 @@
 """DINO: a student learns from crops to say what its slow teacher says of the whole image; no labels, no negatives.
 
-Paper    Caron, Touvron, Misra, Jégou, Mairal, Bojanowski, Joulin, ICCV 2021 (arXiv:2104.14294). Student eq. 1, loss eq. 2
-         and 3, centre eq. 4, order algorithm 1, collapse section 5.3 and figure 7.
-Differs  The encoder that is kept, and watched while it learns, is the teacher's: it is the better one throughout (figure
-         6). Crops are resampled bilinearly, `clip` bounds the norm of all gradients together, not of each tensor, the
-         learning rate ends at 0, not 1e-6, and the head's layers start as torch starts them, a ViT's as its
-         own paper's code does (Glorot; the authors draw all weights with a deviation of 0.02). Prototypes are frozen, and
+Paper    Caron, Touvron, Misra, Jégou, Mairal, Bojanowski, Joulin, ICCV 2021 (arXiv:2104.14294). Student eq. 1, loss eq.
+         2 and 3, centre eq. 4, order algorithm 1, collapse section 5.3 and figure 7.
+Differs  The encoder that is kept, and watched while it learns, is the teacher's: it is the better one throughout
+         (figure 6). Crops are resampled bilinearly, `clip` bounds the norm of all gradients together, not of each
+         tensor, the learning rate ends at 0, not 1e-6, and the head's layers start as torch starts them, a ViT's as its
+         own paper's code does (Glorot; the authors draw all weights with a deviation of 0.02). A ViT's class token is
+         not decayed, and its positions are antialiased where small crops have fewer. Prototypes are frozen, and
          temperatures warm up, for shares of the run.
 Shapes   B images, C H W pixels, K prototypes; V crops, of which the first two are global.
 """
@@ -32,11 +33,11 @@ from manyviews.views import View, Views
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    prototypes: int = 65_536  # K, what the head tells apart (section 3.2; 4,096 or fewer on small data)
-    hidden: int = 2048  # width of the head's hidden layers (section 3.2)
-    bottleneck: int = 256  # width of the unit vectors before the prototypes (section 3.2)
-    layers: int = 3  # of the head before the prototypes (section 3.2)
-    head_norm: bool = False  # batch norm in the head (section 3.2: none, so that a ViT has none at all)
+    prototypes: int = 65_536  # K, what the head tells apart (appendix C; 4,096 or fewer on small data)
+    hidden: int = 2048  # width of the head's hidden layers (section 3.1)
+    bottleneck: int = 256  # width of the unit vectors before the prototypes (appendix C)
+    layers: int = 3  # of the head before the prototypes (section 3.1)
+    head_norm: bool = False  # batch norm in the head (section 3.1: none, so that a ViT has none at all)
     fixed_lengths: bool = True  # prototypes are unit vectors; learnt lengths may be better, and unstable
     momentum: float = 0.996  # lambda at first, rising to 1 by a cosine (3.1); 0: the teacher is the student
     temperature: float = 0.1  # tau_s, of the student (section 3.2)
@@ -47,8 +48,8 @@ class Config:
     sharpen: bool = True  # tau_t = tau_s: such a head collapses to all prototypes alike (section 5.3)
     freeze: float = 1 / 300  # share of the run before prototypes move (one epoch in the authors' code)
     drop_path: float = 0.1  # chance that the student skips a ViT's last block (authors' code); no other net's
-    local_crops: int = 8  # V - 2 (section 3.1)
-    local_share: float = 3 / 7  # side of a local crop in global ones (section 3.2: 96 of 224 pixels)
+    local_crops: int = 8  # V - 2 (section 3.1; authors' code, 10 in table 8)
+    local_share: float = 3 / 7  # side of a local crop in global ones (section 3.1: 96 of 224 pixels)
     global_area: tuple[float, float] = (0.4, 1.0)  # shares of the image's area (code; 0.14, 1 for ResNet-50)
     local_area: tuple[float, float] = (0.05, 0.4)  # likewise (code; 0.05, 0.14 for ResNet-50)
     blur: tuple[float, float, float] = (1.0, 0.1, 0.5)  # probability for both global crops and the local ones
@@ -92,15 +93,18 @@ class DINO(Method):
             View(size=size, crop=config.global_area, blur=blur, solarise=solarise, **looks)
             for blur, solarise in zip(config.blur[:2], config.solarise, strict=True)
         ]
+        kernel = min(wide[0].blur_kernel, 2 * self.local - 1)  # theirs has no end
         local = [
-            View(size=self.local, crop=config.local_area, blur=config.blur[2], **looks)
+            View(size=self.local, crop=config.local_area, blur=config.blur[2], kernel=kernel, **looks)
             for _ in range(config.local_crops)
         ]
         return Views(*wide, *local)
 
     def loss(self, batch: Batch, progress: float) -> Out:
         g_t = [precise(g) for g in by_size(self.teacher, batch.views[:2])]
-        g_s = [precise(g) for g in by_size(self.student, batch.views)]
+        # Crops share the statistics of their size in the encoder, and all of them those of the head (authors' code).
+        h = by_size(self.student[0], batch.views)
+        g_s = [precise(g) for g in self.student[1:](torch.cat(h)).chunk(len(h))]
         p_1, p_2 = (softmax((g - self.centre_K) / self.tau_t(progress), dim=1) for g in g_t)
         # Cross entropy is linear in its target: a local crop meets the sum of both, a global crop never itself.
         targets = [p_2, p_1] + [p_1 + p_2] * (len(g_s) - 2)

@@ -3,8 +3,8 @@
 Paper    Wu, Xiong, Yu, Lin, CVPR 2018 (arXiv:1805.01978). Softmax eq. 2, NCE eq. 4 to 8, proximal term eq. 9 and 10.
 Differs  The bank moves half the way to a new embedding and its rows start uniform, as in the authors' code, where the
          paper stores the new embedding itself and starts from unit vectors. That code has no proximal term, whose work
-         the slow bank does; neither have the recipes, as --proximal 0. Images lose their colours after these have changed, in the authors' code for
-         ImageNet before.
+         the slow bank does; neither have the recipes, as --proximal 0. Images lose their colours after these have
+         changed, in the authors' code for ImageNet before.
 Shapes   B images, C H W pixels, D embedding, N items of the data set, m noise samples a query.
 """
 
@@ -24,9 +24,9 @@ from manyviews.views import View, Views
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    dim: int = 128  # D, width of the embedding (section 3.1; table 5 compares widths)
-    temperature: float = 0.07  # tau, divides the cosine (section 3.1; 0.1 in the authors' code for CIFAR-10)
-    noise: int = 4096  # m, noise samples a query (section 3.2)
+    dim: int = 128  # D, width of the embedding (section 4.1; table 4 compares widths)
+    temperature: float = 0.07  # tau, divides the cosine (section 4.2; 0.1 in the authors' code for CIFAR-10)
+    noise: int = 4096  # m, noise samples a query (section 4.2)
     softmax: bool = False  # compare with all N items instead of m of them (eq. 2; CIFAR-10 in section 4.1)
     proximal: float = 0.0  # lambda, weight of the squared way from the last pass's embedding (eq. 9)
     bank_momentum: float = 0.5  # share of the stored embedding that is kept (authors' code; 0 in section 3.1)
@@ -97,7 +97,7 @@ RECIPES = {
         Config(softmax=True, temperature=0.1, flip=0.0),
         Recipe(
             data="cifar10", net="resnet18", batch=128, budget="200ep", optimiser="sgd", lr=0.03,
-            weight_decay=5e-4, decay_all=True, schedule="step", milestones=(0.4, 0.6, 0.8),
+            weight_decay=5e-4, decay_all=True, schedule="step", milestones=(0.6, 0.8),
         ),
     ),
     "world": (

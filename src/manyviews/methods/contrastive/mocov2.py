@@ -1,7 +1,8 @@
 """MoCo v2: MoCo with SimCLR's projector, blur and a cosine schedule, and without its large batch.
 
-Paper    Chen, Fan, Girshick, He, 2020 (arXiv:2003.04297). Table 1 adds one change at a time: head, views, cosine.
-Differs  As MoCo.
+Paper    Chen, Fan, Girshick, He, 2020 (arXiv:2003.04297). Table 1 adds the head, the views, both, and the cosine.
+Differs  Batch statistics are those of slices of the batch, as in MoCo. The recipe for CIFAR-10 has the settings of
+         MoCo's demo, but for this paper's projector and temperature.
 Shapes   As MoCo.
 """
 
@@ -18,7 +19,7 @@ from manyviews.views import View, Views
 
 @dataclass(frozen=True, kw_only=True)
 class Config(moco.Config):
-    temperature: float = 0.2  # divides the cosine (table 1's text; 0.07 in MoCo)
+    temperature: float = 0.2  # divides the cosine (section 3; 0.07 in MoCo)
     hidden: int = 2048  # width of the projector's hidden layer (section 3)
     mlp: bool = True  # a projector of two layers; False: MoCo's linear one (table 1, "MLP")
     blur: float = 0.5  # probability of Gaussian blur (section 3); 0 for small images (SimCLR B.9)
@@ -62,7 +63,7 @@ RECIPES = {
         ),
     ),
     "cifar10": (
-        Config(queue=4096, momentum=0.99, blur=0.0),
+        Config(queue=4096, momentum=0.99, hidden=512, blur=0.0),
         Recipe(
             data="cifar10", net="resnet18", batch=512, budget="200ep",
             optimiser="sgd", lr=0.06, weight_decay=5e-4, decay_all=True,

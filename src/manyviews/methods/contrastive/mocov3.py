@@ -2,7 +2,8 @@
 
 Paper    Chen, Xie, He, ICCV 2021 (arXiv:2104.02057). Loss eq. 1, order algorithm 1, heads and views section 3 and 5,
          frozen patch projection section 4.2.
-Differs  The paper's small ViT has twelve heads, ours six: its recipe here is of the base one. The twin follows after each step, at that step's momentum; the authors' code does so before the next forward.
+Differs  The paper's small ViT has twelve heads, ours six: its recipe here is of the base one. The twin follows after
+         each step, at that step's momentum; the authors' code does so before the next forward.
 Shapes   B images, C H W pixels, D embedding; each query against the keys of the batches of all devices.
 """
 

@@ -2,8 +2,9 @@
 
 Paper    Chen, Kornblith, Norouzi, Hinton, ICML 2020 (arXiv:2002.05709). Loss eq. 1, views appendix A, CIFAR B.9. Small
          crops as an option: SwAV (Caron et al., NeurIPS 2020), section 3.2.
-Differs  The projector has batch norm on its hidden layer: the paper writes none, its code has one on the output too. SGD
-         or AdamW instead of LARS at batches below 1,024, where layer-wise rates bring nothing.
+Differs  The projector has batch norm on its hidden layer and a bias in its last: the paper writes neither, its code has
+         a norm on the output too, and no bias. Crops are resampled bilinearly, the authors' bicubically. The small
+         recipes use SGD or AdamW, where the authors have LARS at any batch.
 Shapes   B images, C H W pixels, D embedding; N = 2B anchors, each against the 2B - 1 others.
 """
 
@@ -97,7 +98,7 @@ RECIPES = {
         ),
     ),
     "cifar10": (
-        Config(temperature=0.5, strength=0.5, blur=0.0),
+        Config(temperature=0.5, strength=0.5, blur=0.0, hidden=512),
         Recipe(
             data="cifar10", net="resnet18", batch=512, budget="200ep",
             optimiser="sgd", lr=0.6, weight_decay=1e-4, warmup=0.05,

@@ -7,8 +7,9 @@ Paper    Chen, Kornblith, Swersky, Norouzi, Hinton, NeurIPS 2020 (arXiv:2006.100
              manyviews pretrain supervised --recipe finetune --init-from runs/a --labels 0.1 --out runs/b
              manyviews pretrain distillation --teacher runs/b --alpha 0 --out runs/c
          The second one's settings of the paper are --recipe finetune-paper.
-Differs  No selective kernels in the nets. What is kept, the encoder with `kept` layers of the projector, is what every
-         evaluation sees (as the authors' code, whose linear probe also sits on the layer that is fine-tuned).
+Differs  As SimCLR. No selective kernels in the nets. What is kept, the encoder with `kept` layers of the projector, is
+         what every evaluation sees; the authors fine-tune from there, and fit the linear probe to the encoder alone
+         (--kept 0).
 Shapes   B images, C H W pixels, D embedding, K queued keys; N = 2B anchors.
 """
 
@@ -32,7 +33,7 @@ from manyviews.recipe import Recipe
 class Config(simclr.Config):
     layers: int = 3  # of the projector (section 3.1; 2 in SimCLR)
     kept: int = 1  # of its layers that stay with the encoder: fine-tuning starts there (0 in SimCLR)
-    queue: int = 0  # K, keys of MoCo's memory as further negatives; 0: none (section 3.1: 65,536)
+    queue: int = 0  # K, keys of MoCo's memory as negatives too (section 3.1: 65,536); 0: none, as in the code
     momentum: float = 0.999  # share of the old memory network kept at each step, where there is a memory
 
 
@@ -81,7 +82,7 @@ class SimCLRv2(simclr.SimCLR):
 
 RECIPES = {
     "paper": (
-        Config(),
+        Config(queue=65_536),
         Recipe(
             data="imagenet", net="resnet50/zero_init", size=224, batch=4096, budget="800ep",
             optimiser="lars", lr=6.4, weight_decay=1e-4, warmup=0.05,

@@ -1,12 +1,13 @@
 """SimCSE: read a sentence twice; what dropout leaves of it each time are its two views.
 
-Paper    Gao, Yao, Chen, EMNLP 2021 (arXiv:2104.08821). Dropout as the view section 3 and eq. 4, other views table 1, pairs and
-         hard negatives section 4 and eq. 5, alignment and uniformity eq. 2 and 3, pooling section 6.3, settings appendix A.
-Differs  Tokens are deleted and cropped, not words, and none are replaced (table 1: synonyms, MLM). Without the masked words as a
-         second loss (appendix), and without weights of the hard negatives (section 6.3). What the last step made is kept; the
-         authors keep what is best on STS-B, which has labels. The world's recipe crops, for it begins with
-         random weights, where dropout as the view teaches little; `--positive dropout` with `--init-from` a BERT's run
-         is the paper's.
+Paper    Gao, Yao, Chen, EMNLP 2021 (arXiv:2104.08821). Dropout as the view section 3 and eq. 4, other views table 1,
+         pairs and hard negatives section 4 and eq. 5, alignment and uniformity eq. 2 and 3, pooling section 6.3,
+         settings appendix A.
+Differs  Tokens are deleted and cropped, not words, and none are replaced (table 1: synonyms, MLM). Without the masked
+         words as a second loss (appendix), and without weights of the hard negatives (section 6.3). What the last step
+         made is kept; the authors keep what is best on STS-B, which has labels. The world's recipe crops, for it begins
+         with random weights, where dropout as the view teaches little; `--positive dropout` with `--init-from` a BERT's
+         run is the paper's.
 Shapes   B items of N sentences, R = 2 N rows, T tokens, D width.
 """
 

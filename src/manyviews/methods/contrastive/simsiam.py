@@ -24,8 +24,8 @@ class Config:
     stop_gradient: bool = True  # the ablation without it collapses (section 4.1)
     predictor: bool = True  # the ablation without it collapses (section 4.2)
     constant_predictor: bool = True  # the predictor's learning rate is not decayed (section 4.2, table 1c)
-    blur: float = 0.5  # probability of Gaussian blur (section 3; 0 on CIFAR-10, appendix D)
-    min_area: float = 0.2  # smallest crop, as a share of the image's area (authors' code)
+    blur: float = 0.5  # probability of Gaussian blur (appendix A; 0 on CIFAR-10, appendix D)
+    min_area: float = 0.2  # smallest crop, as a share of the image's area (appendix A)
 
 
 SERVES = dict.fromkeys(("bottleneck", "constant_predictor"), ("predictor", (True,)))

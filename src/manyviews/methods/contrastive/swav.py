@@ -3,8 +3,9 @@
 Paper    Caron, Misra, Mairal, Goyal, Bojanowski, Joulin, NeurIPS 2020 (arXiv:2006.09882). Loss eq. 1 and 2, codes eq. 3
          to 5, multi-crop eq. 6, order of a step as in the pseudo-code of appendix A.
 Differs  Queue and frozen prototypes begin and end at shares of the run, not at epochs and steps; the queue fills from
-         the first step on, so that it is full when it is wanted. LARS leaves biases
-         and norms as they are, undecayed and unscaled, and the rate rises from 0, not from 0.3, and ends at 0, not at 0.0048; small recipes use SGD or AdamW.
+         the first step on, so that it is full when it is wanted. LARS leaves biases and norms as they are, undecayed
+         and unscaled, and the rate rises from 0, not from 0.3, and ends at 0, not at 0.0048; small recipes use SGD or
+         AdamW.
 Shapes   B images, D embedding, K prototypes, V views of which the first two are of full size.
 """
 
@@ -29,19 +30,19 @@ from manyviews.views import View, Views, colour_jitter, large_and_small
 @dataclass(frozen=True, kw_only=True)
 class Config:
     dim: int = 128  # D, width of the embedding (appendix A)
-    hidden: int = 2048  # width of the projector's hidden layer (appendix A)
-    prototypes: int = 3000  # K, more than ten times the classes there may be (appendix A; 512 on CIFAR-10)
+    hidden: int = 2048  # width of the projector's hidden layer (authors' code)
+    prototypes: int = 3000  # K, three times ImageNet's classes (appendix C; 512 in our CIFAR-10 recipe)
     temperature: float = 0.1  # tau, divides the cosine in the prediction (eq. 2)
     epsilon: float = 0.05  # smoothness of the codes: the smaller, the nearer to one prototype each (eq. 3)
     iterations: int = 3  # of Sinkhorn and Knopp's normalisation (section 3.1)
-    sinkhorn: bool = True  # even codes; the ablation without, codes by softmax, collapses (section 3.1)
+    sinkhorn: bool = True  # even codes (section 3.1); False: codes by softmax, which collapse
     hard: bool = False  # codes rounded to the nearest prototype, which does worse (section 3.1)
     global_area: tuple[float, float] = (0.14, 1.0)  # share of the area in a full-size crop (appendix A)
-    local_crops: int = 6  # V - 2, small crops; 0 turns multi-crop off (section 3.2)
+    local_crops: int = 6  # small crops (V of section 3.2, V - 2 here); 0 turns multi-crop off
     local_area: tuple[float, float] = (0.05, 0.14)  # share of the image's area in a small crop (appendix A)
-    local_share: float = 3 / 7  # its side as a share of a full-size crop's: 96 beside 224 (section 3.2)
-    strength: float = 1.0  # s, strength of the colour jitter (appendix A; 0.5 on CIFAR-10)
-    blur: float = 0.5  # probability of Gaussian blur (appendix A; 0 on CIFAR-10)
+    local_share: float = 3 / 7  # its side as a share of a full-size crop's: 96 beside 224 (appendix A)
+    strength: float = 1.0  # s, strength of the colour jitter (appendix A; 0.5 in our CIFAR-10 recipe)
+    blur: float = 0.5  # probability of Gaussian blur (appendix A; 0 in our CIFAR-10 recipe)
     queue: int = 0  # past embeddings of each view that share in the codes (3.1; 3,840 at a batch of 256)
     queue_from: float = 0.075  # share of the run after which it is used (authors' code: epoch 15 of 200)
     freeze: float = 0.00125  # share of the run in which prototypes stay (authors' code: an epoch of 800)

@@ -3,11 +3,11 @@
 Paper    Karpathy 2015, "The unreasonable effectiveness of recurrent neural networks", and its char-rnn: RMSprop at 2e-3,
          gradients over 50 characters, the state going on from one piece of the text to the next; what such a state
          keeps is seen in Karpathy, Johnson, Fei-Fei 2015 (arXiv:1506.02078), whose sections the code names.
-Differs  What goes on is bounded: a state is carried through one window, its gradient cut every `truncate` characters, and
-         each window begins from nothing, so that a step depends on its own items alone; char-rnn carries it through the
-         whole text. Texts that share a window follow each other there, as in one text. One step is made a window, not a
-         piece; gradients are clipped by their norm (--clip), not each by itself. The rate falls along a cosine, not by
-         3% an epoch from the tenth on.
+Differs  What goes on is bounded: a state is carried through one window, its gradient cut every `truncate` characters,
+         and each window begins from nothing, so that a step depends on its own items alone; char-rnn carries it through
+         the whole text. Texts that share a window follow each other there, as in one text. One step is made a window,
+         not a piece; gradients are clipped by their norm (--clip), not each by itself. The rate falls along a cosine,
+         not by 3% an epoch from the tenth on.
 Shapes   B windows, T characters of which K at a time, H width, V vocabulary, N characters that are told.
 """
 

@@ -1,10 +1,11 @@
 """GPT: tell the next token of any text, and know the language.
 
-Paper    Radford, Narasimhan, Salimans, Sutskever 2018 (GPT-1), eq. 1 and section 4.1; Radford et al. 2019 (GPT-2), section
-         2.2 for byte-level pieces; Brown et al., NeurIPS 2020 (GPT-3, arXiv:2005.14165), appendix B. They differ in the net.
+Paper    Radford, Narasimhan, Salimans, Sutskever 2018 (GPT-1), eq. 1 and section 4.1; Radford et al. 2019 (GPT-2),
+         section 2.2 for byte-level pieces; Brown et al., NeurIPS 2020 (GPT-3, arXiv:2005.14165), appendix B. They
+         differ in the net.
 Differs  Windows hold whole documents, as many as fit, each begun by a token of its own, and a token sees its document
-         alone; the papers cut one stream of all documents, which see each other. Pieces are bytes' (letters in the recipe
-         `tinyshakespeare`); GPT-1's own are of lower-cased characters. The learning rate ends at 0 (GPT-3: a
+         alone; the papers cut one stream of all documents, which see each other. Pieces are bytes' (letters in the
+         recipe `tinyshakespeare`); GPT-1's own are of lower-cased characters. The learning rate ends at 0 (GPT-3: a
          tenth of its peak), and the batch does not grow.
 Shapes   B windows, T tokens, D width, V vocabulary, N tokens that are told.
 """

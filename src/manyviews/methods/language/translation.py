@@ -3,7 +3,8 @@
 Paper    Vaswani et al., NeurIPS 2017 (arXiv:1706.03762): training section 5, warm-up eq. 3, label smoothing section 5.4.
 Differs  Batches are counted in pairs, not in tokens, and no checkpoints are averaged; small recipes keep Adam's usual
          epsilon. A sentence's embedding is the mean of what the encoder made of it.
-Shapes   B pairs, S tokens of a source, T of a target, D width, V tokens that both languages share, N tokens that are told.
+Shapes   B pairs, S tokens of a source, T of a target, D width, V tokens that both languages share, N tokens that are
+         told.
 """
 
 from dataclasses import dataclass

@@ -1,12 +1,14 @@
 """BEiT: hide blocks of patches, and tell which visual tokens stand there; BERT's pre-training for images.
 
-Paper    Bao, Dong, Piao, Wei, ICLR 2022 (arXiv:2106.08254). Views section 2.1, masks algorithm 1, objective eq. 1 and section
-         2.3, first weights section 2.5, ablations section 3.3 and table 4. What is open as in the authors' code.
-Differs  The net is the paper's ViT: positions are learned and added once, where the authors' code has a relative position
-         bias and a LayerScale. Recipes average the patches, as the paper does when it fine-tunes, and have no [S] token; on
-         the world positions are MAE's fixed ones, for learned ones start at 0.02 and hardly move in so few steps.
-         The order of the colour jitter is drawn too; both views are resampled bilinearly, from one crop, the tokeniser's
-         from the ViT's. Positions decay as weights do, which the authors' code spares. The ablation's pixels are standardised, its loss is their mean squared error.
+Paper    Bao, Dong, Piao, Wei, ICLR 2022 (arXiv:2106.08254). Views section 2.1, masks algorithm 1, objective eq. 1 and
+         section 2.3, first weights section 2.5, ablations section 3.3 and table 4. What is open as in the authors'
+         code.
+Differs  The net is the paper's ViT: positions are learned and added once, where the authors' code has a relative
+         position bias and a LayerScale. Recipes average the patches, as the paper does when it fine-tunes, and have no
+         [S] token; on the world positions are MAE's fixed ones, for learned ones start at 0.02 and hardly move in so
+         few steps. The order of the colour jitter is drawn too; both views are resampled bilinearly, from one crop, the
+         tokeniser's from the ViT's. Positions decay as weights do, which the authors' code spares. The ablation's
+         pixels are standardised, its loss is their mean squared error.
 Shapes   B images, C H W pixels, P side of a patch, h w = H / P W / P cells, N = h w patches, D width, V visual tokens.
 """
 

@@ -1,14 +1,14 @@
 """iGPT: tell the next pixel from all before it, or hidden ones from all others, and images are understood on the way.
 
-Paper    Chen, Radford, Child, Wu, Jun, Luan, Sutskever, "Generative Pretraining from Pixels", ICML 2020. Objectives section
-         2.1, features section 2.4, views section 3.1, palette section 3.2, training section 3.4. The masked
+Paper    Chen, Radford, Child, Wu, Jun, Luan, Sutskever, "Generative Pretraining from Pixels", ICML 2020. Objectives
+         section 2.1, features section 2.4, views section 3.1, palette section 3.2, training section 3.4. The masked
          objective is BERT's (Devlin et al. 2019, arXiv:1810.04805). What is open as in the authors' code: losses are
          means over pixels, a hidden pixel's embedding is zero, masks are drawn anew.
-Differs  The palette is found in a sample of the data's own training images, where the paper has one from ImageNet for all
-         sets. A view that is larger than what the net sees is reduced after it is cut, as in the paper, but bilinearly.
-         Of the learning rates that section 3.4 searches, the paper's recipe has a middle one. Classifying with the
-         generative loss beside it (section 2.3) is `finetune` with `--option finetune.joint=1`. Sixteen masked copies of an
-         image at test time (section 4.7) are left out.
+Differs  The palette is found in a sample of the data's own training images, where the paper has one from ImageNet for
+         all sets. A view that is larger than what the net sees is reduced after it is cut, as in the paper, but
+         bilinearly. Of the learning rates that section 3.4 searches, the paper's recipe has a middle one. Classifying
+         with the generative loss beside it (section 2.3) is `finetune` with `--option finetune.joint=1`. Sixteen masked
+         copies of an image at test time (section 4.7) are left out.
 Shapes   B images, N positions in reading order, V colours of the palette.
 """
 

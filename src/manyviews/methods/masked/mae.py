@@ -1,11 +1,11 @@
 """MAE: hide most of an image, encode what is left, and paint what is hidden with a light decoder.
 
-Paper    He, Chen, Xie, Li, Dollár, Girshick, CVPR 2022 (arXiv:2111.06377). Masking, encoder, decoder and target section 3,
-         ablations section 4.1 and table 1, settings appendix A.1 and table 8.
-Differs  Crops are resampled bilinearly, the learning rate ends at 0 and the encoder starts as a ViT here does. The decoder
-         reads the patches in the order in which they were shuffled, which is the same: positions say where they lie.
-         Blocks are BEiT's; where they hide less than the ratio says, single patches are hidden too. Of the targets of
-         table 1d, visual tokens and principal components are left out.
+Paper    He, Chen, Xie, Li, Dollár, Girshick, CVPR 2022 (arXiv:2111.06377). Masking, encoder, decoder and target section
+         3, ablations section 4.1 and table 1, settings appendix A.1 and table 8.
+Differs  Crops are resampled bilinearly, the learning rate ends at 0 and the encoder starts as a ViT here does. The
+         decoder reads the patches in the order in which they were shuffled, which is the same: positions say where they
+         lie. Blocks are BEiT's; where they hide less than the ratio says, single patches are hidden too. Of the targets
+         of table 1d, visual tokens and principal components are left out.
 Shapes   B images, C H W pixels, P side of a patch, N = H W / P^2 patches of which K stay visible, D width.
 """
 
