@@ -52,6 +52,29 @@ def test_torchvision_weights_give_torchvision_features_and_come_back():
             torch.testing.assert_close(ours.grid(x), theirs.features(x), rtol=1e-5, atol=1e-5)
 
 
+def test_with_batch_norm_it_is_the_net_of_deepcluster():
+    torch.manual_seed(0)
+    ours = build("alexnet/bn", size=96)
+    assert isinstance(ours, AlexNet) and isinstance(ours.norms, nn.ModuleList)
+    for norm in ours.norms:
+        nn.init.normal_(norm.weight)  # pyright: ignore[reportArgumentType]
+    layers: list[nn.Module] = []
+    for i, norm in enumerate(ours.norms, start=1):
+        layers += [getattr(ours, f"conv{i}"), norm, nn.ReLU()]
+        layers += [nn.MaxPool2d(3, 2)] if i in (1, 2, 5) else []
+    assert [layer.out_channels for layer in layers if isinstance(layer, nn.Conv2d)] == [
+        96,
+        256,
+        384,
+        384,
+        256,
+    ]
+    assert all(layer.groups == 1 for layer in layers if isinstance(layer, nn.Conv2d))
+    x = images(batch=4, size=96)
+    torch.testing.assert_close(ours.grid(x), copy.deepcopy(nn.Sequential(*layers))(x))
+    assert not any(isinstance(part, nn.LocalResponseNorm) for part in ours.modules())
+
+
 def test_other_weights_are_refused_by_name():
     with torch.device("meta"):
         papers, later = make("alexnet"), make("alexnet/2014")

@@ -2,12 +2,13 @@
 
 Paper    Krizhevsky, Sutskever, Hinton, NIPS 2012: ReLU 3.1, response normalisation 3.3, overlapping pooling 3.4,
          layers 3.5 and figure 2, dropout 4.2, initialisation 5. `/2014` is the net on one GPU of Krizhevsky 2014
-         (arXiv:1404.5997) as torchvision has it: other widths, no groups, no response normalisation.
+         (arXiv:1404.5997) as torchvision has it: other widths, no groups, no response normalisation. `/bn` is that of
+         DeepCluster (Caron et al., ECCV 2018, arXiv:1807.05520, section 3.4): batch norm instead of it, no groups.
          The CIFAR-10 net of sections 3.1 and 3.3: "four layers", 11% error with response normalisation, 13% without.
 Differs  The paper's arithmetic needs images of 227 pixels; ours have 224 and two more of padding. From images of
          another size the last map is averaged into its 6x6 cells, as in torchvision. The numbers of the initialisation
          and of the response normalisation are made for pixels from 0 to 255, so normalised images are multiplied by
-         `PIXELS`; those of `/2014` are not, and it starts as He et al. 2015. Dropout is inverted: scaled up in
+         `PIXELS`; those of `/2014` and `/bn` are not, and these start as He et al. 2015. Dropout is inverted: scaled up in
          training, not down in testing. The last layer, fc8, is the classifier's affair. The paper leaves the CIFAR-10
          net to its code, cuda-convnet, whose example of 11% error it is here: two convolutions and two layers that are
          connected locally, with weights of their own in every cell. Its response normalisation has k 1, n 9, alpha 1e-3
@@ -44,6 +45,7 @@ class AlexNet(Encoder):
         channels: of the five convolutions.
         groups: convolutions 2, 4 and 5 see only the channels on their own GPU (3.5).
         lrn: response normalisation after the first two convolutions (3.3).
+        bn: batch norm between each convolution and its activation (DeepCluster).
         overlap: pool 3x3 cells, else 2x2; always with stride 2 (3.4).
         activation: "relu" or "tanh" (3.1).
         dropout: share of the outputs of fc6 and fc7 that training sets to zero (4.2).
@@ -58,6 +60,7 @@ class AlexNet(Encoder):
         channels: tuple[int, int, int, int, int] = (96, 256, 384, 384, 256),
         groups: int = 2,
         lrn: bool = True,
+        bn: bool = False,
         overlap: bool = True,
         activation: Activation = "relu",
         dropout: float = 0.5,
@@ -73,6 +76,7 @@ class AlexNet(Encoder):
         self.conv5 = nn.Conv2d(c4, c5, 3, padding=1, groups=groups)
         self.fc6 = nn.Linear(c5 * 6 * 6, 4096)
         self.fc7 = nn.Linear(4096, 4096)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(c) for c in channels) if bn else [_as_it_is] * len(channels)
         self.lrn = response_norm() if lrn else nn.Identity()
         self.pool = nn.MaxPool2d(3 if overlap else 2, stride=2)
         self.dropout = nn.Dropout(dropout)
@@ -83,11 +87,12 @@ class AlexNet(Encoder):
     def grid(self, x_BCHW: Tensor) -> Tensor:
         """`[B, 256, 6, 6]` of images of 224 pixels; raises `ManyviewsError` for images that are too small."""
         _large_enough(min(x_BCHW.shape[2:]))
-        x = self.pool(self.lrn(self.f(self.conv1(x_BCHW * self.pixels))))
-        x = self.pool(self.lrn(self.f(self.conv2(x))))
-        x = self.f(self.conv3(x))
-        x = self.f(self.conv4(x))
-        return self.pool(self.f(self.conv5(x)))
+        n1, n2, n3, n4, n5 = self.norms
+        x = self.pool(self.lrn(self.f(n1(self.conv1(x_BCHW * self.pixels)))))
+        x = self.pool(self.lrn(self.f(n2(self.conv2(x)))))
+        x = self.f(n3(self.conv3(x)))
+        x = self.f(n4(self.conv4(x)))
+        return self.pool(self.f(n5(self.conv5(x))))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         x = F.adaptive_avg_pool2d(self.grid(x_BCHW), 6).flatten(1)
@@ -105,6 +110,10 @@ class AlexNet(Encoder):
                 nn.init.normal_(layer.weight, std=0.01)
             positive = start == "paper" and name in ("conv2", "conv4", "conv5", "fc6", "fc7")
             nn.init.constant_(layer.get_parameter("bias"), 1.0 if positive else 0.0)
+
+
+def _as_it_is(x: Tensor) -> Tensor:
+    return x
 
 
 def _large_enough(side: int) -> None:
@@ -185,11 +194,15 @@ def alexnet(*, size: int = 224, **options: Any) -> AlexNet:
 
 
 VARIANTS = {"no_lrn": {"lrn": False}, "no_overlap": {"overlap": False}, "tanh": {"activation": "tanh"}}
-ONE_GPU = {"channels": (64, 192, 384, 256, 256), "groups": 1, "lrn": False, "pixels": 1.0, "start": "he"}
+ONE_GPU = {"groups": 1, "lrn": False, "pixels": 1.0, "start": "he"}
+LATER = {
+    "2014": {"channels": (64, 192, 384, 256, 256), **ONE_GPU},
+    "bn": {"bn": True, **ONE_GPU},
+}
 
 NETS = {
     "alexnet": Net(
-        make=alexnet, paper="Krizhevsky et al. 2012, figure 2", variants=VARIANTS | {"2014": ONE_GPU},
+        make=alexnet, paper="Krizhevsky et al. 2012, figure 2", variants=VARIANTS | LATER,
         parameters=60, known_as={"torchvision/2014": "alexnet"},
     ),
     "alexnet_cifar": Net(

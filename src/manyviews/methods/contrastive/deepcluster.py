@@ -7,8 +7,9 @@ Differs  Images are weighted by the inverse of their cluster's size rather than 
          authors' code gives that layer an optimiser without momentum; as there, its rate is constant. What is clustered
          is the encoder's own output: a last ReLU is not taken off for it. Labels are random until the first clustering.
          The world's recipe uses AdamW and jitters colours (`strength`), which the paper leaves as they are (or takes
-         away, by Sobel). The recipe has the paper's VGG-16, whose second fully connected layer drops out too, here
-         alone, and whose weights start as VGG's own do; its AlexNet with batch norm is not among the nets.
+         away, by Sobel). The paper's nets, VGG-16 and AlexNet with batch norm, drop out behind both
+         fully connected layers here, in the authors' code before them (VGG before the second alone), and start as He et
+         al. 2015, theirs with fully connected weights of deviation 0.01.
 Shapes   N images in the data, B in the batch, K clusters.
 """
 
@@ -120,6 +121,13 @@ RECIPES = {
         Config(),
         Recipe(
             data="imagenet", net="vgg_d/bn", size=224, batch=256, budget="500ep",
+            optimiser="sgd", lr=0.05, weight_decay=1e-5, decay_all=True, schedule="constant",
+        ),
+    ),
+    "paper_alexnet": (
+        Config(),
+        Recipe(
+            data="imagenet", net="alexnet/bn", size=224, batch=256, budget="500ep",
             optimiser="sgd", lr=0.05, weight_decay=1e-5, decay_all=True, schedule="constant",
         ),
     ),
