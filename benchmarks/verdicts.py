@@ -13,7 +13,8 @@ import numpy as np
 from scipy.stats import norm
 
 from manyviews.claims.predictions import Difference, Order
-from manyviews.claims.verdict import LEVEL, interval, judge, seeds_needed
+from manyviews.claims.verdict import judge, seeds_needed
+from manyviews.evaluation.paired import LEVEL, interval
 
 SEEDS = (3, 4, 5, 10)
 DRAWS = 1000  # of a bootstrap

@@ -22,7 +22,18 @@ from manyviews.recipe import record
 from manyviews.report import write
 from manyviews.runs import Run
 from manyviews.side import positive, side_by_side
-from manyviews.tabled import OURS, START, best_first, figures_of, judged, over_seeds, page, state_of, top1
+from manyviews.tabled import (
+    OURS,
+    START,
+    best_first,
+    figures_of,
+    judged,
+    over_seeds,
+    page,
+    state_of,
+    told_apart,
+    top1,
+)
 
 MANY = 10_000  # items of a set that nobody looks at: does the net suit the method?
 
@@ -75,8 +86,8 @@ def compare(
         command: what the user typed, for the record.
 
     Returns:
-        ``{"methods": {name: {figure: {"mean", "std", "n", "values"}}}, "baselines": {...}, "out": folder}``, the best
-        method first
+        ``{"methods": {name: {figure: {"mean", "std", "n", "values"}}}, "baselines": {...}, "told_apart": {...}, "out":
+        folder}``, the best method first
 
     Raises:
         ManyviewsError: a method, the data or a setting is not there, or one of the runs cannot be.
@@ -126,6 +137,7 @@ def compare(
         "command": command or _as_typed(chosen, data, asked),
         "methods": {name: {label: over_seeds(v) for label, v in row.items()} for name, row in table.items()},
         "states": {name: [state_of(run) for run in runs[name]] for name in table},
+        "told_apart": told_apart(table),
         "baselines": {name: top1(row) for name, row in beside.items() if name not in (OURS, START)},
         "out": str(folder),
     }

@@ -6,6 +6,7 @@ from typing import Any
 
 from manyviews import plan
 from manyviews.evaluation import mean_std
+from manyviews.evaluation.paired import interval
 from manyviews.method import find
 from manyviews.report import Comparison, Contender
 from manyviews.runs import Run
@@ -58,6 +59,30 @@ def best_first(table: dict[str, dict[str, list[float | None]]]) -> dict[str, dic
     return dict(sorted(table.items(), key=lambda item: -worth(item[1])))
 
 
+def told_apart(table: dict[str, dict[str, list[float | None]]]) -> dict[str, Any] | None:
+    """``{"figure", "best", "seeds", "not from": names}``: the best by the first figure, and those whose difference from it is
+    none at 95% for the seeds that both have, each pair by itself; None where one seed is all that there is."""
+    figure = next((label for label in FIGURES.values() if any(label in row for row in table.values())), "")
+    best, *others = [name for name, row in table.items() if figure in row] or [""]
+    if not others or len(table[best][figure]) < 2:
+        return None
+    near = []
+    for name in others:
+        pairs = zip(table[best][figure], table[name][figure], strict=True)
+        ahead = [ours - theirs for ours, theirs in pairs if ours is not None and theirs is not None]
+        if len(ahead) < 2 or interval(ahead).low <= 0:
+            near.append(name)
+    return {"figure": figure, "best": best, "seeds": len(table[best][figure]), "not from": near}
+
+
+def said(apart: dict[str, Any]) -> str:
+    """What ``told_apart`` found, in a sentence."""
+    best = f"Best by {apart['figure'].removesuffix(' top-1')}: {apart['best']}"
+    if not apart["not from"]:
+        return f"{best}, ahead of every other by more than chance."
+    return f"{best}; {apart['seeds']} seeds do not tell it from {', '.join(apart['not from'])}."
+
+
 def state_of(run: Run) -> str:
     if "diverged" in run.results():
         return "diverged"
@@ -68,6 +93,7 @@ def state_of(run: Run) -> str:
 def page(
     table: dict[str, dict[str, list[float | None]]], same: dict[str, Any], result: dict[str, Any]
 ) -> Comparison:
+    apart = result["told_apart"]
     alike, own = ["data", "budget"], ["batch", "optimiser"]
     (alike if "net" in same else own).insert(1, "network")
 
@@ -77,7 +103,8 @@ def page(
 
     return Comparison(
         title=f"{len(table)} methods on {result['data']}",
-        subtitle=f"The same {', '.join(alike)} and seeds; each method's own {', '.join(own)} and hyper-parameters.",
+        subtitle=f"The same {', '.join(alike)} and seeds; each method's own {', '.join(own)} and hyper-parameters."
+        + (f" {said(apart)}" if apart else ""),
         command=result["command"],
         budget=same["budget"],
         contenders=[Contender(name, values, note=note(name)) for name, values in table.items()],

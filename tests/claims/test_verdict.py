@@ -18,8 +18,9 @@ from manyviews.claims.predictions import (
     Prediction,
     Rising,
 )  # fmt: skip
-from manyviews.claims.verdict import differences, interval, judge, seeds_needed, t_quantile
+from manyviews.claims.verdict import differences, judge, seeds_needed
 from manyviews.errors import ManyviewsError
+from manyviews.evaluation.paired import interval, t_quantile
 
 TIMES = 1500
 

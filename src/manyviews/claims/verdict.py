@@ -19,27 +19,17 @@ import math
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from typing import Any, Literal
 
 from manyviews.claims.predictions import DIVERGED, Difference, Prediction
+from manyviews.evaluation.paired import LEVEL, interval, moments, t_quantile
 
 State = Literal["holds", "fails", "cannot tell"]
 Figures = Mapping[str, Sequence[float | None]]  # arm -> a figure a seed; None where a run gave none
 States = Mapping[str, Sequence[str | None]]  # arm -> the monitor's word a seed
 
-LEVEL = 0.05  # of both sides: a difference that is not there is found in 2.5 of 100 claims
 POWER = 0.8  # with which the seeds that are asked for would settle it
 MOST = 1000  # seeds that anybody would ask for
-
-
-@dataclass(frozen=True)
-class Interval:
-    """The mean of paired differences, and where the true one lies at a level; unbounded where one seed says nothing."""
-
-    mean: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -197,37 +187,12 @@ def differences(one: Difference, figures: Figures) -> list[float]:
     ]
 
 
-def interval(d: Sequence[float], level: float = LEVEL) -> Interval:
-    """Student's t: where the mean of the differences lies but for a share ``level`` of all such intervals."""
-    mean, deviation = _moments(d)
-    if len(d) == 1:  # exact: nothing was sampled
-        return Interval(mean, mean, mean)
-    half = t_quantile(1 - level / 2, len(d) - 1) * deviation / math.sqrt(len(d))
-    return Interval(mean, mean - half, mean + half)
-
-
 def seeds_needed(one: Difference, d: Sequence[float], level: float = LEVEL) -> int | None:
     """How many seeds would settle it with ``POWER``, were mean and deviation those that were seen; None: over ``MOST``."""
-    mean, deviation = _moments(d)
+    mean, deviation = moments(d)
     away = min(abs(mean - bound) for bound in (one.low, one.high) if math.isfinite(bound))
     for n in range(2, MOST + 1) if away else ():
         reach = t_quantile(1 - level / 2, n - 1) + t_quantile(POWER, n - 1)
         if reach * deviation / math.sqrt(n) <= away:
             return n
     return None
-
-
-def _moments(d: Sequence[float]) -> tuple[float, float]:
-    """Mean and standard deviation."""
-    mean = math.fsum(d) / len(d)
-    if len(d) == 1:
-        return mean, math.inf
-    return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in d) / (len(d) - 1))
-
-
-@cache
-def t_quantile(share: float, freedom: int) -> float:
-    """Where Student's t of so many degrees of freedom has this share of its mass below."""
-    from scipy.special import stdtrit  # a quarter of a second, for those who judge
-
-    return float(stdtrit(freedom, share))

@@ -34,7 +34,7 @@ def compare_command(words: list[str]) -> None:
     ask = parse(Compare, words, "compare")
     from manyviews.comparing import compare
     from manyviews.method import find
-    from manyviews.tabled import markdown
+    from manyviews.tabled import markdown, said
 
     if ask.all and ask.methods:
         raise ManyviewsError(
@@ -53,6 +53,8 @@ def compare_command(words: list[str]) -> None:
         print("\n".join(markdown(result)))
         return
     _print_table(result)
+    if result["told_apart"]:
+        print(said(result["told_apart"]))
     print(f"report   {Path(result['out']) / 'report.html'}")
     rows: dict[str, dict[str, Any]] = result["methods"]
     passes = [row["passes"]["mean"] for row in rows.values() if "passes" in row]
