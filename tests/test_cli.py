@@ -26,7 +26,8 @@ from manyviews.data.world import SPECIES, world
 from manyviews.errors import Diverged, ManyviewsError
 from manyviews.files import alone
 from manyviews.runs import Run
-from manyviews.tabled import best_first, said, told_apart
+from manyviews.tabled import best_first, told_apart
+from manyviews.tabled import said as said_apart
 
 pytestmark = pytest.mark.usefixtures("small_world")
 SMALL = ["--net", "cifar_resnet8", "--size", "16", "--batch", "16", "--budget", "4steps"]
@@ -254,8 +255,8 @@ def test_machines_share_a_comparison_by_its_seeds(
         f"| {name}" for name in [*both["methods"], "raw pixels"]
     ]
     main([*words, "--out", str(here)])
-    assert said(both["told_apart"]) in capsys.readouterr().out
-    assert said(both["told_apart"]) in (here / "report.html").read_text()
+    assert said_apart(both["told_apart"]) in capsys.readouterr().out
+    assert said_apart(both["told_apart"]) in (here / "report.html").read_text()
     assert f"| {means[0]:.1%} ± " in lines[0] and all(line.count("|") == head.count("|") for line in lines)
 
 
@@ -270,14 +271,16 @@ def test_the_best_is_told_apart_by_paired_seeds() -> None:
     assert list(best_first(dict(reversed(table.items())))) == ["first", "likewise", "behind", "once", "never"]
     found = told_apart(table)
     assert found == {"figure": "kNN top-1", "best": "first", "seeds": 3, "not from": ["likewise", "once"]}
-    assert said(found) == "Best by kNN: first; 3 seeds do not tell it from likewise, once."
+    assert said_apart(found) == "Best by kNN: first; 3 seeds do not tell it from likewise, once."
     assert (
         told_apart({name: {"kNN top-1": table[name]["kNN top-1"][:1]} for name in ("first", "behind")})
         is None
     )
     assert told_apart({"first": table["first"]}) is None and told_apart({"never": table["never"]}) is None
     alone = told_apart({name: table[name] for name in ("first", "behind")})
-    assert alone is not None and said(alone).endswith("first, ahead of every other by more than chance.")
+    assert alone is not None and said_apart(alone).endswith(
+        "first, ahead of every other by more than chance."
+    )
 
 
 def test_a_comparison_of_texts_of_the_world_goes_on_and_is_judged_by_them(
