@@ -17,12 +17,15 @@ UNTRAINED = ", untrained"  # what follows the name of a figure
 
 
 def judged(runs: Iterable[Run]) -> dict[str, Any]:
-    """The figures of whatever any of the runs has judged, by its name."""
-    return {name: row for run in runs for name, row in run.results().get("figures", {}).items()}
+    """The figures of whatever any of the runs has judged, by its name; the first run that has it says."""
+    found: dict[str, Any] = {}
+    for run in runs:
+        found = run.results().get("figures", {}) | found
+    return found
 
 
 def figures_of(runs: Sequence[Run]) -> dict[str, list[float | None]]:
-    """Each figure's value for every seed, None where a run has diverged; of the random start, where it was judged."""
+    """Each figure's value for every seed, None where a run has diverged; of random starts those that were judged."""
     ours = [top1(run.results().get("figures", {}).get(OURS, {})) for run in runs]
     last = [{} if "diverged" in run.results() else run.metrics()[-1] for run in runs]
     values: dict[str, list[float | None]] = {
@@ -50,18 +53,18 @@ def over_seeds(values: Sequence[float | None]) -> dict[str, Any]:
 
 
 def best_first(table: dict[str, dict[str, list[float | None]]]) -> dict[str, dict[str, list[float | None]]]:
-    """The methods by the mean of the first figure that is judged; those that have none come last."""
+    """The methods by the mean of the first figure that is judged; behind them those that lack it under some seed, or all."""
 
-    def worth(row: dict[str, list[float | None]]) -> float:
-        values = next((row[label] for label in FIGURES.values() if label in row), [])
-        return over_seeds(values)["mean"] if values else -1.0
+    def place(row: dict[str, list[float | None]]) -> tuple[bool, float]:
+        values = next((row[label] for label in FIGURES.values() if label in row), [None])
+        return None in values, -over_seeds(values)["mean"] if any(v is not None for v in values) else 1.0
 
-    return dict(sorted(table.items(), key=lambda item: -worth(item[1])))
+    return dict(sorted(table.items(), key=lambda item: place(item[1])))
 
 
 def told_apart(table: dict[str, dict[str, list[float | None]]]) -> dict[str, Any] | None:
-    """``{"figure", "best", "seeds", "not from": names}``: the best by the first figure, and those whose difference from it is
-    none at 95% for the seeds that both have, each pair by itself; None where one seed is all that there is."""
+    """``{"figure", "best", "not from": names, "without": names}``: the best by the first figure, those whose difference from it
+    may be none (95%, the seeds that both have, each pair by itself), and those without a figure; None where one seed is all."""
     figure = next((label for label in FIGURES.values() if any(label in row for row in table.values())), "")
     best, *others = [name for name, row in table.items() if figure in row] or [""]
     if not others or len(table[best][figure]) < 2:
@@ -72,15 +75,18 @@ def told_apart(table: dict[str, dict[str, list[float | None]]]) -> dict[str, Any
         ahead = [ours - theirs for ours, theirs in pairs if ours is not None and theirs is not None]
         if len(ahead) < 2 or interval(ahead).low <= 0:
             near.append(name)
-    return {"figure": figure, "best": best, "seeds": len(table[best][figure]), "not from": near}
+    without = [name for name, row in table.items() if figure not in row]
+    return {"figure": figure, "best": best, "not from": near, "without": without}
 
 
 def said(apart: dict[str, Any]) -> str:
     """What ``told_apart`` found, in a sentence."""
     best = f"Best by {apart['figure'].removesuffix(' top-1')}: {apart['best']}"
-    if not apart["not from"]:
-        return f"{best}, ahead of every other by more than chance."
-    return f"{best}; {apart['seeds']} seeds do not tell it from {', '.join(apart['not from'])}."
+    near, without = (", ".join(apart[key]) for key in ("not from", "without"))
+    told = (
+        f"these seeds do not tell it from {near}" if near else "these seeds tell it from each of the others"
+    )
+    return f"{best}; {told}{f'; none of {without}' if without else ''}."
 
 
 def state_of(run: Run) -> str:
@@ -124,7 +130,8 @@ def markdown(result: dict[str, Any]) -> Iterator[str]:
     """What ``compare`` found as a Markdown table: a line a method, the best first, then what they are measured by."""
     columns = columns_of(result)
     heads = [key.removesuffix(" top-1") for key in columns]
-    yield f"| method | {' | '.join([*heads, 'untrained', 'state'])} |"
+    judged_by = [head for key, head in zip(columns, heads, strict=True) if "top-1" in key]
+    yield f"| method | {' | '.join([*heads, 'untrained: ' + ', '.join(judged_by), 'state'])} |"
     yield "| --- |" + " ---: |" * (len(heads) + 1) + " --- |"
     for name, row in result["methods"].items():
         called = f"{name} ({result['own_nets'][name]})" if name in result["own_nets"] else name
@@ -133,6 +140,9 @@ def markdown(result: dict[str, Any]) -> Iterator[str]:
         yield f"| {' | '.join([called, *cells, states_of(result, name)])} |"
     for name, row in result["baselines"].items():
         yield f"| {' | '.join([name, *(f'{row[key]:.1%}' if key in row else '' for key in columns), '', ''])} |"
+    if result["told_apart"]:
+        yield ""
+        yield said(result["told_apart"])
 
 
 def columns_of(result: dict[str, Any]) -> list[str]:

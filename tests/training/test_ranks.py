@@ -36,6 +36,7 @@ OTHERWISE: dict[str, dict[str, Any]] = {  # ways through a loss that `FEWER` and
     "densecl random": {"match": "random"},
     "densecl projection": {"match": "projection"},
     "infomin space": {"space": "lab", "jigsaw": 0.0},
+    "infomin_learned crops": {"two_crops": True, "volume": False, "space": "ydbdr"},
 }
 NET, SYNCHRONISED = "cifar_resnet8+group", "cifar_resnet8"  # without batch statistics, and with some
 
@@ -84,7 +85,10 @@ def exact(name: str, net: str, **settings: Any) -> dict[str, Tensor]:
     if (pixels := data(name).values) is not None and sees(name) == "texts":
         draws = method.views().draw(BATCH, "view").rows(rows.start, rows.stop)
         views = method.views()(pixels[:BATCH][rows], draws)
-    label = (torch.arange(BATCH) % 4)[rows] if method.supervised else None
+    label_B = torch.arange(BATCH) % 4
+    if method.unlabelled:
+        label_B[: BATCH // 3] = -1  # not as many on either rank
+    label = label_B[rows] if method.supervised else None
     out = method.loss(Batch(views, torch.arange(BATCH)[rows], label), 0.5)
     out.loss.backward()
     method.after_step(out, 0.5)

@@ -120,7 +120,8 @@ def load_flow(run: str) -> tuple[Flow, str]:
     how = "`manyviews pretrain infomin_learned --out RUN` makes one"
     if not (folder / "encoder.safetensors").is_file():
         raise ManyviewsError(f"There is no finished run at {folder} (--generator) to take views from; {how}.")
-    encoder, _ = load_encoder(folder)
+    with torch.random.fork_rng(devices=[]):  # whoever asks draws what it would have drawn
+        encoder, _ = load_encoder(folder)
     if not isinstance(encoder, Parted) or encoder.built is None:
         raise ManyviewsError(f"The run at {folder} (--generator) learned no views; {how}.")
     word, _, rest = encoder.built.name.partition("(")

@@ -41,8 +41,8 @@ class LARS(Layerwise):
         v <- momentum * v + lr * local * (g + weight_decay * w)
         w <- w - v
 
-    The rate stands inside the momentum, as in the paper and in SimCLR's code. MoCo v3's and apex's LARC keep it
-    outside (``v <- momentum * v + local * g'; w <- w - lr * v``): the same while lr is constant, and so do BYOL's and WCL's.
+    The rate stands inside the momentum, as in the paper and in SimCLR's code. MoCo v3, BYOL, WCL and apex's LARC
+    keep it outside (``v <- momentum * v + local * g'; w <- w - lr * v``): the same while lr is constant.
     SimCLR, BYOL, MoCo v3 and WCL divide by ``|g + weight_decay * w|``, apex and the paper by the sum above: the same without decay.
 
     Args:

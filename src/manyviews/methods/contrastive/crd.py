@@ -98,7 +98,7 @@ class CRD(Method):
     def contrast(self, v_BD: Tensor, bank: Bank, pairs_BM: Tensor, log_z: Once) -> Tensor:
         """-log h of the pair, -log(1 - h) of the others: h(T, S) = e^(t.s / tau) / (e^(t.s / tau) + m / N), over Z.
 
-        The critic and the bound of section 3.1; the buffer of section 3.2.
+        The critic and the bound of section 3.1; the buffer at the section's end.
         """
         score_BM = scores(v_BD, bank.rows_ND, pairs_BM, self.config.temperature)
         pair_B, other_Bm = score_BM[:, 0], score_BM[:, 1:]
@@ -112,7 +112,7 @@ class CRD(Method):
 
 
 class OtherClasses(nn.Module):
-    """For each image one of its own class, or itself, and m of other classes (section 3.2)."""
+    """For each image one of its own class, or itself, and m of other classes (authors' code)."""
 
     order_N: Tensor
     start_K: Tensor

@@ -202,7 +202,7 @@ RECIPES = {
         ),
     ),
     "cifar10": (
-        Config(queue=4096, momentum=0.99, hidden=512, blur=0.0),
+        Config(queue=4096, momentum=0.99, blur=0.0),
         Recipe(
             data="cifar10", net="resnet18", batch=512, budget="200ep",
             optimiser="sgd", lr=0.06, weight_decay=5e-4, decay_all=True,

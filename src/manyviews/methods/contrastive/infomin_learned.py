@@ -6,7 +6,8 @@ Differs  g and the encoders step at once, through a reversed gradient (Ganin, Le
          batch. A step has one batch, of images with a label and without, where the paper has one of each: of one set
          most labels are hidden (--labels 0.1), where it joins STL-10's 5,000 and its 100,000 images without. Depth and
          width of g are ours to choose. A run is judged by the encoders that played against g; the paper's are learned
-         anew on views that stay, as a second run with `generator` does.
+         anew on views that stay, as a second run with `generator` does; the untrained net that such a run is judged
+         beside has the learned g. The recipe `paper` is of the 5,000, all of whose labels it knows.
 Shapes   B images, C H W pixels, D embedding, K classes; X [B, 3, H, W], v_1 [B, 1, H, W], v_2 [B, 2, H, W].
 """
 
@@ -34,8 +35,10 @@ UNKNOWN = -1  # the label of an image without one
 class Config:
     adversary: float = 1.0  # weight of what both views share, which g lowers (section 4); 0: labels alone
     task: float = 1.0  # weight of the labels, which either view is to tell (section 4); 0: none is looked at
-    generator: str | None = None  # folder of a finished run whose g makes the views, as it is (section 4)
-    space: Literal["rgb", "ydbdr"] = "rgb"  # what X is given in (section 4)
+    generator: str | None = (
+        None  # folder of a run whose g makes the views as it is, without labels; None: g is learned
+    )
+    space: Literal["rgb", "ydbdr"] = "rgb"  # what X is given in (section 4); of a generator its own
     volume: bool = True  # g preserves volume (NICE); False: it need not (Real NVP; section 4)
     blocks: int = BLOCKS  # couplings of g
     hidden: int = HIDDEN  # channels of their hidden layers
@@ -62,7 +65,7 @@ class InfoMinLearned(Method):
     def __init__(self, config: Config, net: NetFactory, spec: Spec) -> None:
         super().__init__(config, spec)
         self.task = 0.0 if config.generator else config.task
-        if self.task and spec.classes is None:
+        if self.task and (spec.classes is None or spec.labels is None):
             raise ManyviewsError(
                 "Views that tell the class are learned from labels, and the data has none; say --task 0 to learn them without."
             )
@@ -119,9 +122,9 @@ class InfoMinLearned(Method):
 
 
 def of_known(logits_BK: Tensor, label_B: Tensor) -> Tensor:
-    """Cross entropy, the mean over the images of the whole batch whose label is known; 0 where none is."""
-    known = distributed.all_reduce_mean((label_B != UNKNOWN).sum().to(logits_BK))
+    """Cross entropy, the mean over all devices' images of a batch, or of a piece of it, whose label is known; 0 where none is."""
     summed = cross_entropy(logits_BK, label_B, ignore_index=UNKNOWN, reduction="sum")
+    known = distributed.all_reduce_mean((label_B != UNKNOWN).sum().to(summed))
     return summed / known.clamp(min=1 / distributed.world_size())
 
 

@@ -98,7 +98,7 @@ RECIPES = {
         ),
     ),
     "cifar10": (
-        Config(temperature=0.5, strength=0.5, blur=0.0, hidden=512),
+        Config(temperature=0.5, strength=0.5, blur=0.0),
         Recipe(
             data="cifar10", net="resnet18", batch=512, budget="200ep",
             optimiser="sgd", lr=0.6, weight_decay=1e-4, warmup=0.05,
