@@ -35,9 +35,7 @@ UNKNOWN = -1  # the label of an image without one
 class Config:
     adversary: float = 1.0  # weight of what both views share, which g lowers (section 4); 0: labels alone
     task: float = 1.0  # weight of the labels, which either view is to tell (section 4); 0: none is looked at
-    generator: str | None = (
-        None  # folder of a run whose g makes the views as it is, without labels; None: g is learned
-    )
+    generator: str | None = None  # folder of a run whose g makes the views as it is; no label is looked at
     space: Literal["rgb", "ydbdr"] = "rgb"  # what X is given in (section 4); of a generator its own
     volume: bool = True  # g preserves volume (NICE); False: it need not (Real NVP; section 4)
     blocks: int = BLOCKS  # couplings of g
