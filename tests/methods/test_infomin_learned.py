@@ -44,7 +44,7 @@ def terms(method: InfoMinLearned, some: Batch) -> tuple[Tensor, Tensor]:
     """L_NCE of both directions, and the cross entropies of the known labels, without any reversal."""
     f = method.parted
     v_1, v_2 = f.views(some.views[0])
-    z_1, z_2 = method.heads[0](f.f_1(v_1)), method.heads[1](f.f_2(v_2))
+    z_1, z_2 = method.heads[0](f.light(v_1)), method.heads[1](f.colour(v_2))
     l_nce = (in_batch(z_1, z_2, 0.07) + in_batch(z_2, z_1, 0.07)) / 2
     assert some.label is not None
     known = some.label >= 0
@@ -79,7 +79,7 @@ def test_the_generator_climbs_what_the_encoders_descend(adversary: float, task: 
     pairs = zip(gradients(loss, f.g), gradients(l_nce, f.g), gradients(l_ce, f.g), strict=True)
     for own, of_nce, of_ce in pairs:
         torch.testing.assert_close(own, task * of_ce - adversary * of_nce)
-    for part in (f.f_1, f.f_2, method.heads):
+    for part in (f.light, f.colour, method.heads):
         for own, of_nce in zip(gradients(loss, part), gradients(l_nce, part), strict=True):
             torch.testing.assert_close(own, of_nce)
     for own, of_ce in zip(gradients(loss, method.c), gradients(l_ce, method.c), strict=True):
@@ -97,7 +97,7 @@ def test_hidden_labels_teach_nothing_and_break_nothing() -> None:
     method, some = built(), batch(-1, -1, -1, -1)
     out = method.loss(some, 0.0)
     v_1, v_2 = method.parted.views(some.views[0])
-    z = method.heads[0](method.parted.f_1(v_1)), method.heads[1](method.parted.f_2(v_2))
+    z = method.heads[0](method.parted.light(v_1)), method.heads[1](method.parted.colour(v_2))
     torch.testing.assert_close(out.loss, (in_batch(*z, 0.07) + in_batch(*z[::-1], 0.07)) / 2)
 
 
@@ -116,8 +116,8 @@ def test_of_two_crops_each_view_is_of_its_own() -> None:
     method, some = built(task=0.0, two_crops=True), batch(0, 1, 2, 3, views=2)
     assert len(method.views().views) == 2
     f = method.parted
-    z_1 = method.heads[0](f.f_1(f.views(some.views[0])[0]))
-    z_2 = method.heads[1](f.f_2(f.views(some.views[1])[1]))
+    z_1 = method.heads[0](f.light(f.views(some.views[0])[0]))
+    z_2 = method.heads[1](f.colour(f.views(some.views[1])[1]))
     torch.testing.assert_close(
         method.loss(some, 0.0).loss, (in_batch(z_1, z_2, 0.07) + in_batch(z_2, z_1, 0.07)) / 2
     )
@@ -168,13 +168,13 @@ def test_a_second_run_learns_encoders_on_views_that_stay(
     assert all(torch.equal(after.g.state_dict()[key], value) for key, value in before.g.state_dict().items())
     start = second.build(second.seen(open_data(images))).encoder
     assert isinstance(start, Parted) and torch.equal(start.g(colours), after.g(colours))
-    assert all(not torch.equal(after.f_1.state_dict()[k], v) for k, v in start.f_1.named_parameters())
+    assert all(not torch.equal(after.light.state_dict()[k], v) for k, v in start.light.named_parameters())
     untouched = manyviews.pretrain(
         "infomin_learned", images, out=tmp_path / "raw", task=0.0, blocks=2, hidden=8, volume=False, **same
     )
     drawn = untouched.build(untouched.seen(open_data(images))).encoder
     assert isinstance(drawn, Parted)  # under one seed encoders begin alike, whoever makes the views
-    assert all(torch.equal(drawn.f_2.state_dict()[k], v) for k, v in start.f_2.named_parameters())
+    assert all(torch.equal(drawn.colour.state_dict()[k], v) for k, v in start.colour.named_parameters())
     vectors = second.embed(torch.from_numpy(images[:3]))
     assert vectors.shape == (3, after.width)
     made = manyviews.export(second, to="onnx", out=tmp_path / "flow.onnx")

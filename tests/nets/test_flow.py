@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from manyviews import nets
 from manyviews.errors import ManyviewsError
+from manyviews.evaluation.descent import layers
 from manyviews.nets import interop
 from manyviews.nets.flow import SPACES, Flow, Parted, load_flow
 from manyviews.rng import generator
@@ -66,8 +67,8 @@ def test_it_begins_as_the_channels_and_each_net_sees_its_own(name: str) -> None:
     x = torch.rand(3, 3, SIZE, SIZE, generator=generator("flow"))
     channels = spaces.balanced(x, "ydbdr" if "ydbdr" in name else "rgb")
     h_1, h_2 = encoder(normalise(x)).split(encoder.widths, 1)
-    torch.testing.assert_close(h_1, encoder.f_1(channels[:, :1]), atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(h_2, encoder.f_2(channels[:, 1:]), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(h_1, encoder.light(channels[:, :1]), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(h_2, encoder.colour(channels[:, 1:]), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(encoder.grid(normalise(x)).mean((2, 3)), encoder(normalise(x)))
 
 
@@ -81,6 +82,18 @@ def test_its_views_are_taken_from_the_run_that_learned_them(space: str, tmp_path
     g, within = load_flow(str(tmp_path))
     assert within == f"nvp_{space}({{}}, 2, 8)"
     assert all(torch.equal(g.state_dict()[key], value) for key, value in encoder.g.state_dict().items())
+
+
+def test_its_layers_lie_side_by_side_and_the_flow_learns_with_the_first() -> None:
+    encoder = nets.build("vp_rgb(cifar_resnet8, 2, 8)", size=SIZE)
+    assert isinstance(encoder, Parted)
+    found, alone = layers(encoder), layers(encoder.light)
+    assert len(found) == len(alone)
+    ids = [{id(p) for p in layer} for layer in found]
+    assert {id(p) for p in encoder.g.parameters()} < ids[0]
+    assert {id(p) for p in encoder.parameters()} == set().union(*ids) and sum(map(len, found)) == len(
+        set().union(*ids)
+    )
 
 
 def test_what_is_no_flow_is_refused(tmp_path: Path) -> None:

@@ -73,8 +73,12 @@ def layers(encoder: nn.Module) -> list[list[nn.Parameter]]:
     that are single operations (a stem's convolution and norm) are one layer together. What belongs to no module that
     was named (a class token, position embeddings) learns with the first layer.
     """
-    if isinstance(encoder, Split):  # two nets side by side, none above the other
-        return [a + b for a, b in zip(layers(encoder.light), layers(encoder.colour), strict=True)]
+    if isinstance(
+        encoder, Split
+    ):  # two nets side by side, none above the other; what is before both learns with the first
+        found = [a + b for a, b in zip(layers(encoder.light), layers(encoder.colour), strict=True)]
+        known = {id(p) for layer in found for p in layer}
+        return [[p for p in encoder.parameters() if id(p) not in known] + found[0], *found[1:]]
     own = getattr(encoder, "layers", None)
     if callable(own) and not isinstance(own, nn.Module):
         modules = [[module] for module in cast(Callable[[], Sequence[nn.Module]], own)()]

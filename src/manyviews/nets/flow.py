@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from manyviews.errors import ManyviewsError
 from manyviews.nets.encoder import Encoder
 from manyviews.nets.interop import load_encoder
+from manyviews.nets.split import LIGHT as FIRST
+from manyviews.nets.split import Split
 from manyviews.views import spaces
 
-FIRST = 1  # channels of the first view; the others are the second's
 SPACES = ("rgb", "ydbdr")  # what a flow may start from (section 4)
 BLOCKS, HIDDEN = 4, 32  # of a flow that says neither
 
@@ -84,31 +85,24 @@ class Flow(nn.Module):
         return y_B3HW
 
 
-class Parted(Encoder):
-    """Takes a normalised RGB image, lays `space` onto [-1, 1], and gives what g makes of it to two nets."""
+class Parted(Split):
+    """Takes a normalised RGB image, lays `space` onto [-1, 1], and gives what g makes of it to two nets, f_1 and f_2."""
 
     def __init__(self, g: Flow, f_1: Encoder, f_2: Encoder, space: str):
-        super().__init__(f_1.width + f_2.width)
-        self.g, self.f_1, self.f_2, self.space = g, f_1, f_2, space
+        super().__init__(f_1, f_2, space)
+        self.g = g
 
     @property
-    def widths(self) -> tuple[int, int]:
-        """Where an embedding is cut: what the first view tells, then the second."""
-        return self.f_1.width, self.f_2.width
+    def f(self) -> tuple[Encoder, Encoder]:
+        """f_1 and f_2, a net for each view."""
+        return self.light, self.colour
 
     def views(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """g(X)_1 `[B, 1, H, W]` and g(X)_2:3 `[B, 2, H, W]`."""
         y = self.g(spaces.balanced(spaces.unit_rgb(x_BCHW), self.space))
         return y[:, :FIRST], y[:, FIRST:]
 
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        v_1, v_2 = self.views(x_BCHW)
-        return torch.cat([self.f_1(v_1), self.f_2(v_2)], 1)
-
-    def grid(self, x_BCHW: Tensor) -> Tensor:
-        """Both feature maps, one behind the other."""
-        v_1, v_2 = self.views(x_BCHW)
-        return torch.cat([self.f_1.grid(v_1), self.f_2.grid(v_2)], 1)
+    _parted = views
 
 
 def load_flow(run: str) -> tuple[Flow, str]:

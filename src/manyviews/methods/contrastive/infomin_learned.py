@@ -93,8 +93,9 @@ class InfoMinLearned(Method):
         if self.config.two_crops:
             _, v_2 = self.parted.views(batch.views[1])
         # min over g, max over f_1 and f_2 of I_NCE(f_1(v_1); f_2(v_2)): what f_i lower, g raises.
-        z_1 = self.heads[0](self.parted.f_1(reversed_gradient(v_1, self.config.adversary)))
-        z_2 = self.heads[1](self.parted.f_2(reversed_gradient(v_2, self.config.adversary)))
+        f_1, f_2 = self.parted.f
+        z_1 = self.heads[0](f_1(reversed_gradient(v_1, self.config.adversary)))
+        z_2 = self.heads[1](f_2(reversed_gradient(v_2, self.config.adversary)))
         tau = self.config.temperature
         l_nce = (in_batch(z_1, z_2, tau) + in_batch(z_2, z_1, tau)) / 2
         # I_NCE = log B - L_NCE, from below, in nats (section 3).
