@@ -66,6 +66,7 @@ REWRITTEN = {
     "cd4401882c59619992680b87": "736b32f12b0dc536065b6753",  # views.geometry: likewise
     "3d9d414430bd662cb4f5300a": "bf8826ea10c85154730fdf11",  # nets.gpt: another size stands beside the others
     "d26fa1de2a3cc6143fc29aab": "7a552581a5151f8c00ffa1de",  # nets.palette: where its colours are made is said
+    "a2b460ae790001f0cd0a3707": "c86fc6c962984dd28bb36dc4",  # nets.vit: the hybrid of ResNet-50, which no claim has
     "36f44757877d981a34a5351e": "87c74c01b860be2be1389024",  # nets.alexnet: another variant stands beside the others
     "f8ada7090708ef0aefa3eae3": "04f0d7c7ed9ab9a12915f258",  # methods dino: small crops, which no claim has
 }

@@ -2,9 +2,10 @@
 
 Paper    Devlin et al. 2019 (arXiv:1810.04805), section 3.1 and appendix A.2, as in the authors' create_pretraining_data.
 Differs  Both a span that follows and one from elsewhere are laid out, and the method draws which one it reads, so that
-         half of them follow without being the same half each time. What is too long loses its end alone. A sentence that
-         is left over takes the one before it along instead of being followed by nothing. A document of one sentence is
-         read as what does not follow, and begins no pair.
+         half of them follow without being the same half each time. What is too long loses its end alone. A sentence
+         that is left over takes the one before it along instead of being followed by nothing. A document of one
+         sentence is read as what does not follow, and begins no pair. Cuts, lengths and the document from elsewhere are
+         drawn once, where the authors draw them ten times, and go on from a span whose continuation they did not use.
 Shapes   N items, T tokens.
 """
 
@@ -26,7 +27,7 @@ from manyviews.rng import seed_of
 if TYPE_CHECKING:
     from manyviews.data.tokeniser import Tokeniser
 
-SHORT = 0.1  # share of the pairs that are shorter than there is room for, so that short texts are seen too
+SHORT = 0.1  # share of the chunks that are shorter than there is room for, so that short texts are seen too
 SPECIALS = 3  # [CLS], and [SEP] twice
 END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+(?=\S)|\n")  # of a sentence
 

@@ -3,7 +3,8 @@
 chars       each character of the training texts is a token, as in char-rnn (Karpathy 2015)
 bpe         pairs of bytes merged into pieces, as in GPT-2 (Radford et al. 2019, section 2.2): no text is unknown, and every
             one comes back exactly
-wordpiece   pieces of words, those that continue a word behind ##, as in BERT (Devlin et al. 2019, section 3)
+wordpiece   pieces of words, those that continue a word behind ##, as in BERT (Devlin et al. 2019, section 3); which pieces there are
+            is learned by merging the most frequent pairs, for BERT's own learner is not public
 
 Names of special tokens that stand in a text are text like any other, unless they are asked for.
 """

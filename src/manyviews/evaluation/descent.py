@@ -1,7 +1,8 @@
 """How evaluators that train go down their loss: rates that decay with depth, schedules of their own.
 
-Papers   Layer-wise decay of the learning rate: ELECTRA (arXiv:2003.10555, appendix A.1 and B), used for images by
-         BEiT (arXiv:2106.08254) and MAE (arXiv:2111.06377, appendix A.1).
+Papers   Layer-wise decay of the learning rate: ELECTRA (arXiv:2003.10555, appendix), used for images by BEiT
+         (arXiv:2106.08254) and MAE (arXiv:2111.06377, appendix A.1).
+Differs  A ViT's last norm learns with its last block; in BEiT's and MAE's code with the head.
 """
 
 from collections.abc import Callable, Iterator, Sequence

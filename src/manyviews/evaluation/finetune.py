@@ -1,11 +1,12 @@
 """Fine-tuning: the whole network learns the labels, starting from the encoder. The encoder itself stays as it was.
 
-Papers   Few labels: SimCLR (arXiv:2002.05709, section 4.3). A language beside the task: GPT-1 (Radford et al. 2018,
+Papers   Few labels: SimCLR (arXiv:2002.05709, section 6 and appendix B.5). A language beside the task: GPT-1 (Radford et al. 2018,
          section 3.2). What BEiT (arXiv:2106.08254) and MAE (arXiv:2111.06377, table 9) fine-tune with: rates that decay
          with depth, stochastic depth (arXiv:1603.09382), smoothed labels, mixup and CutMix. Gradients clipped: BERT's code.
 Differs  All of these are off unless they are asked for. RandAugment is a `view`'s affair, from Python; random erasing
          is not here. A ViT's new head starts at N(0, 0.01^2), where ViT's (arXiv:2010.11929, 3.2) starts at 0, and its
-         table of positions decays with its weights.
+         table of positions decays with its weights. Where a ViT's patches are averaged, its norm stays in front of the
+         mean; in BEiT's and MAE's code a new one stands behind it, and the head starts near 0.
 Shapes   B images, C classes.
 """
 

@@ -34,7 +34,7 @@ class LabelFree:
     finite: bool  # False: the embedding holds NaN or infinity, and every figure below is 0
     spread: float  # 1: directions fill the sphere evenly; 0: every image has the same one
     spread_centred: float  # the same after the mean embedding is taken away
-    rankme: float  # effective rank, in [1, min(N, D)], as the paper computes it
+    rankme: float  # effective rank, in [1, min(N, D)]; in the paper of 25,600 projected images
     rank: float  # the same after centring: in how many directions images differ
     top2: float  # the two largest directions' share of the variance, in [0, 1]
     uniformity: float  # in [-4, 0], lower is more uniform; -4 only in the limit of large D

@@ -11,7 +11,7 @@ def label_subset(labels_N: Tensor, fraction: float, seed: int) -> Tensor:
     """Which items keep their labels when only a share of labels is given: sorted places, int64.
 
     Every class gives ``round(fraction * its size)`` items, and at least one: the class-balanced subsets of
-    the few-label protocol (Chen et al. 2020, SimCLR, section 4.3). Smaller subsets of a seed lie within larger
+    the few-label protocol (Chen et al. 2020, SimCLR, section 6). Smaller subsets of a seed lie within larger
     ones, so that 1% and 10% differ by what was added, not by what was drawn.
 
     Raises:

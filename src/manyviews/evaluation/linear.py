@@ -2,7 +2,10 @@
 
 Papers   Zhang, Isola, Efros 2016 (arXiv:1603.08511) brought the protocol; MoCo (arXiv:1911.05722, section 4.1) and
          SimCLR (arXiv:2002.05709, appendix B.6) the settings of ``probe_sgd``; the logistic regression on stored
-         features of ``probe_lbfgs`` is that of CLIP (arXiv:2103.00020, appendix A.3).
+         features of ``probe_lbfgs`` is CLIP's (arXiv:2103.00020, appendix A.3).
+Differs  ``probe_lbfgs`` standardises the features first and tries five decays, CLIP 96 on the features as they are.
+         ``probe_sgd`` has SimCLR's rate, decay and schedule, at batches of 256 without Nesterov's momentum, and no
+         warm-up as MAE's has.
 Shapes   N images, D embedding, C classes.
 """
 
@@ -210,8 +213,8 @@ def probe_sgd(
     The encoder stays in evaluation mode, batch norm included, and is proven unchanged. The figure is the last
     epoch's. What is drawn is a function of the seed and the step.
 
-    SimCLR's settings are the defaults; MoCo's are ``lr=30, schedule="step"`` (its features, pooled after a ReLU, are
-    small: section 4.1). Where neither fits an encoder, ``probe_lbfgs`` has no learning rate to choose, and ``batch_norm``
+    SimCLR's rate and schedule are the defaults; MoCo's are ``lr=30, schedule="step"`` (section 4.1 and its code: its
+    features are small). Where neither fits an encoder, ``probe_lbfgs`` has no learning rate to choose, and ``batch_norm``
     makes features small and large alike (MAE's probe, arXiv:2111.06377, appendix A.1).
 
     Args:

@@ -9,7 +9,7 @@ Schedule = Literal["step", "cosine", "linear", "poly", "constant"]
 def share_of_peak(progress: float, schedule: Schedule, warmup: float = 0.0) -> float:
     """The share of the peak learning rate at ``progress`` in [0, 1).
 
-    "step" divides by ten at 60% and again at 80% (MoCo, section 4.1: epochs 60 and 80 of 100); "cosine" and "linear" fall to
+    "step" divides by ten at 60% and again at 80% (MoCo's code: epochs 60 and 80 of 100); "cosine" and "linear" fall to
     0, and so does "poly", as the power 0.9 of what is left (DeepLab and SETR); before any, the rate rises linearly over the
     share ``warmup``.
     """

@@ -1,7 +1,7 @@
 """Segmentation: which class every pixel shows, told from an encoder's feature map.
 
 Papers   The decoder of several transposed convolutions, the encoder fine-tuned with it: BEiT (arXiv:2106.08254, section
-         3.2); step by step up to the pixels, with the "poly" schedule: SETR-PUP (arXiv:2012.15840, section 3.3). A
+         3.2); step by step up to the pixels, with the "poly" schedule: SETR-PUP (arXiv:2012.15840, sections 3.3 and 4). A
          linear classifier of the cells alone asks for what the map already knows.
 Differs  One map is decoded, the encoder's last; BEiT's and SETR's auxiliary heads on middle layers are left out.
 Shapes   B N images, S side of a view, T side of the labelled square, K classes, C channels of a map of h w cells.

@@ -1,7 +1,7 @@
 """Are texts that people call alike also near each other? The measure of sentence embeddings.
 
 Paper    Gao, Yao, Chen, EMNLP 2021 (SimCSE, arXiv:2104.08821), section 6 and appendix B: Spearman's correlation of the
-         cosine with the score, over all pairs of a set together. Alignment and uniformity section 5 and figure 3, as in
+         cosine with the score, over all pairs of a set together. Alignment and uniformity sections 2 and 7, as in
          Wang, Isola, ICML 2020 (arXiv:2005.10242).
 Shapes   N pairs, D embedding.
 """

@@ -8,9 +8,10 @@ Differs  Not a pretext task: labels are all that it learns from. The papers up t
          the validation error stalls; here it falls after even shares of the run (CIFAR-10's points are the paper's).
          AlexNet's crops come from the whole image, not from its central square. Its shift of the colours is in values
          from 0 to 1. Channels are also divided by their deviation. ViT's classifier is one linear layer, without the
-         tanh layer before it (3.1); its Adam decays weights beside the gradient, as AdamW and the authors' library do,
-         and the table of positions with them. VGG's scales vary from the start, where the paper goes on so from a net
-         of one scale.
+         tanh layer before it (3.1); its Adam decays weights beside the gradient, as AdamW and the authors' first
+         library (flax) do, but not norms, biases and the class token. VGG's scales vary from the start, where the paper
+         goes on so from a net of one scale. The classifier starts as torch starts a layer, not at 0 (ViT) or with a
+         deviation of 0.01 (AlexNet, Goyal), and biases learn at AlexNet's rate, where its code doubles it.
 Shapes   B images, C H W pixels, K classes.
 """
 
@@ -106,20 +107,20 @@ def check(config: Config) -> None:
 
 
 RECIPES = {
-    # ResNet-50 as most code has it since Goyal et al. 2017 (arXiv:1706.02677, section 5.1), at one device's batch.
+    # ResNet-50 by section 5.1 of Goyal et al. 2017 (arXiv:1706.02677), at the batch of one server.
     "paper": (
         Config(min_area=0.08),
         Recipe(
-            data="imagenet", net="resnet50", size=224, batch=256, budget="90ep",
-            optimiser="sgd", lr=0.1, weight_decay=1e-4, schedule="step", milestones=(1 / 3, 2 / 3),
+            data="imagenet", net="resnet50/zero_init", size=224, batch=256, budget="90ep",
+            optimiser="nesterov", lr=0.1, weight_decay=1e-4, schedule="step", milestones=(1 / 3, 2 / 3, 8 / 9),
         ),
     ),
-    # Crops and the colours' shift by section 4.1 of Krizhevsky et al., rates by section 5.
+    # Crops and the colours' shift by section 4.1 of Krizhevsky et al., rates by section 5; biases do not decay (its code).
     "alexnet": (
         Config(min_area=None, scale=(256 / 224, 256 / 224), pca=0.1),
         Recipe(
             data="imagenet", net="alexnet", size=224, batch=128, budget="90ep",
-            optimiser="sgd", lr=0.01, weight_decay=5e-4, decay_all=True, schedule="step", milestones=(1 / 4, 1 / 2, 3 / 4),
+            optimiser="sgd", lr=0.01, weight_decay=5e-4, schedule="step", milestones=(1 / 4, 1 / 2, 3 / 4),
         ),
     ),
     # Section 3.1 of Simonyan & Zisserman: scales from 256 to 512, 74 passes of 256 images at most.
@@ -130,7 +131,7 @@ RECIPES = {
             optimiser="sgd", lr=0.01, weight_decay=5e-4, decay_all=True, schedule="step", milestones=(1 / 4, 1 / 2, 3 / 4),
         ),
     ),
-    # Section 3.4 of He et al. 2016: scales from 256 to 480, 60 x 10^4 steps.
+    # Section 3.4 of He et al. 2016: scales from 256 to 480, 60 x 10^4 steps. What decays is as in fb.resnet.torch: all.
     "resnet": (
         Config(min_area=None, scale=(256 / 224, 480 / 224), pca=0.1),
         Recipe(

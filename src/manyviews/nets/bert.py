@@ -2,7 +2,8 @@
 
 Paper    Devlin, Chang, Lee, Toutanova, NAACL 2019 (arXiv:1810.04805). Input figure 2, sizes section 3, heads section
          3.1 and appendix A.1; tiny to medium are of Turc et al. 2019 (arXiv:1908.08962).
-Differs  Nothing. What the paper leaves open is as in the authors' code: eps 1e-12, GELU and a norm before the words.
+Differs  Nothing. What the paper leaves open is as in the authors' code: eps 1e-12, GELU (exact, not its approximation
+         by tanh) and a norm before the words.
 Shapes   B sequences, T tokens, D width, V vocabulary, N tokens that are hidden.
 """
 

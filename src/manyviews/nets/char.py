@@ -4,6 +4,7 @@ Paper    Karpathy 2015, "The unreasonable effectiveness of recurrent neural netw
          128 units, one-hot characters, the LSTM's forget gate open at the start; 65 characters are Tiny Shakespeare's.
          The same models in print: Karpathy, Johnson, Fei-Fei 2015 (arXiv:1506.02078), section 3.
 Differs  An embedding in place of one-hot characters as an option. Weights start as the cells' do (see `recurrent`).
+         char-rnn's GRU is `char_gru/before`.
 Shapes   B sequences, T tokens, D inputs, H width, V vocabulary.
 """
 

@@ -1,6 +1,6 @@
 """What a language model writes: a token after the other, each drawn from what the model expects.
 
-Papers   Top-k: Fan et al. 2018 (arXiv:1805.04833), section 5.1; k = 40 writes GPT-2's samples, k = 2 its summaries.
+Papers   Top-k: Fan et al. 2018 (arXiv:1805.04833), section 5.4; k = 40 writes GPT-2's samples, k = 2 its summaries.
          Top-p, or nucleus: Holtzman et al. 2020 (arXiv:1904.09751), section 3.1.
 Shapes   B texts, T tokens of a prompt, S tokens so far, V vocabulary.
 """

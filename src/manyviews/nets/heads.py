@@ -31,7 +31,7 @@ def mlp(
 
     Maps `[B, widths[0]]` to `[B, widths[-1]]`. As the papers build theirs, D being the encoder's width:
 
-        SimCLR    projector  mlp(D, D, 128), with out_norm="affine" in the authors' code
+        SimCLR    projector  mlp(D, D, 128), with a norm behind it in the authors' code, scaled and not shifted
         MoCo v2   projector  mlp(D, D, 128, batch_norm=False)
         BYOL      projector  mlp(D, 4096, 256), predictor mlp(256, 4096, 256)
         SimSiam   projector  mlp(D, 2048, 2048, 2048, out_norm="plain"), predictor mlp(2048, 512, 2048)

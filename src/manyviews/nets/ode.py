@@ -182,7 +182,7 @@ class Residual(nn.Module):
 
 
 class ODENet(Encoder):
-    """Three convolutions that leave a quarter of the side, the ODE, norm and ReLU (section 3).
+    """Three convolutions that leave a quarter of the side (the authors' example), the ODE, norm and ReLU (section 3).
 
     Args:
         blocks: None, or as many residual blocks in place of the ODE: 6 in the paper's ResNet.

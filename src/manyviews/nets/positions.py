@@ -2,7 +2,7 @@
 
 Papers   Sinusoidal: Vaswani et al. 2017 (arXiv:1706.03762), section 3.5. Learned in one and two dimensions, relative,
          and their interpolation: ViT (Dosovitskiy et al., arXiv:2010.11929), sections 3.1, 3.2 and appendix D.4.
-         Sinusoidal in two dimensions: MoCo v3 (Chen, Xie, He, arXiv:2104.02057), section 4.
+         Sinusoidal in two dimensions: MoCo v3 (Chen, Xie, He, arXiv:2104.02057), section 5.
 Shapes   B sequences, T tokens, D width, H heads, d = D / H, h w cells of a grid of patches.
 """
 

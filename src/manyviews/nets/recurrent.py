@@ -1,8 +1,8 @@
 """RNN, GRU and LSTM: read one token after another, and carry on what was read as a state.
 
 Papers   RNN: Elman 1990, with tanh. LSTM: Hochreiter & Schmidhuber 1997, with the forget gate of Gers, Schmidhuber &
-         Cummins 2000. GRU: Cho et al., EMNLP 2014 (arXiv:1406.1078), eq. 5-8. Dropout between layers alone: Zaremba et
-         al. 2014 (arXiv:1409.2329).
+         Cummins 2000. GRU: Cho et al., EMNLP 2014 (arXiv:1406.1078), eq. 5-8. Dropout between layers: Zaremba et
+         al. 2014 (arXiv:1409.2329), who also drop what goes in and what comes out.
 Differs  x and h bring a bias each, as in torch; the papers' bias is their sum. The LSTM's gates lie in torch's order i f
          g o. The GRU's reset gate multiplies after the product with h, as in the paper's first version, torch and cuDNN;
          `reset="before"` is the published eq. 8. `step` of each cell says the equations; a whole sequence runs the same

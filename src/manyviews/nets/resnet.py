@@ -195,7 +195,7 @@ class ResNet(Encoder):
 
 
 def initialise(net: nn.Module, zero_init: bool) -> None:
-    """He et al. 2015, eq. 14-15 (normal, the variance of the gradients kept); norms start as the identity."""
+    """He et al. 2015, eq. 14 (normal, the variance of the gradients kept); norms start as the identity."""
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -1,11 +1,11 @@
 """ViT: an image is a sequence of patches, and a transformer reads it.
 
-Paper    Dosovitskiy et al., ICLR 2021 (arXiv:2010.11929). Eq. 1 to 4 section 3.1, sizes table 1, hybrids section 3.1
-         and appendix B.1, other resolutions section 3.2, class token or average appendix D.3, positions D.4. Trained on
+Paper    Dosovitskiy et al., ICLR 2021 (arXiv:2010.11929). Eq. 1 to 4 section 3.1, sizes table 1, hybrids sections 3.1
+         and 4.1, other resolutions section 3.2, class token or average appendix D.3, positions D.4. Trained on
          ImageNet alone (B.1, table 3; there with `/dropout10`) by `manyviews pretrain supervised --recipe vit`. Ti and
-         S: Steiner et al. 2021 (arXiv:2106.10270), table 2. Sinusoids in two dimensions: MoCo v3 (arXiv:2104.02057).
+         S: Steiner et al. 2021 (arXiv:2106.10270), table 1. Sinusoids in two dimensions: MoCo v3 (arXiv:2104.02057).
 Differs  The head is a method's affair (the paper's has a tanh layer while it pre-trains). A hybrid's ResNet has 16
-         channels in each group of its norms, where the authors' code has 32 groups; of the two of appendix B.1 it is
+         channels in each group of its norms, where the authors' code has 32 groups; of the two of section 4.1 it is
          the one whose fourth stage lies in the third. Initialised as that code does.
 Shapes   B images, C H W pixels, P side of a patch, h w = H / P W / P cells, N = h * w patches, D width;
          T = 1 + N tokens, or N without a class token.
@@ -219,8 +219,10 @@ def initialise(net: ViT) -> None:
 
 
 def resnet50_stage(in_channels: int) -> Encoder:
-    """ResNet-50 with the blocks of its last stage moved into the third: one cell for 16 x 16 pixels (3.1, B.1)."""
-    net = ResNet(Bottleneck, (3, 4, 9), (64, 128, 256), (1, 2, 2), in_channels=in_channels, norm="group")
+    """ResNet-50 with the blocks of its last stage moved into the third: one cell for 16 x 16 pixels (4.1)."""
+    net = ResNet(
+        Bottleneck, (3, 4, 9), (64, 128, 256), (1, 2, 2), in_channels=in_channels, norm="group", zero_init=True,
+    )  # fmt: skip
     return standardise(net)
 
 
@@ -266,7 +268,7 @@ def _known_as(size: str, patch: int) -> dict[str, str]:
 
 
 def _net(name: str, patch: int, **about: Any) -> Net:
-    paper = "Steiner et al. 2021, table 2" if name in ("ti", "s") else "Dosovitskiy et al. 2021, table 1"
+    paper = "Steiner et al. 2021, table 1" if name in ("ti", "s") else "Dosovitskiy et al. 2021, table 1"
     return Net(
         make=partial(ViT, patch, **SIZES[name]), paper=paper, variants=VARIANTS,
         parameters=COUNTED.get(f"vit_{name}{patch}"), known_with=KNOWN_WITH, **about,

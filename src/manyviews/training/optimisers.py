@@ -7,7 +7,7 @@
     adagrad    s <- s + g^2;  w <- w - lr g / (sqrt(s) + eps)  (Duchi 2011)                             none
     rmsprop    s <- rho s + (1 - rho) g^2;  w <- w - lr g / (sqrt(s) + eps)  (Hinton 2012)              rho
     adam       m, s: running means of g, g^2, corrected;  w <- w - lr m / (sqrt(s) + eps)  (2015)       beta1
-    adamw      the same, and w <- w - lr weight_decay w beside it  (Loshchilov & Hutter 2019)           beta1
+    adamw      the same, and w <- w - lr weight_decay w beside it  (Loshchilov & Hutter 2019, as torch)  beta1
     lars       momentum at a rate for each layer  (`layerwise`)                                         mu
     lamb       Adam's direction at each layer's own length  (`layerwise`)                               beta1
 
@@ -57,7 +57,8 @@ def groups(
     """Parameter groups: decayed or not (biases and norms), scheduled or at a constant rate. Never an empty one.
 
     With a layer decay, each layer of the ``encoder`` also has its share of the rate: that of the layer above times the
-    decay, and the topmost that of whatever stands around the encoder (ELECTRA, arXiv:2003.10555, appendix A.1).
+    decay, and the topmost that of whatever stands around the encoder (BEiT's and MAE's rule; ELECTRA,
+    arXiv:2003.10555, has the topmost one step lower).
     """
     constant = {id(w) for w in constant_rate}
     below = reversed(layers(encoder)) if encoder is not None and recipe.layer_decay < 1 else ()

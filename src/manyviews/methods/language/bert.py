@@ -4,9 +4,10 @@ Paper    Devlin, Chang, Lee, Toutanova, NAACL 2019 (arXiv:1810.04805): masked wo
          details and the settings appendix A.1 and A.2. Without the next sentence, in packed windows and hidden anew at
          each step: RoBERTa (Liu et al. 2019, arXiv:1907.11692, sections 4.1 and 4.2, FULL-SENTENCES).
 Differs  Each A is laid out with the B that follows it and with one of another document, and which of them is read is
-         drawn at each step; the authors write half of the items either way (ten times over, as `static` has it here).
-         All steps have one length; theirs have 128 tokens until the last tenth. Adam corrects its bias.
-         Small recipes hide 40% of the tokens, which teaches a small net faster (Wettig et al. 2023, arXiv:2202.08005).
+         drawn at each step; the authors write half of the items either way, ten times over with cuts of their own, of
+         which `static` has the masks. Without the next sentence a document longer than the window goes on without
+         [CLS]. All steps have one length; theirs have 128 tokens until the last tenth. Adam corrects its bias. Small
+         recipes hide 40% of the tokens, which teaches a small net faster (Wettig et al. 2023, arXiv:2202.08005).
 Shapes   B sequences, T tokens, D width, V vocabulary, N tokens that are hidden and told.
 """
 
@@ -39,7 +40,7 @@ class Config:
     share: float = 0.15  # of a sequence's tokens that are told (section 3.1)
     masked: float = 0.8  # share of these that are read as [MASK] (appendix A.1)
     random: float = 0.1  # share of these that are read as any token, the rest as what they are (appendix A.1)
-    most: int = 77  # tokens of a sequence that are told at most (the authors', for 512 tokens; 20 for 128)
+    most: int = 77  # tokens of a sequence that are told at most (0.15 of 512, as the authors' 20 is of 128)
 
 
 SERVES = {"copies": ("masking", ("static",))}

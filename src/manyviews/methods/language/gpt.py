@@ -6,7 +6,8 @@ Paper    Radford, Narasimhan, Salimans, Sutskever 2018 (GPT-1), eq. 1 and sectio
 Differs  Windows hold whole documents, as many as fit, each begun by a token of its own, and a token sees its document
          alone; the papers cut one stream of all documents, which see each other. Pieces are bytes' (letters in the
          recipe `tinyshakespeare`); GPT-1's own are of lower-cased characters. The learning rate ends at 0 (GPT-3: a
-         tenth of its peak), and the batch does not grow.
+         tenth of its peak), and the batch does not grow. GPT-3's recipe reads WebText alone, which is a part of its
+         mix, and its rate falls to the end, not for 260 of 300 billion tokens.
 Shapes   B windows, T tokens, D width, V vocabulary, N tokens that are told.
 """
 

@@ -6,9 +6,10 @@ Paper    Bao, Dong, Piao, Wei, ICLR 2022 (arXiv:2106.08254). Views section 2.1, 
 Differs  The net is the paper's ViT: positions are learned and added once, where the authors' code has a relative
          position bias and a LayerScale. Recipes average the patches, as the paper does when it fine-tunes, and have no
          [S] token; on the world positions are MAE's fixed ones, for learned ones start at 0.02 and hardly move in so
-         few steps. The order of the colour jitter is drawn too; both views are resampled bilinearly, from one crop, the
-         tokeniser's from the ViT's. Positions decay as weights do, which the authors' code spares. The ablation's
-         pixels are standardised, its loss is their mean squared error.
+         few steps. Colours are jittered after the crop, before it in that code; both views are resampled bilinearly,
+         from one crop, the tokeniser's from the ViT's. Positions decay as weights do and [M] does not, in that code the
+         other way round; the learning rate ends at 0, not at 1e-5. The ablation's pixels are standardised, its loss is
+         their mean squared error.
 Shapes   B images, C H W pixels, P side of a patch, h w = H / P W / P cells, N = h w patches, D width, V visual tokens.
 """
 
@@ -39,18 +40,18 @@ RIGHT, WRONG = (40, 160, 70), (200, 50, 50)  # colours of patches whose token wa
 @dataclass(frozen=True, kw_only=True)
 class Config:
     tokeniser: str = ""  # folder of a finished run of a discrete VAE (2.1.2); "random": an untrained control
-    token_size: int | None = None  # side that the tokeniser sees (2.4: 112); None: what it learned from
+    token_size: int | None = None  # side that the tokeniser sees (code: 112); None: what it learned from
     codes: int | None = None  # V; None: as many as the tokeniser has (2.1.2: 8,192), of a random one 512
-    ratio: float = 0.4  # share of the patches that may be hidden (algorithm 1; 75 of 196 in section 2.4)
+    ratio: float = 0.4  # share of the patches that may be hidden (algorithm 1; 75 of 196 in section 2.5)
     masking: Literal["block", "random"] = "block"  # which are hidden: the ablation has no blocks (table 4)
     block: int = 16  # patches of the smallest block (algorithm 1)
     aspect: float = 0.3  # height by width of the flattest block, width by height of the tallest (algorithm 1)
     targets: Literal["tokens", "pixels"] = "tokens"  # what is told: the ablation tells raw pixels (table 4)
     everywhere: bool = False  # the ablation whose loss counts visible patches too (table 4, "recover 100%")
     init: float | None = 0.02  # where the ViT's first weights are cut (section 2.5); None: the net's own
-    drop_path: float = 0.1  # chance that a sample skips the last block's layers (section 2.4)
+    drop_path: float = 0.1  # chance that a sample skips the last block's layers (section 2.5)
     min_area: float = 0.08  # smallest crop, as a share of the image's area (authors' code)
-    jitter: float = 0.4  # strength of changes of brightness, contrast and saturation (section 2.4)
+    jitter: float = 0.4  # strength of changes of brightness, contrast and saturation (appendix, table 12)
 
 
 SERVES = dict.fromkeys(("block", "aspect"), ("masking", ("block",)))

@@ -4,7 +4,9 @@ Paper    Ramesh, Pavlov, Goh, Gray, Voss, Radford, Chen, Sutskever, ICML 2021 (a
          Gumbel-softmax section 2.1, logit-Laplace eq. 2 and appendix A.3, schedules appendix A.2.
 Differs  The encoder sees standardised images, not phi(x). Schedules last for shares of the run, and the learning rate
          falls to 0 by its end. Small images, which the paper would not enlarge, are seen whole. "squared" is a Gaussian
-         of deviation 1 on standardised images, which the paper does not have.
+         of deviation 1 on standardised images, which the paper does not have. Images are resampled bilinearly, theirs
+         by areas; the paper's 250 million pairs are ImageNet here. In half precision the decoder's first layer is
+         rounded too.
 Shapes   B images, C H W pixels, V codes, h w positions.
 """
 

@@ -7,8 +7,9 @@ Paper    Chen, Radford, Child, Wu, Jun, Luan, Sutskever, "Generative Pretraining
 Differs  The palette is found in a sample of the data's own training images, where the paper has one from ImageNet for
          all sets. A view that is larger than what the net sees is reduced after it is cut, as in the paper, but
          bilinearly. Of the learning rates that section 3.4 searches, the paper's recipe has a middle one. Classifying
-         with the generative loss beside it (section 2.3) is `finetune` with `--option finetune.joint=1`. Sixteen masked
-         copies of an image at test time (section 4.7) are left out.
+         with the generative loss beside it (section 2.3) is `finetune` with `--option finetune.joint=1`. What was
+         learned from hidden pixels is judged with none hidden; the authors hide as many then too, and vote over several
+         drawings.
 Shapes   B images, N positions in reading order, V colours of the palette.
 """
 
@@ -37,8 +38,8 @@ class Config:
     ratio: float = HIDDEN  # probability with which "masked" hides a pixel (section 2.1)
     layer: int | None = None  # l of the features f^l that are kept (section 2.4); None: the middle
     scale: tuple[float, float] = (8 / 7, 12 / 7)  # short side, in sides of the crop (3.1: 256 to 384 of 224)
-    pad: int = 0  # pixels in a mirror around the image before it is cropped (section 3.1: 4 on CIFAR)
-    flip: float = 0.0  # probability of a mirror image (section 3.1: 0.5 on CIFAR)
+    pad: int = 0  # pixels in a mirror around the image before its crop (3.1: 4 to fine-tune on CIFAR)
+    flip: float = 0.0  # probability of a mirror image (section 3.1: 0.5 to fine-tune on CIFAR)
 
 
 SERVES = {"ratio": ("objective", ("masked",))}

@@ -5,7 +5,8 @@ Paper    He, Chen, Xie, Li, Dollár, Girshick, CVPR 2022 (arXiv:2111.06377). Mas
 Differs  Crops are resampled bilinearly, the learning rate ends at 0 and the encoder starts as a ViT here does. The
          decoder reads the patches in the order in which they were shuffled, which is the same: positions say where they
          lie. Blocks are BEiT's; where they hide less than the ratio says, single patches are hidden too. Of the targets
-         of table 1d, visual tokens and principal components are left out.
+         of table 1d, visual tokens and principal components are left out. The class token and [M] do not decay, in the
+         authors' code they do.
 Shapes   B images, C H W pixels, P side of a patch, N = H W / P^2 patches of which K stay visible, D width.
 """
 
