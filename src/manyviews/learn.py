@@ -94,7 +94,7 @@ def pretrain(
     if words is not None and images.tokeniser is not None:
         _same_words(words, images.tokeniser)
     if out is None and launching.launched():
-        raise ManyviewsError("Under torchrun all processes must agree on the folder: say --out.")
+        raise ManyviewsError("Under torchrun all processes must agree on the folder: name it with --out.")
     path = Path(out) if out is not None else None
     about = {
         "method": paper.address,
@@ -264,7 +264,7 @@ def _require_spare(path: Path, needed: Sequence[str | Path | None]) -> None:
     folder = path.resolve()
     if folder in (Path.cwd(), *Path.cwd().parents):
         raise ManyviewsError(
-            f"{folder} is where this command runs; go elsewhere to replace it with --overwrite."
+            f"{folder} is where this command runs; change to another folder to replace it with --overwrite."
         )
     places = [Path(str(one).rpartition(":")[2]).expanduser().resolve() for one in needed if one]
     if any(place.is_relative_to(folder) for place in places):
@@ -276,7 +276,7 @@ def _require_spare(path: Path, needed: Sequence[str | Path | None]) -> None:
 def _same_words(words: Path, tokeniser: Tokeniser) -> None:
     if Tokeniser.load(words).to_json() != tokeniser.to_json():
         raise ManyviewsError(
-            f"The vocabulary does not match the weights, which learned with {words}: leave out --tokens, or --init-from."
+            f"The vocabulary does not match the weights of --init-from, which were trained with {words}: leave out --tokens, or --init-from."
         )
 
 

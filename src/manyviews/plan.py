@@ -160,21 +160,24 @@ def check(recipe: Recipe) -> None:
         raise ManyviewsError(f"--lr is {recipe.lr}; a learning rate is positive")
     if recipe.clip is not None and recipe.clip <= 0:
         raise ManyviewsError(
-            f"--clip is {recipe.clip}; a gradient may be longer than 0, or else nothing moves"
+            f"--clip is {recipe.clip}; the largest allowed norm of a gradient must be above 0"
         )
     if not 0 < recipe.layer_decay <= 1:
         raise ManyviewsError(
-            f"--layer-decay is {recipe.layer_decay}; each layer learns at this share of the rate above it, over 0 and at most 1"
+            f"--layer-decay is {recipe.layer_decay}; it is the share of a layer's learning rate that the layer below it gets, above 0 and at most 1"
         )
     if recipe.trust <= 0:
-        raise ManyviewsError(f"--trust is {recipe.trust}; it multiplies the rate of LARS and is above 0")
+        raise ManyviewsError(
+            f"--trust is {recipe.trust}; it multiplies the rate of LARS, so it must be above 0"
+        )
     if min(recipe.weight_decay, recipe.weight_decay_end or 0.0) < 0:
         raise ManyviewsError(
-            f"--weight-decay is {recipe.weight_decay} and its end {recipe.weight_decay_end}; weights that decay do not grow: 0 or more"
+            f"--weight-decay is {recipe.weight_decay} and --weight-decay-end {recipe.weight_decay_end}; each must be 0 or more"
         )
     if recipe.weight_decay_end and not recipe.weight_decay:
         raise ManyviewsError(
-            "--weight-decay-end changes a weight decay that is there: say --weight-decay, if only 1e-6, or --weight-decay-end None"
+            "--weight-decay-end changes a weight decay that is there, and here it is 0: give --weight-decay a value above 0, "
+            "such as 1e-6, or say --weight-decay-end None"
         )
     if not all(0 < milestone < 1 for milestone in recipe.milestones):
         raise ManyviewsError(
@@ -185,23 +188,23 @@ def check(recipe: Recipe) -> None:
             f"--labels is {recipe.labels}; it is a share of all labels, above 0 and at most 1"
         )
     if recipe.crop_alpha <= 0:
-        raise ManyviewsError(f"--crop-alpha is {recipe.crop_alpha}; Beta(alpha, alpha) needs one above 0")
+        raise ManyviewsError(f"--crop-alpha is {recipe.crop_alpha}; Beta(alpha, alpha) needs alpha above 0")
     if not 0 <= recipe.crop_threshold <= 1:
         raise ManyviewsError(f"--crop-threshold is {recipe.crop_threshold}; it is a share, from 0 to 1")
     if not 0 <= recipe.crop_first < 1 or not 0 < recipe.crop_every <= 1:
         raise ManyviewsError(
-            f"--crop-first is {recipe.crop_first} and --crop-every {recipe.crop_every}; they are shares of the run, "
-            "from 0 to below 1 and above 0 to 1"
+            f"--crop-first is {recipe.crop_first} and --crop-every {recipe.crop_every}; both are shares of the run, "
+            "the first from 0 to below 1, the second above 0 and up to 1"
         )
     if not 0 <= recipe.colour <= 1:
         raise ManyviewsError(
-            f"--colour is {recipe.colour}; it is a share of the changes of colour, from 0 to 1"
+            f"--colour is {recipe.colour}; it is a share of the colour augmentation, from 0 to 1"
         )
     if not 0 <= recipe.warmup < 1:
         raise ManyviewsError(f"--warmup is {recipe.warmup}; it is a share of the run, from 0 to below 1")
     if recipe.schedule == "rsqrt" and not recipe.warmup:
         raise ManyviewsError(
-            "--schedule rsqrt falls from the end of the warm-up on: say --warmup, such as 0.05"
+            "--schedule rsqrt falls from the end of the warm-up on, so it needs --warmup, such as 0.05"
         )
     if recipe.batch % recipe.accumulate:
         raise ManyviewsError(
@@ -233,7 +236,7 @@ def check_served(paper: Paper, config: Any, recipe: Recipe, changes: Iterable[st
             continue
         only = " or ".join(_said(other, word) for word in words) or _said(other, "above 0")
         raise ManyviewsError(
-            f"{_said(name)} is read only with {only}, and here it is {_said(other, chosen)}; leave it out, or say that too"
+            f"{_said(name)} is read only with {only}, and here it is {_said(other, chosen)}; leave it out, or set the other one too"
         )
 
 
@@ -249,8 +252,8 @@ def check_data(recipe: Recipe, items: int) -> None:
     """Refuse a batch that the data cannot fill."""
     if items < 2:
         raise ManyviewsError(
-            f"There {'is 1 item' if items else 'are 0 items'} to learn from, and a batch has at least 2: give more data, or of "
-            "texts a smaller --size."
+            f"There {'is 1 item' if items else 'are 0 items'} to learn from, and a batch has at least 2: give more data, or, for "
+            "texts, a smaller --size."
         )
     if recipe.batch > items:
         raise ManyviewsError(

@@ -62,7 +62,7 @@ class Run:
         """
         there = path.exists() and (not path.is_dir() or any(path.iterdir()))
         if there and not (path / "run.json").exists():
-            raise ManyviewsError(f"{path} exists and is no run: it stays as it is; choose another --out")
+            raise ManyviewsError(f"{path} exists and is no run, so it is left as it is; choose another --out")
         if there and not overwrite:
             how = f"continue it with `manyviews resume {path}`, or replace it with --overwrite"
             raise ManyviewsError(f"{path} exists already; choose another --out, {how}")
@@ -83,11 +83,13 @@ class Run:
         """
         file = Path(path) / "run.json"
         if not file.is_file():
-            raise ManyviewsError(f"There is no run at {path}: it has no run.json; give what --out named")
+            raise ManyviewsError(
+                f"There is no run at {path}: it has no run.json; give the run's folder (its --out)"
+            )
         try:
             return cls(Path(path), read_json(file))
         except json.JSONDecodeError as error:
-            why = "it is needed to know what the run was"
+            why = "without it, the run cannot be opened"
             raise ManyviewsError(f"{file} is not whole JSON ({error}); {why}") from error
 
     # -- what it was ---------------------------------------------------------------------------------------------

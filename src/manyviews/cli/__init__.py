@@ -14,18 +14,18 @@ from manyviews.errors import ManyviewsError, nearest
 
 CURES = {
     errno.ENOSPC: "free some space",
-    errno.EDQUOT: "free some of what you may store",
-    errno.EROFS: "let this disk be written to",
+    errno.EDQUOT: "free some of your disk quota",
+    errno.EROFS: "make this disk writable",
     errno.EMFILE: "allow more open files (ulimit -n)",
     errno.ENAMETOOLONG: "choose a shorter name",
-    **dict.fromkeys((errno.EACCES, errno.EPERM), "let this user read and write there"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "give this user permission to read and write there"),
     **dict.fromkeys(
         (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENXIO),
-        "see to this disk, or to the network that it is on",
+        "see to this disk, or to its network connection",
     ),
     errno.EISDIR: "name a file to write",
     **dict.fromkeys(
-        (errno.ENOTDIR, errno.EEXIST), "a folder is needed here, and a file is there: name another place"
+        (errno.ENOTDIR, errno.EEXIST), "a folder is needed here, but there is a file: name another place"
     ),
 }  # what helps where a disk does not do what it is asked
 USAGE = "manyviews COMMAND [...]; manyviews COMMAND --help tells more"
@@ -73,13 +73,13 @@ def _of_memory(error: Exception) -> str:
     told = str(error)
     if "DataLoader worker (pid" in told:  # it was killed; what it raises itself is told by "Caught ..."
         return (
-            "A process that reads images was killed, as it is where memory is short (in a container that of /dev/shm): choose fewer "
-            "--workers, or a smaller --batch."
+            "A process that reads images was killed, most likely because memory ran out (in a container, the shared memory of "
+            "/dev/shm): choose fewer --workers, or a smaller --batch."
         )
     of_torch = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in told
     if isinstance(error, MemoryError) or of_torch:
         return (
-            "Memory is too short for this. To train, choose a smaller --batch, take it in pieces (--accumulate 4), or a smaller net; "
+            "Memory is too short for this. To train, choose a smaller --batch, take it in pieces (--accumulate 4), or choose a smaller net; "
             "to judge or embed, give fewer items at a time."
         )
     return ""
@@ -121,22 +121,22 @@ COMMANDS = (
         "pretrain", "learn an encoder from images, sounds or texts; judge it and write a report", "learning"
     ),
     Command("resume", "continue a run after Ctrl-C, kill -9 or a power cut", "learning"),
-    Command("evaluate", "what an encoder is worth: with labels, with few, or with none", "using"),
+    Command("evaluate", "measure how good an encoder is: with labels, with few, or with none", "using"),
     Command("embed", "turn images, sounds or texts into vectors", "using"),
-    Command("classify", "say the class of every image, by the classifier that a run learned", "using"),
+    Command("classify", "predict the class of every image, with the classifier that a run learned", "using"),
     Command("search", "find what is nearest to one image, sound or text", "using"),
-    Command("translate", "translate texts, or a corpus of pairs and say its BLEU", "writing"),
-    Command("write", "go on with a text, by a run that learned to tell the next token", "writing"),
-    Command("prompt", "ask such a run the classes of texts: zero-shot, one-shot, few-shot", "writing"),
+    Command("translate", "translate texts, or a corpus of pairs with its BLEU score", "writing"),
+    Command("write", "continue a text with a run that learned to predict the next token", "writing"),
+    Command("prompt", "classify texts by prompting a next-token run: zero-, one- or few-shot", "writing"),
     Command(
         "export", "hand the encoder over to timm, torchvision, transformers, ONNX or safetensors", "using"
     ),
-    Command("compare", "several methods, the same budget: one honest table", "comparing"),
-    Command("claims", "what the papers claim, what it costs to test, and the last verdict", "claiming"),
+    Command("compare", "train several methods on the same budget, and print one honest table", "comparing"),
+    Command("claims", "list the papers' claims, what each costs to test, and its last verdict", "claiming"),
     Command("claim", "run the experiment behind a claim, and say whether it holds", "claiming"),
-    Command("methods", "the anatomy table of all methods", "using"),
-    Command("nets", "all networks beside their papers; one of them part by part", "nets"),
+    Command("methods", "list all methods and what tells them apart", "using"),
+    Command("nets", "list all networks beside what their papers say, or show one part by part", "nets"),
     Command(
-        "optimisers", "ten of them at their own rates, on one surface and one task: a picture", "optimisers"
+        "optimisers", "draw ten optimisers, each at its own rate, on one surface and one task", "optimisers"
     ),
 )

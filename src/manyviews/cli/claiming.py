@@ -12,11 +12,11 @@ from manyviews.errors import ManyviewsError
 def claims_command(words: list[str]) -> None:
     @dataclass(frozen=True)
     class Claims:
-        """What the papers claim: each with its cost at every scale, measured or (with ~) expected, and its last verdict."""
+        """List the papers' claims, each with its cost at every scale (measured, or expected where marked ~) and its last verdict."""
 
-        scale: str | None = None  # laptop or gpu; unless told, both
-        cache: Path | None = None  # where runs are kept; unless told, MANYVIEWS_CACHE
-        out: Path | None = None  # where results are stored; unless told, docs/claims of a clone, else claims
+        scale: str | None = None  # laptop or gpu; if not given, both
+        cache: Path | None = None  # folder of the runs; if not given, MANYVIEWS_CACHE or the user's cache
+        out: Path | None = None  # folder of the results; if not given, docs/claims of a clone, else claims
         json: bool = False  # print one JSON object
 
     ask = parse(Claims, words, "claims")
@@ -57,15 +57,15 @@ def claim_command(words: list[str]) -> None:
     class Claim:
         """Run the experiment behind a claim, and say whether it holds. What was trained once is not trained again."""
 
-        name: positional(str | None, "of the claim; `manyviews claims` lists them") = None  # pyright: ignore[reportInvalidTypeForm]
-        all: bool = False  # every claim that fits into --budget, the cheapest without a verdict first
-        budget: str | None = None  # time for --all: 30m, 2h; unless told, as long as it takes
-        scale: str = "laptop"  # or gpu
-        seeds: int | None = None  # runs an arm, where the claim trains; unless told, as it says
-        cache: Path | None = None  # of runs; unless told, MANYVIEWS_CACHE or the user's cache folder
-        out: Path | None = None  # where results are stored; unless told, docs/claims of a clone, else claims
-        jobs: int = 1  # runs side by side, each with its share of the cores
-        lean: bool = False  # keep of each run only its figures
+        name: positional(str | None, "name of the claim; `manyviews claims` lists all") = None  # pyright: ignore[reportInvalidTypeForm]
+        all: bool = False  # every claim that fits into --budget: those without verdict first, cheapest first
+        budget: str | None = None  # time for --all: 30m, 2h; if not given, as long as it takes
+        scale: str = "laptop"  # laptop or gpu
+        seeds: int | None = None  # runs per arm, if the claim trains; if not given, as many as it states
+        cache: Path | None = None  # folder of the runs; if not given, MANYVIEWS_CACHE or the user's cache
+        out: Path | None = None  # folder of the results; if not given, docs/claims of a clone, else claims
+        jobs: int = 1  # runs to train side by side, each with its share of the cores
+        lean: bool = False  # keep only the figures of each run
         json: bool = False  # print one JSON object
 
     ask = parse(Claim, words, "claim")
@@ -75,9 +75,7 @@ def claim_command(words: list[str]) -> None:
     if ask.all == (ask.name is not None):
         raise ManyviewsError("Say which claim, or --all; `manyviews claims` lists them.")
     if ask.budget is not None and not ask.all:
-        raise ManyviewsError(
-            "--budget is for --all; how long the runs of one claim are, the claim itself says."
-        )
+        raise ManyviewsError("--budget is for --all; a single claim itself states how long its runs are.")
 
     asked = {key: getattr(ask, key) for key in ("seeds", "cache", "out", "jobs", "lean")}
     command = typed("claim", words)

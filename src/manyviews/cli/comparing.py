@@ -11,23 +11,23 @@ from manyviews.errors import ManyviewsError
 def compare_command(words: list[str]) -> None:
     @dataclass(frozen=True)
     class Compare:
-        """Give methods the same data, net, budget and seeds, and print one honest table."""
+        """Train several methods on the same data, net, budget and seeds, and print one honest table."""
 
-        methods: positional(tuple[str, ...], "names; none: as --all") = ()  # pyright: ignore[reportInvalidTypeForm]
-        all: bool = False  # every method that learns from such data without labels or another run
-        data: str = "world"  # images, sounds or texts with labels, which are for judging only
-        budget: str | None = None  # the length of each run: 10m, 20ep ...
-        seeds: int = 3  # runs a method
-        first_seed: int = 0  # the first of them, so that machines can share a comparison
-        net: str | None = None  # for all; unless told, that of most of their recipes (of texts each its own)
-        size: int | None = None  # side of a view in pixels, or tokens of a text, for all
-        batch: int | None = None  # for all; unless told, each method's own
-        recipe: str | None = None  # that all start from (world suits short budgets); unless told, the data's
-        upright: bool = True  # no-upright: nothing is up or down, and views are turned too
-        colour: float = 1.0  # share of the changes of colour that views have: 0 where colours tell
-        out: Path | None = None  # folder; a comparison that stopped goes on there
-        data_root: Path | None = None  # where named sets are
-        jobs: int = 1  # runs side by side, each with its share of the cores
+        methods: positional(tuple[str, ...], "names of methods; none: the same as --all") = ()  # pyright: ignore[reportInvalidTypeForm]
+        all: bool = False  # every method that learns from such data without labels and without another run
+        data: str = "world"  # images, sounds or texts with labels; the labels are used for judging only
+        budget: str | None = None  # length of each run: 10m, 20ep ...; if not given, the first method's own
+        seeds: int = 3  # runs per method
+        first_seed: int = 0  # seed of each method's first run, so that machines can share a comparison
+        net: str | None = None  # for all; if not given, that of most recipes (for texts, each method's own)
+        size: int | None = None  # for all: side of a view in pixels, or tokens of a text
+        batch: int | None = None  # for all; if not given, each method's own
+        recipe: str | None = None  # for all; if not given, the one for the data; world suits short budgets
+        upright: bool = True  # --no-upright: nothing is up or down, so views are rotated too
+        colour: float = 1.0  # share of the colour augmentation to keep: 0 where colours carry meaning
+        out: Path | None = None  # folder of the comparison; one that was stopped continues there
+        data_root: Path | None = None  # folder of the named sets
+        jobs: int = 1  # runs to train side by side, each with its share of the cores
         markdown: bool = False  # print the table as Markdown
         json: bool = False  # print one JSON object
 

@@ -13,16 +13,16 @@ from manyviews.errors import ManyviewsError
 class Run:
     """What is asked of a run beside its method and recipe."""
 
-    out: Path | None = None  # the run's folder; unless told, the next free one under runs/
-    data_root: Path | None = None  # where named sets are; unless told, MANYVIEWS_DATA
-    baselines: tuple[str, ...] = ("pixels", "random")  # judged beside the encoder: pixels, random, supervised
-    devices: int = 1  # processes to train with
-    workers: int = 2  # processes that decode images which do not fit into memory
+    out: Path | None = None  # the run's folder; if not given, the next free one under runs/
+    data_root: Path | None = None  # folder of named sets; if not given, MANYVIEWS_DATA or the user's cache
+    baselines: tuple[str, ...] = ("pixels", "random")  # what else to judge: pixels, random, supervised
+    devices: int = 1  # processes to train with, one per GPU (or per share of the CPU)
+    workers: int = 2  # processes per device that decode images which do not fit into memory
     save_every: float = 30.0  # seconds between checkpoints
-    judged: bool = True  # no-judged: end with the encoder, without figures and report; resume adds them
-    epochs: int | None = None  # short for --budget
-    init_from: Path | None = None  # a run whose encoder, net and size this one begins with; unless told, none
-    overwrite: bool = False  # replace a run that is there
+    judged: bool = True  # --no-judged: end with the encoder, without figures and report; resume adds these
+    epochs: int | None = None  # --epochs 5 is short for --budget 5ep
+    init_from: Path | None = None  # run or encoder.safetensors to start from, with its weights, net and size
+    overwrite: bool = False  # replace the run that --out names, if there is one
     quiet: bool = False  # no progress bar
     json: bool = False  # print one JSON object
 
@@ -34,7 +34,7 @@ def pretrain_command(words: list[str]) -> None:
     if not words or words[0].startswith("-"):
         if words and words[0] not in ("-h", "--help"):
             raise ManyviewsError(
-                f"Say the method first: manyviews pretrain METHOD; there are {', '.join(names())}; or the path of a file of your own."
+                f"Say the method first: manyviews pretrain METHOD. METHOD is one of {', '.join(names())}, or the path of a method file of your own."
             )
         print(
             f"manyviews pretrain METHOD [...]; manyviews pretrain METHOD --help tells more\n\n{_methods_list()}"
@@ -114,7 +114,7 @@ def _pretrain_flags(paper: Any, config: Any, recipe: Any, named: str) -> Any:
 
 
 def _recipes_help(paper: Any) -> str:
-    return f"whose settings are the defaults here; unless told, the data's: {', '.join(paper.recipes)}"
+    return f"recipe that sets the defaults here; if not given, the data's: {', '.join(paper.recipes)}"
 
 
 def _changes(after: Any, before: Any) -> dict[str, Any]:
@@ -162,12 +162,12 @@ def resume_command(words: list[str]) -> None:
         """Continue a run after Ctrl-C, kill -9 or a power cut."""
 
         run: positional(Path, "the run's folder")  # pyright: ignore[reportInvalidTypeForm]
-        data: str | None = None  # where the data are now; unless told, where they were
-        data_root: Path | None = None  # where named sets are now; likewise
-        devices: int = 1  # processes to train with
-        workers: int = 2  # processes that decode images which do not fit into memory
+        data: str | None = None  # where the data are now; if not given, where they were
+        data_root: Path | None = None  # folder of the named sets now; if not given, where it was
+        devices: int = 1  # processes to train with, one per GPU (or per share of the CPU)
+        workers: int = 2  # processes per device that decode images which do not fit into memory
         save_every: float = 30.0  # seconds between checkpoints
-        judged: bool = True  # no-judged: end with the encoder, without figures and report
+        judged: bool = True  # --no-judged: end with the encoder, without figures and report
         quiet: bool = False  # no progress bar
         json: bool = False  # print one JSON object
 

@@ -29,16 +29,16 @@ ABOUT = (
 def nets_command(words: list[str]) -> None:
     @dataclass(frozen=True)
     class Nets:
-        """What networks there are, how large they are and what they cost, beside what their papers say."""
+        """List all networks, how large they are and what they cost, beside what their papers say; or show one part by part."""
 
-        names: positional(tuple[str, ...], "NAME[/VARIANT]; none: all of them; one: its parts") = ()  # pyright: ignore[reportInvalidTypeForm]
-        depth: int = 2  # how deep to go into the parts of one
+        names: positional(tuple[str, ...], "NAME[/VARIANT]; none: list all; one: show its parts") = ()  # pyright: ignore[reportInvalidTypeForm]
+        depth: int = 2  # levels of parts to show, for a single network
         markdown: bool = False  # print the table as Markdown
         json: bool = False  # print one JSON object
 
     ask = parse(Nets, words, "nets")
     if ask.depth < 1:
-        raise ManyviewsError(f"--depth is {ask.depth}; a net's own parts are at 1.")
+        raise ManyviewsError(f"--depth is {ask.depth}; it must be at least 1, which shows a net's own parts.")
     from manyviews.api import network, networks
 
     nets = {name: network(name) for name in ask.names} or networks()

@@ -9,14 +9,14 @@ from manyviews.cli.shared import parse, print_json, tell, typed
 def optimisers_command(words: list[str]) -> None:
     @dataclass(frozen=True)
     class Optimisers:
-        """Ten optimisers, each at its own rate: their paths on one surface, their learning curves on one task."""
+        """Draw ten optimisers, each at its own rate: their paths on one surface and their learning curves on one task."""
 
-        out: Path = Path("optimisers.png")  # .png, .svg (light or dark) or .html (for a phone too)
+        out: Path = Path("optimisers.png")  # picture: .png, .svg (light or dark) or .html (for a phone too)
         seed: int = 0  # of nets, order of items and noise
-        seeds: int = 3  # runs on the task at the best rate
+        seeds: int = 3  # runs of each on the task, at its best rate
         items: int = 1000  # images of the task
-        epochs: int = 8  # of the task
-        steps: int = 60  # on the surface
+        epochs: int = 8  # epochs on the task
+        steps: int = 60  # steps on the surface
         json: bool = False  # print one JSON object
 
     ask = parse(Optimisers, words, "optimisers")

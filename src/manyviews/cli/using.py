@@ -15,15 +15,15 @@ RUN = "the run's folder; or a pretrained net: timm/NAME, torchvision/NAME; or an
 def evaluate_command(words: list[str]) -> None:
     @dataclass(frozen=True)
     class Evaluate:
-        """What an encoder is worth: with labels, with few, or with none."""
+        """Measure how good an encoder is: with labels, with few, or with none."""
 
         run: positional(Path, RUN)  # pyright: ignore[reportInvalidTypeForm]
-        data: str | None = None  # with labels, or without; unless told, what the run learned from
-        protocol: tuple[str, ...] = ()  # linear, finetune, scratch ...; unless told, knn or labelfree
-        option: tuple[str, ...] = ()  # of protocols, such as finetune.lr=1e-4 finetune.layer_decay=0.65
-        seeds: int = 1  # how often, with another seed each; several give mean and deviation
-        seed: int = 0  # the first of them
-        data_root: Path | None = None  # where named sets are
+        data: str | None = None  # with or without labels; if not given, what the run learned from
+        protocol: tuple[str, ...] = ()  # linear, finetune ...; if not given, knn, or labelfree without labels
+        option: tuple[str, ...] = ()  # settings of protocols: finetune.lr=1e-4 finetune.layer_decay=0.65
+        seeds: int = 1  # how often to judge, each time with another seed; several give mean and deviation
+        seed: int = 0  # the first seed
+        data_root: Path | None = None  # folder of the named sets
         json: bool = False  # print one JSON object
 
     ask = parse(Evaluate, words, "evaluate")
@@ -67,9 +67,9 @@ def embed_command(words: list[str]) -> None:
         """Turn every image, sound or text into a vector."""
 
         run: positional(Path, RUN)  # pyright: ignore[reportInvalidTypeForm]
-        data: positional(str, "a folder, a file, a name")  # pyright: ignore[reportInvalidTypeForm]
-        out: Path = Path("vectors.parquet")  # .parquet, .npz or .csv
-        data_root: Path | None = None  # where named sets are
+        data: positional(str, "a folder, a file, or the name of a set")  # pyright: ignore[reportInvalidTypeForm]
+        out: Path = Path("vectors.parquet")  # file to write: .parquet, .npz or .csv
+        data_root: Path | None = None  # folder of the named sets
         json: bool = False  # print one JSON object
 
     ask = parse(Embed, words, "embed")
@@ -92,12 +92,12 @@ def embed_command(words: list[str]) -> None:
 def classify_command(words: list[str]) -> None:
     @dataclass(frozen=True)
     class Classify:
-        """Say the class of every image, by the classifier that a run learned."""
+        """Predict the class of every image, with the classifier that a run learned."""
 
         run: positional(Path, "the folder of a run that learned classes")  # pyright: ignore[reportInvalidTypeForm]
-        data: positional(str, "a folder, a file, a name")  # pyright: ignore[reportInvalidTypeForm]
-        out: Path = Path("classes.csv")  # .csv or .parquet
-        data_root: Path | None = None  # where named sets are
+        data: positional(str, "a folder, a file, or the name of a set")  # pyright: ignore[reportInvalidTypeForm]
+        out: Path = Path("classes.csv")  # file to write: .csv or .parquet
+        data_root: Path | None = None  # folder of the named sets
         json: bool = False  # print one JSON object
 
     ask = parse(Classify, words, "classify")
@@ -123,14 +123,14 @@ def classify_command(words: list[str]) -> None:
 def search_command(words: list[str]) -> None:
     @dataclass(frozen=True)
     class Search:
-        """Find the images, sounds or texts nearest to one."""
+        """Find the images, sounds or texts that are nearest to a given one."""
 
         run: positional(Path, RUN)  # pyright: ignore[reportInvalidTypeForm]
-        data: positional(str, "what is searched: a folder, a name")  # pyright: ignore[reportInvalidTypeForm]
+        data: positional(str, "what to search: a folder, or the name of a set")  # pyright: ignore[reportInvalidTypeForm]
         query: str  # an image or sound file, or the text itself
-        k: int = 10  # how many
-        sheet: Path = Path("search.png")  # where the contact sheet goes
-        data_root: Path | None = None  # where named sets are
+        k: int = 10  # how many to find
+        sheet: Path = Path("search.png")  # picture of what was found, except for texts
+        data_root: Path | None = None  # folder of the named sets
         json: bool = False  # print one JSON object
 
     ask = parse(Search, words, "search")
@@ -155,11 +155,11 @@ def search_command(words: list[str]) -> None:
 def export_command(words: list[str]) -> None:
     @dataclass(frozen=True)
     class Export:
-        """Hand the encoder over to another library."""
+        """Hand the encoder over to timm, torchvision, transformers, ONNX or safetensors."""
 
         run: positional(Path, RUN)  # pyright: ignore[reportInvalidTypeForm]
         to: str  # timm, torchvision, transformers, onnx or safetensors
-        out: Path | None = None  # the file, or transformers' folder; unless told, beside the run's encoder
+        out: Path | None = None  # file, for transformers a folder; if not given, beside the run's encoder
         json: bool = False  # print one JSON object
 
     ask = parse(Export, words, "export")
@@ -175,7 +175,7 @@ def export_command(words: list[str]) -> None:
 def methods_command(words: list[str]) -> None:
     @dataclass(frozen=True)
     class Methods:
-        """What tells the methods apart: one row each."""
+        """List all methods and what tells them apart, one row each."""
 
         markdown: bool = False  # print the table as Markdown
         json: bool = False  # print one JSON object

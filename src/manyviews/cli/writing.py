@@ -13,15 +13,15 @@ Scoring = Literal["token", "sum", "unconditional", "written"]
 def write_command(words: list[str]) -> None:
     @dataclass(frozen=True)
     class Write:
-        """Go on with a text, as a run that learned to tell the next token would."""
+        """Continue a text with a run that learned to predict the next token."""
 
         run: positional(Path, "the run's folder")  # pyright: ignore[reportInvalidTypeForm]
-        prompt: str = ""  # the beginning; unless told, that of a new text
-        tokens: int = 200  # at most
-        samples: int = 1  # texts
+        prompt: str = ""  # text to continue; if not given, a new text is begun
+        tokens: int = 200  # how many to write, at most
+        samples: int = 1  # how many texts to write
         temperature: float = 1.0  # below 1 more usual, above 1 more surprising; 0: always the likeliest token
         top_k: int | None = None  # draw only from the k likeliest tokens
-        top_p: float | None = None  # draw only from the likeliest tokens that have this probability together
+        top_p: float | None = None  # draw only from the likeliest tokens that together reach this probability
         seed: int = 0  # another seed writes another text
         json: bool = False  # print one JSON object
 
@@ -39,22 +39,22 @@ def write_command(words: list[str]) -> None:
 def prompt_command(words: list[str]) -> None:
     @dataclass(frozen=True)
     class Prompt:
-        """Ask the classes of texts by a prompt with no demonstration, one or a few; no weight moves."""
+        """Classify texts by prompting a next-token run, zero-, one- or few-shot; its weights stay as they are."""
 
         run: positional(Path, "the run's folder")  # pyright: ignore[reportInvalidTypeForm]
-        data: str | None = None  # labelled texts, or mapping; unless told, what the run learned from
-        prompt: str = "{text}\\n{label}"  # an item, its label last; of pairs {text1} and {text2}
-        shots: tuple[int, ...] = (0, 1, 8)  # how many demonstrations, drawn from the training split
-        labels: tuple[str, ...] = ()  # a word a class, in their order; unless told, the names of the classes
-        scoring: Scoring = "token"  # unconditional: less that after --answer; written: as the net goes on
-        answer: str = "Answer: "  # unconditional scoring takes off how likely completions are after this
-        instruction: str = ""  # stands before the demonstrations
-        between: str = "\\n\\n"  # separates two of them
-        items: int = 256  # asked at most
-        split: str = "test"  # that is asked; of texts that have none, a fifth
-        batch: int = 16  # texts that are read at a time
-        seed: int = 0  # another seed draws other demonstrations
-        data_root: Path | None = None  # where named sets are
+        data: str | None = None  # texts with labels, or mapping; if not given, what the run learned from
+        prompt: str = "{text}\\n{label}"  # template of an item, its label last; for pairs {text1}, {text2}
+        shots: tuple[int, ...] = (0, 1, 8)  # numbers of demonstrations to try, drawn from the training split
+        labels: tuple[str, ...] = ()  # one word per class, in the classes' order; if not given, their names
+        scoring: Scoring = "token"  # log-likelihood: mean, sum, or as under --answer; written: net answers
+        answer: str = "Answer: "  # --scoring unconditional subtracts a label's log-likelihood after this text
+        instruction: str = ""  # text before the demonstrations
+        between: str = "\\n\\n"  # text that separates the demonstrations
+        items: int = 256  # how many items to ask, at most
+        split: str = "test"  # split to ask; where there is no test split, a fifth of the texts is set aside
+        batch: int = 16  # texts read at a time
+        seed: int = 0  # another seed draws other items and demonstrations
+        data_root: Path | None = None  # folder of the named sets
         json: bool = False  # print one JSON object
 
     ask = parse(Prompt, words, "prompt")
@@ -82,17 +82,17 @@ def prompt_command(words: list[str]) -> None:
 def translate_command(words: list[str]) -> None:
     @dataclass(frozen=True)
     class Translate:
-        """Translate texts, or the test split of a corpus of pairs, which also gives the BLEU."""
+        """Translate texts, or the test split of a corpus of pairs, for which the BLEU score is printed too."""
 
         run: positional(Path, "the run's folder")  # pyright: ignore[reportInvalidTypeForm]
-        texts: positional(tuple[str, ...], "texts; none: the corpus") = ()  # pyright: ignore[reportInvalidTypeForm]
-        data: str | None = None  # a corpus of pairs; unless told, what the run learned from
-        split: str | None = None  # of the corpus; unless told, test
-        beam: int = 4  # hypotheses that go on at each step; 1 is greedy
-        alpha: float = 0.6  # of the length penalty: larger favours longer translations
-        out: Path | None = None  # where the translations go, a line each
-        attention: Path | None = None  # an .svg: what each token of the first translation was told from
-        data_root: Path | None = None  # where named sets are
+        texts: positional(tuple[str, ...], "texts to translate; none: the corpus") = ()  # pyright: ignore[reportInvalidTypeForm]
+        data: str | None = None  # a corpus of pairs; if not given, what the run learned from
+        split: str | None = None  # split of the corpus; if not given, test
+        beam: int = 4  # hypotheses kept at each step; 1 is greedy
+        alpha: float = 0.6  # exponent of the length penalty: larger favours longer translations
+        out: Path | None = None  # file for the translations, one per line
+        attention: Path | None = None  # .svg: what each token of the first translation looks at in its source
+        data_root: Path | None = None  # folder of the named sets
         json: bool = False  # print one JSON object
 
     ask = parse(Translate, words, "translate")
