@@ -91,8 +91,8 @@ def _sets(
     root = data_root if data_root is not None else run.settings["data"]["root"]
     source = run.recipe.data if data is None else sensed(run, data)
     if isinstance(source, str) and not source:
-        learned = "was learned elsewhere" if isinstance(run, Given) else "learned from an array"
-        raise ManyviewsError(f"{run.path} {learned}; say with --data (data=) what to judge it by.")
+        learned = "was trained elsewhere" if isinstance(run, Given) else "was trained on an array or Dataset"
+        raise ManyviewsError(f"{run.path} {learned}; say with --data (data=) which data to judge it by.")
     drawn = isinstance(source, str) and source == "world"
     asked = [PROTOCOLS[name] for name in protocol if name in PROTOCOLS]
     dense = {sense for one in asked for sense in one.senses}
@@ -109,7 +109,7 @@ def _sets(
             return *held_apart(train), own
         if learned := [name for name in protocol if _knows_labels(run, name)]:
             raise ManyviewsError(
-                f'{train.name} has no test split, and what "{learned[0]}" judges has learned from the labels of all of it; '
+                f'{train.name} has no test split, and what "{learned[0]}" judges was trained on the labels of the whole set; '
                 "give other images with --data."
             )
     return train, test if train.labels is not None or dense else None, own

@@ -28,18 +28,20 @@ NOT_YET = "not run yet"
 VERDICTS = ("holds", "fails", "cannot tell", NOT_YET)
 OPENING = """# Claims
 
-What the papers claim, each as an experiment that anyone can repeat, with the verdict that it ended in. A claim **holds**
-where the 95% interval of the predicted difference, paired by seed, lies wholly where the paper says; it **fails** where the
-interval lies wholly elsewhere; where the interval spans the bound, we **cannot tell**, and the page says how many seeds would.
-Of several differences each can make a claim fail, and of several ways each can make it hold: there an interval decides that is
-wider than the one shown, so that all together err as often as one. Intervals are Student's t over paired seeds, for bootstraps
-of so few seeds are too narrow (see [Results](../results.md)).
-Whoever looks at a verdict and then asks for more seeds looks twice, and errs a little more often than is measured there.
-A verdict is one at its scale: laptop experiments are small, and what fails there may hold at the paper's size. One that is
-**of older code** or **of older settings** is from runs that the claim would train otherwise today."""
+Each claim below is a paper's, written as an experiment that anyone can repeat, with the verdict that it ended in. A claim
+**holds** if the 95% interval of the predicted difference, paired by seed, lies wholly where the paper says; it **fails** if the
+interval lies wholly elsewhere; if the interval spans the bound, we **cannot tell**, and the page says how many seeds would settle it.
+If several differences are predicted, any one of them can make the claim fail; if there are several ways to hold, any one of
+them can make it hold. In these cases the verdict rests on an interval wider than the one shown, so that all of them together
+err no more often than one would alone. Intervals are Student's t over paired seeds, because bootstrap intervals from so few
+seeds are too narrow (see [Results](../results.md)).
+Adding seeds after seeing a verdict means looking twice, which errs a little more often than is measured on that page.
+A verdict applies to its scale only: laptop experiments are small, and what fails there may hold at the paper's size. A verdict
+**of older code** comes from runs made before code or recipes that they depend on changed; a verdict **of older settings**, from
+before the claim's own experiment was changed."""
 AGED = {
     CODE: "Since these runs were trained, code or recipes that they depend on have changed; the command trains them again.",
-    SETTINGS: "Since then the claim has been written otherwise; the command runs it as it is written today.",
+    SETTINGS: "Since these figures were taken, the claim has been written otherwise; the command runs it as it is written today.",
 }
 SCRIPT = """
 const paper = document.getElementById("claims-paper"), verdict = document.getElementById("claims-verdict");
@@ -156,7 +158,7 @@ def _line(text: str) -> Markup:
 def paper_page(page: Page, results: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """A section a claim."""
     source = f"`src/manyviews/claims/papers/{page.name}.py`"
-    parts = [f"# {_short(page)}", f"{_linked(page.title)}: what it claims, as {source} writes it."]
+    parts = [f"# {_short(page)}", f"{_linked(page.title)}: what it claims, as written in {source}."]
     for name, claim in page.claims.items():
         parts += _section(name, claim, results.get(name, ()))
     return "\n\n".join(parts) + "\n"
@@ -195,7 +197,7 @@ def _result(result: Mapping[str, Any], claim: Claim) -> list[str]:
     scale = claim.scales.get(result["scale"])
     if scale is not None and not result["exact"] and len(result["seeds"]) < scale.seeds:
         seeds += f", fewer than the {scale.seeds} of the claim"
-    alike = "; ".join(part for part in (same and f"the same for all: {same}", seeds) if part)
+    alike = "; ".join(part for part in (same and f"the same for all arms: {same}", seeds) if part)
     facts = [f"**At {result['scale']} scale: {state}.**" + (f" {capital(alike)}." if alike else ""), reasons]
     aged = [AGED[result["stale"]]] if result.get("stale") else []
     return [*facts, *aged, *drawn, _table(result), _where(result)]
@@ -203,7 +205,7 @@ def _result(result: Mapping[str, Any], claim: Claim) -> list[str]:
 
 def _table(result: Mapping[str, Any]) -> str:
     percent, states = is_share(result), result["states"]
-    head = ["Arm", result["measure"], "seed by seed", *(["representation", "what it is"] if states else [])]
+    head = ["Arm", result["measure"], "seed by seed", *(["representation", "settings"] if states else [])]
     rows = []
     for arm, written in by_seed(result).items():
         told = [", ".join(map(str, states[arm])), result["arms"][arm]] if states else []

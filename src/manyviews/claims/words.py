@@ -89,11 +89,11 @@ def _part(part: Mapping[str, Any], percent: bool) -> str:
     if part["found"]:
         return f"{part['what']}: {part['found']}."
     if part["mean"] is None:
-        return f"{part['what']}: no seed gave figures of all of them."
+        return f"{part['what']}: no seed gave figures for all of these arms."
     said = f"{part['what']}: {_difference(part['mean'], percent)}"
     predicted = f"; predicted {_bounds(part['bounds'][0], part['bounds'][1], percent)}"
     if part["low"] is None:
-        return f"{said} under one seed{predicted}. One seed tells nothing of chance: two are the least."
+        return f"{said} under one seed{predicted}. One seed tells nothing about chance: two are needed."
     if part["seeds"] == 1:
         return f"{said}, exactly{predicted}."
     low, high = (_difference(part[key], percent, unit=False) for key in ("low", "high"))
@@ -103,7 +103,7 @@ def _part(part: Mapping[str, Any], percent: bool) -> str:
     if _outside(part):
         interval += ". That is no failure yet, for of all that is predicted one may miss by chance"
     if part["needed"] is None:
-        return f"{interval}. No number of seeds that anybody would run is likely to settle it."
+        return f"{interval}. No number of seeds that could reasonably be run is likely to settle it."
     return f"{interval}. About {part['needed']} seeds would settle it."
 
 

@@ -91,14 +91,14 @@ def _collapsed(now: LabelFree) -> Verdict | None:
     if now.spread < POINT:
         return Verdict(
             "collapsed",
-            f"All images get nearly the same embedding: spread {now.spread:.4f}, where an even one has 1 and less than "
-            f"{POINT} is a point.",
+            f"All images get nearly the same embedding: the spread is {now.spread:.4f}, where 1 means evenly spread and less "
+            f"than {POINT} means a single point.",
         )
     if now.likeness is not None and now.likeness > ALIKE:
         return Verdict(
             "collapsed",
-            f"The method's own output is nearly the same for most images (median cosine {now.likeness:.3f} between two of "
-            f"them), so its loss has nothing left to teach; the encoder's spread is still {now.spread:.2f}.",
+            f"The method's own output is nearly the same for most images (median cosine {now.likeness:.3f} between the "
+            f"outputs for two images), so its loss has nothing left to teach, although the encoder's spread is still {now.spread:.2f}.",
         )
     if min(now.dim, now.n - 1) > 2 and now.top2 > LINE:  # n points span n - 1 directions at most
         return Verdict(
@@ -141,7 +141,7 @@ def _plateaued(history: Sequence[LabelFree], patience: int) -> Verdict | None:
         return None
     return Verdict(
         "plateaued",
-        f"{_figures(last[-1])}; none of these moved by {STILL:.0%} over the last {patience} looks, so training longer may "
+        f"{_figures(last[-1])}; none of these changed by {STILL:.0%} or more over the last {patience} looks, so longer training may "
         "change little.",
     )
 

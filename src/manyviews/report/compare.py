@@ -17,7 +17,7 @@ def compare_page(comparison: Comparison) -> str:
         raise ValueError("a comparison needs at least one contender; it got none.")
     seeds = {len(values) for contender in comparison.contenders for values in contender.values.values()}
     most = max(seeds, default=0)
-    deviation = "± is the standard deviation over seeds." if most > 1 else "One seed: no deviation is known."
+    deviation = "± is the standard deviation over seeds." if most > 1 else "One seed gives no deviation."
     budget = el("p", "Each run was given ", el("strong", comparison.budget), ".", class_="budget")
     lead = f"A dot is one seed; the tick is the mean. {deviation}"
     sections = [

@@ -63,7 +63,7 @@ def line_chart(curve: Curve) -> Markup | None:
         aria_label=_spoken(curve, drawn),
     )
     run = max(line.run for line in drawn)
-    mean = f"The line is the mean of every {run:,} points; behind it, all of them." if run > 1 else ""
+    mean = f"The line is the mean of every {run:,} points; behind it is their range." if run > 1 else ""
     note = " ".join(part for part in (curve.note, mean) if part)
     return el(
         "figure",

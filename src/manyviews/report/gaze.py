@@ -60,7 +60,7 @@ def _distance(found: Gaze) -> Markup:
         el("figcaption", "Attention distance, pixels"),
         el("div", svg, labels, class_="area bare", role="img", aria_label=spoken),
         el("p", "layer", class_="xlabel"),
-        el("p", f"A dot is one of {heads} heads, a dash the mean of its layer.", class_="note"),
+        el("p", f"Each dot is one of {heads} heads; the dash is the mean of the layer.", class_="note"),
     )
 
 
@@ -80,7 +80,7 @@ def _rollout(found: Gaze) -> Markup:
         el("figcaption", "What the embedding comes from"),
         el(
             "p",
-            "Attention rolled out through all layers: dark where an image gives least, as it is where it gives most.",
+            "Attention rolled out through all layers: an image is darkest where it contributes least, and unchanged where it contributes most.",
             class_="note",
         ),
         el("div", pairs, class_="looks"),
@@ -99,7 +99,7 @@ def _heads(found: Gaze) -> Markup | None:
     large = max(1, HEAD_SIDE // shown.shape[-1])
     shown = shown.repeat_interleave(large, 2).repeat_interleave(large, 3)
     note = (
-        f"An image, and beside it what each of {heads} heads of the last layer looks at for the class token."
+        f"Each row: an image, then what the class token looks at in each of {heads} heads of the last layer."
     )
     return _tiles("What the heads look at", grid(shown, columns=1 + heads, gap=3), note)
 
@@ -117,7 +117,7 @@ def _filters(found: Gaze) -> Markup | None:
         return None
     large = max(1, 32 // found.filters.shape[-1])
     shown = found.filters.repeat_interleave(large, 2).repeat_interleave(large, 3)
-    note = f"The {len(shown)} largest principal components of what a patch is projected on."
+    note = f"The {len(shown)} leading principal components of the filters that a patch is projected on."
     return _tiles("Patch embedding", grid(shown, columns=7, gap=3), note)
 
 
@@ -137,7 +137,7 @@ def _similarity(found: Gaze) -> Markup | None:
     large = max(1, 48 // max(h, w))
     shown = tiles.repeat_interleave(large, 2).repeat_interleave(large, 3)
     some = "" if len(rows) == h and len(columns) == w else " Some places are left out."
-    note = f"A tile is a place; in it, the cosine of its position with every other: −1 dark, 1 bright.{some}"
+    note = f"Each tile is a place and shows its position's cosine with every other: −1 dark, 1 bright.{some}"
     return _tiles("Similarity of positions", grid(shown, columns=len(columns), gap=3), note)
 
 

@@ -126,7 +126,7 @@ def _sheet(sheet_RV3SS: Tensor | None) -> Markup | None:
         for row, images in enumerate(sheet_RV3SS)
     ]
     each = "one view" if views == 1 else f"{views} views"
-    lead = f"Each item, framed, and {each} of it."
+    lead = f"Each item (framed) and {each} of it."
     many = " many" if views > 3 else ""
     return section("What it learned from", lead, el("div", rows, class_=f"sheet{many}"))
 
@@ -159,9 +159,9 @@ def _neighbours(near: Neighbours | None) -> Markup | None:
         caption = el("figcaption", name, title=name) if near.names else None
         asked = el("figure", _image(query, 128, name), caption, class_="query")
         rows.append(el("div", asked, el("ol", found), class_="near"))
-    lead = "On the left a query, then what lies nearest to it, nearest first."
+    lead = "On the left is a query, followed by its nearest neighbours, nearest first."
     if near.similarity is not None:
-        lead += " Below, the cosine similarity."
+        lead += " Below each is its cosine similarity to the query."
     return section(ALIKE, lead + _share(near.same_class), el("div", rows, class_="nears"))
 
 
@@ -216,14 +216,14 @@ def _quotes(quotes: Quotes | None) -> Markup | None:
             for k, text in enumerate(quotes.neighbours[q])
         ]
         rows.append(el("div", el("blockquote", query), el("ol", found), class_="quote"))
-    lead = "A text, then what lies nearest to it, nearest first, with the cosine similarity."
+    lead = "Each text is followed by its nearest neighbours, nearest first, with their cosine similarity."
     return section(ALIKE, lead + _share(quotes.same_class), el("div", rows, class_="nears"))
 
 
 def _atlas(atlas: Atlas | None) -> Markup | None:
     if atlas is None or len(atlas.thumbnails) == 0:
         return None
-    lead = "Every dot is an item; what the encoder finds alike lies close together. Point at one to see it."
+    lead = "Each dot is an item; similar embeddings lie close together. Point at a dot to see its item."
     if atlas.labels is not None:
         lead += " Colours are classes."
     return section("How it sees them", lead, atlas_map(atlas))
@@ -232,7 +232,7 @@ def _atlas(atlas: Atlas | None) -> Markup | None:
 def _gaze(gaze: Gaze | None) -> Markup | None:
     if gaze is None:
         return None
-    lead = "What each patch attends to, and what the net knows of its place."
+    lead = "What the patches attend to, and what the net knows about their positions."
     return section("Where it looks", lead, *gaze_pictures(gaze))
 
 
@@ -245,7 +245,7 @@ def _classes(story: Story) -> Markup | None:
         return None
     lead = "Which classes it tells apart."
     if matrix:
-        lead += " In the matrix, a row is what an item was, in percent of that class."
+        lead += " Each row of the matrix is a true class: what its items were taken for, in percent."
     return section("Class by class", lead, bars, confused, matrix)
 
 

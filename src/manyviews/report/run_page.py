@@ -131,7 +131,7 @@ def _curves(rows: Sequence[Mapping[str, Any]], figures: Mapping[str, Any]) -> li
             if "knn" in row and name != "this encoder"
         }
         online = (seen, [row.get("knn") for row in looks])
-        note = "Among training images, while learning: a trend. The table has the result."
+        note = "Measured on training images during training, to show a trend; the table has the result."
         curves.append(Curve("Online kNN", "minutes", {"online kNN": online}, at, percent=True, note=note))
     probed = {name: row["layers"]["by_layer"] for name, row in figures.items() if "layers" in row}
     if probed:
@@ -141,7 +141,7 @@ def _curves(rows: Sequence[Mapping[str, Any]], figures: Mapping[str, Any]) -> li
             for name, row in figures.items()
             if "linear" in row and name not in probed
         }
-        note = "What a linear probe tells of the test set, layer by layer, from the image up."
+        note = "Test accuracy of a linear probe on each layer; layer 0 is nearest to the image."
         curves.append(Curve("Linear top-1 by layer", "layer", found, at, percent=True, note=note))
     for name, title in {
         "rank": "Directions in use",

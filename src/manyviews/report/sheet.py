@@ -76,7 +76,7 @@ def contact_sheet(
     """
     if len(captions) != len(neighbours):
         raise ValueError(
-            f"a contact sheet needs a caption for each image: {len(captions)} for {len(neighbours)}."
+            f"a contact sheet needs a caption for each image; it got {len(captions)} for {len(neighbours)}."
         )
     if columns < 1 or side < 16:
         raise ValueError(f"a contact sheet needs columns >= 1 and side >= 16; it got {columns} and {side}.")
