@@ -1,10 +1,11 @@
-"""Distillation: a student learns what a trained teacher thinks of each image, the labels being hidden or few.
+"""Distillation: a student learns what a trained teacher thinks of each image, where labels are hidden or few.
 
-Paper    Hinton, Vinyals, Dean 2015 (arXiv:1503.02531), section 2; as SimCLR v2's third step, Chen, Kornblith, Swersky,
-         Norouzi, Hinton, NeurIPS 2020 (arXiv:2006.10029), eq. 2 and 3.
-Differs  `alpha` weighs the labels here, in SimCLR v2 the teacher. The teacher's loss is a KL divergence times T^2, as in
-         the first paper: the gradient of eq. 2, scaled to be as long at every temperature; at 1 they are the same. Both
-         sums of eq. 3 are divided by the size of the batch, so images without a label lower the weight of the others.
+Paper    Hinton, Vinyals, Dean 2015 (arXiv:1503.02531), section 2; as the third step of SimCLR v2, Chen, Kornblith,
+         Swersky, Norouzi, Hinton, NeurIPS 2020 (arXiv:2006.10029), eq. 2 and 3.
+Differs  Here `alpha` is the weight of the labels; in SimCLR v2 it is the weight of the teacher. Here the teacher's loss
+         is a KL divergence times T^2, as in Hinton et al.: its gradient is that of eq. 2, scaled so that its length
+         stays about the same at every temperature; at T = 1 the two gradients are equal. Both sums of eq. 3 are divided
+         by the size of the batch here, so images without a label lower the weight of those that have one.
 Shapes   B images, C H W pixels, K classes.
 """
 

@@ -1,17 +1,19 @@
-"""Supervised: learn from the labels themselves; the measure of everything that learns without them.
+"""Supervised: learn from the labels themselves; the measure for everything that learns without them.
 
 Paper    He, Girshick, Dollár, ICCV 2019 (arXiv:1811.08883), for training from scratch at equal cost. Recipes: AlexNet
          (Krizhevsky, Sutskever, Hinton, NIPS 2012, sections 4.1 and 5), VGG (Simonyan, Zisserman, ICLR 2015,
          arXiv:1409.1556, section 3.1), ResNet (He, Zhang, Ren, Sun, CVPR 2016, arXiv:1512.03385, 3.4 and 4.2), ViT
          (Dosovitskiy et al., ICLR 2021, arXiv:2010.11929, appendix B.1).
-Differs  Not a pretext task: labels are all that it learns from. The papers up to ResNet lower the rate by hand, when
-         the validation error stalls; here it falls after even shares of the run (CIFAR-10's points are the paper's).
-         AlexNet's crops come from the whole image, not from its central square. Its shift of the colours is in values
-         from 0 to 1. Channels are also divided by their deviation. ViT's classifier is one linear layer, without the
-         tanh layer before it (3.1); its Adam decays weights beside the gradient, as AdamW and the authors' first
-         library (flax) do, but not norms, biases and the class token. VGG's scales vary from the start, where the paper
-         goes on so from a net of one scale. The classifier starts as torch starts a layer, not at 0 (ViT) or with a
-         deviation of 0.01 (AlexNet, Goyal), and biases learn at AlexNet's rate, where its code doubles it.
+Differs  This is no pretext task: it learns from labels alone. In the papers of AlexNet, VGG and ResNet the learning
+         rate is lowered by hand when the validation error stalls; here it falls after equal parts of the run (on
+         CIFAR-10 at the paper's steps). Here channels are also divided by their deviation. AlexNet's crops come from
+         the whole image here, from its central square in the paper; its shift of the colours is computed on values from
+         0 to 1. ViT's classifier is one linear layer here, without the tanh layer before it that the paper has (3.1).
+         ViT's Adam decays weights separately from the gradient, as AdamW and flax (the authors' first library) do, but
+         here it spares norms, biases and the class token. VGG's scales vary from the start here; the paper first trains
+         a net at one scale and goes on from it. The classifier starts with torch's default weights here, at 0 in ViT,
+         and with a deviation of 0.01 in AlexNet and in Goyal et al. The recipe `alexnet` has one rate for weights and
+         biases; AlexNet's code doubles it for biases.
 Shapes   B images, C H W pixels, K classes.
 """
 

@@ -3,20 +3,20 @@
 Paper    Krizhevsky, Sutskever, Hinton, NIPS 2012: ReLU 3.1, response normalisation 3.3, overlapping pooling 3.4, layers
          3.5 and figure 2, dropout 4.2, initialisation 5. `/2014` is the net on one GPU of Krizhevsky 2014
          (arXiv:1404.5997) as torchvision has it: other widths, no groups, no response normalisation (which the author's
-         has). `/bn` is that of DeepCluster (Caron et al., ECCV 2018, arXiv:1807.05520, section 3.4): batch norm instead
-         of it, no groups. The CIFAR-10 net of sections 3.1 and 3.3: "four layers", 11% error with response
-         normalisation, 13% without.
-Differs  The paper's arithmetic needs images of 227 pixels; ours have 224 and two more of padding. From images of
-         another size the last map is averaged into its 6x6 cells, as in torchvision. The numbers of the initialisation
-         and of the response normalisation are made for pixels from 0 to 255, so normalised images are multiplied by
-         `PIXELS`; those of `/2014` and `/bn` are not, and these start as He et al. 2015. Dropout is inverted: scaled up
-         in training, not down in testing. The last layer, fc8, is the classifier's affair. The paper leaves the
-         CIFAR-10 net to its code, cuda-convnet, whose example of 11% error it is here: two convolutions and two layers
-         that are connected locally, with weights of their own in every cell. Its response normalisation has k 1, n 9,
-         alpha 1e-3 / 9, and its first stands after the pooling. (An earlier version of the example has n 5 before both
-         poolings and 32 channels in its third layer.) Dropout stands behind fc6 and fc7, as in the author's code;
-         torchvision's stands before them. That example is shown crops of 24 pixels and judged by several of them, here
-         it sees 32.
+         net has). `/bn` is the net of DeepCluster (Caron et al., ECCV 2018, arXiv:1807.05520, section 3.4): batch norm
+         in place of response normalisation, no groups. `alexnet_cifar` is the CIFAR-10 net of sections 3.1 and 3.3:
+         "four layers", 11% error with response normalisation, 13% without.
+Differs  The paper's arithmetic needs images of 227 pixels; here images have 224, and the first convolution pads them by
+         two. For images of another size the last map is averaged into its 6x6 cells, as in torchvision. The constants
+         of the initialisation and of the response normalisation are made for pixels from 0 to 255, so normalised images
+         are multiplied by `PIXELS` here; `/2014` and `/bn` do not do so, and start as in He et al. 2015. Dropout
+         follows fc6 and fc7 here, as in the author's code; in torchvision it precedes them. Dropout is inverted here:
+         activations are scaled up in training, in the paper down in testing. The last layer, fc8, is left to the
+         classifier. The paper leaves the CIFAR-10 net to its code, cuda-convnet; here it is that code's example of 11%
+         error: two convolutions and two locally connected layers, which have weights of their own in every cell. Its
+         response normalisation has k 1, n 9, alpha 1e-3 / 9, and the first one follows the pooling. (An earlier version
+         of the example has n 5 before both poolings and 32 channels in its third layer.) The example is trained on
+         crops of 24 pixels and judged by several of them; here the net sees all 32 pixels.
 Shapes   B images, C channels, H W pixels, h w cells, N = h w, K inputs of a cell's filters.
 """
 

@@ -1,9 +1,9 @@
-"""Attention: every token asks, and takes from all others what answers best. Nothing else here computes it.
+"""Attention: every token asks, and takes from all others what answers best. No other file here computes attention.
 
 Paper    Vaswani et al., NeurIPS 2017 (arXiv:1706.03762), section 3.2, eq. 1; relative positions as in ViT
          (Dosovitskiy et al., arXiv:2010.11929, appendix D.4).
-Differs  Queries, keys and values of one sequence are one product; torch's fused kernel does the rest, but where
-         training drops weights on a CPU.
+Differs  Here one matrix product gives queries, keys and values of a sequence, and torch's fused kernel does the rest,
+         except where training drops attention weights on a CPU.
 Shapes   B sequences, T tokens that ask, S tokens that answer, D width, H heads, d = D / H.
 """
 

@@ -1,11 +1,13 @@
 """Beam search: the likeliest text that a net can write, as far as a few hypotheses at a time can tell.
 
-Paper    Vaswani et al., NeurIPS 2017 (arXiv:1706.03762), section 6.1: beam 4, length penalty 0.6, at most 50 tokens more
-         than the source, stopped early where that is possible. The penalty is Wu et al. 2016 (arXiv:1609.08144), eq. 14,
-         without its coverage. GPT-3 answers by the same search (Brown et al. 2020, arXiv:2005.14165, section 2.4).
-Differs  The paper is silent on two things, in which this is transformers' search (in the authors' code any of the 2 K
-         best may end, and the limit is that of the longest source beside it): a hypothesis may end where it is among
-         the K best of its step, and K others go on. One that has not ended at the limit loses to any that has.
+Paper    Vaswani et al., NeurIPS 2017 (arXiv:1706.03762), section 6.1: beam 4, length penalty 0.6, at most 50 tokens
+         more than the source, stopped early where that is possible. The penalty is that of Wu et al. 2016
+         (arXiv:1609.08144), eq. 14, without its coverage. GPT-3 answers by the same search (Brown et al. 2020,
+         arXiv:2005.14165, section 2.4).
+Differs  The paper leaves two things open, in which the search here is that of the transformers library. A hypothesis
+         may end where it is among the K best of its step, and K others go on; in the authors' code any of the 2 K best
+         may end. A hypothesis that has not ended at the limit of length loses to any that has. Here each sentence has
+         its own limit; in the authors' code the limit is that of the longest source in the batch.
 Shapes   B sentences, O of them still open, K beams, N = O * K rows (B of them at the first step), T tokens, V
          vocabulary.
 """

@@ -1,9 +1,9 @@
-"""BERT: a token is read with what stands on both sides of it, and a hidden one is told from them.
+"""BERT: each token is read with what stands on both sides of it, and a hidden one is predicted from them.
 
 Paper    Devlin, Chang, Lee, Toutanova, NAACL 2019 (arXiv:1810.04805). Input figure 2, sizes section 3, heads section
          3.1 and appendix A.1; tiny to medium are of Turc et al. 2019 (arXiv:1908.08962).
-Differs  Nothing. What the paper leaves open is as in the authors' code: eps 1e-12, GELU (exact, not its approximation
-         by tanh) and a norm before the words.
+Differs  Nothing. What the paper leaves open is as in the authors' code: eps is 1e-12, GELU is exact (not its
+         approximation by tanh), and a norm stands before the logits of the words.
 Shapes   B sequences, T tokens, D width, V vocabulary, N tokens that are hidden.
 """
 

@@ -1,10 +1,10 @@
-"""Character models: which character comes next, by an RNN, a GRU or an LSTM.
+"""Character models: predict which character comes next, by an RNN, a GRU or an LSTM.
 
 Paper    Karpathy 2015, "The unreasonable effectiveness of recurrent neural networks", and its char-rnn: two layers of
-         128 units, one-hot characters, the LSTM's forget gate open at the start; 65 characters are Tiny Shakespeare's.
-         The same models in print: Karpathy, Johnson, Fei-Fei 2015 (arXiv:1506.02078), section 3.
-Differs  An embedding in place of one-hot characters as an option. Weights start as the cells' do (see `recurrent`).
-         char-rnn's GRU is `char_gru/before`.
+         128 units, one-hot characters, the LSTM's forget gate open at the start; the 65 characters are those of Tiny
+         Shakespeare. The same models are published in Karpathy, Johnson, Fei-Fei 2015 (arXiv:1506.02078), section 3.
+Differs  An embedding can replace the one-hot characters here. Weights start here as those of the cells do (see
+         `recurrent`). char-rnn's GRU is `char_gru/before`.
 Shapes   B sequences, T tokens, D inputs, H width, V vocabulary.
 """
 

@@ -4,8 +4,9 @@ Paper    Ramesh, Pavlov, Goh, Gray, Voss, Radford, Chen, Sutskever, ICML 2021 (a
          appendix A.1: groups of residual blocks in bottlenecks, max-pooling and nearest up-sampling between them, 1 x 1
          convolutions around the codes, residual paths scaled by a constant. Layers, widths and first weights as in the
          authors' code.
-Differs  The encoder sees standardised images, as every encoder here does. The layer that gives the codes' logits stands
-         around the encoder, `codes(dvae8, 8192)`, so that any net with a feature map can be one.
+Differs  The encoder sees standardised images, as every encoder here does. The layer that gives the logits of the codes
+         is wrapped around the encoder here, as in `codes(dvae8, 8192)`, so that any net with a feature map can be the
+         encoder.
 Shapes   B images, C H W pixels, V codes, G groups; h w = H / f W / f positions, f = 2^(G - 1) pixels a side for a code.
 """
 

@@ -1,10 +1,11 @@
-"""A flow that turns every pixel's colour into another, and a net for each part of what comes out: `vp_rgb(resnet18, 4, 32)`.
+"""A flow that changes every pixel's colour, and a net for each part of its output: `vp_rgb(resnet18, 4, 32)`.
 
-Paper    Tian, Sun, Poole, Krishnan, Schmid, Isola, NeurIPS 2020 (arXiv:2005.10243), section 4: g, invertible and pixel
-         by pixel, whose first channel is one view and whose other two are the other. Couplings that preserve volume are
-         those of NICE (Dinh, Krueger, Bengio 2015, arXiv:1410.8516, section 3.2), others those of Real NVP (Dinh,
-         Sohl-Dickstein, Bengio, ICLR 2017, arXiv:1605.08803, section 3.2).
-Differs  How deep and wide g is, is ours to choose. It begins as the identity: the first views are channels as they come.
+Paper    Tian, Sun, Poole, Krishnan, Schmid, Isola, NeurIPS 2020 (arXiv:2005.10243), section 4: g is invertible and
+         works pixel by pixel; its first channel is one view, its other two are the other view. Couplings that preserve
+         volume are those of NICE (Dinh, Krueger, Bengio 2015, arXiv:1410.8516, section 3.2), the others those of Real
+         NVP (Dinh, Sohl-Dickstein, Bengio, ICLR 2017, arXiv:1605.08803, section 3.2).
+Differs  The depth and the width of g are chosen here: they are the two numbers in the name. g begins as the identity
+         here, so that the first views are the channels, unchanged.
 Shapes   B images, C H W pixels; nets of widths D_1 and D_2 embed into [B, D_1 + D_2].
 """
 

@@ -1,7 +1,7 @@
-"""What a language model writes: a token after the other, each drawn from what the model expects.
+"""What a language model writes: one token after another, each drawn from what the model expects.
 
-Papers   Top-k: Fan et al. 2018 (arXiv:1805.04833), section 5.4; k = 40 writes GPT-2's samples, k = 2 its summaries.
-         Top-p, or nucleus: Holtzman et al. 2020 (arXiv:1904.09751), section 3.1.
+Papers   Top-k: Fan et al. 2018 (arXiv:1805.04833), section 5.4; GPT-2 has k = 40 for its samples and k = 2 for its
+         summaries. Top-p, or nucleus: Holtzman et al. 2020 (arXiv:1904.09751), section 3.1.
 Shapes   B texts, T tokens of a prompt, S tokens so far, V vocabulary.
 """
 

@@ -1,10 +1,10 @@
-"""GPT: a text is learned by telling its next token, and the net that can is then taught any task.
+"""GPT: a net learns to predict the next token of a text, and can then be taught any task.
 
 Paper    Radford, Narasimhan, Salimans, Sutskever, "Improving Language Understanding by Generative Pre-Training", 2018.
          Eq. 2, sizes and initialisation section 4.1. GPT-2 and GPT-3 are this net with its other options.
 Differs  GELU is its tanh approximation, and the vocabulary has 40,478 tokens, as in the released code and weights.
-         Dropout stands behind the sum of token and position; in GPT-1's code on both tables, by one mask for all, the
-         last layer's weights included.
+         Dropout acts on the sum of token and position here; in GPT-1's code it acts on both tables, with one mask for
+         the whole batch, and so on the last layer's weights too.
 Shapes   B sequences, T tokens, S tokens with those before them, D width, V vocabulary.
 """
 

@@ -2,11 +2,11 @@
 
 Paper    Radford, Wu, Child, Luan, Amodei, Sutskever, "Language Models are Unsupervised Multitask Learners", 2019.
          Section 2.3: pre-norm, a norm after the last block, scaled residual initialisation; sizes table 2.
-Differs  Where the paper says nothing, dropout is GPT-1's, heads of 64 are those of the released code, and positions
-         start as tokens do, with a deviation of 0.02 (0.01 in that code). Table 2 counts 117M, 345M, 762M and 1542M for
-         what its own settings make 124M, 355M, 774M and 1558M. The authors call the weights that they released by the
-         latter, which stand here as the paper's.
-Shapes   As GPT's.
+Differs  Where the paper says nothing, dropout is GPT-1's, heads are 64 wide as in the released code, and positions
+         start with a deviation of 0.02 here, as tokens do (0.01 in that code). Table 2 counts 117M, 345M, 762M and
+         1542M parameters, but its own settings make 124M, 355M, 774M and 1558M. The authors name the weights that they
+         released by these actual counts, which stand here as the paper's.
+Shapes   As in `gpt`.
 """
 
 from __future__ import annotations

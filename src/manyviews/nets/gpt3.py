@@ -1,12 +1,13 @@
 """GPT-3: a large enough GPT learns a task from a few examples in its text, with no step of training.
 
 Paper    Brown et al., "Language Models are Few-Shot Learners", NeurIPS 2020 (arXiv:2005.14165). Section 2.1, table 2.1.
-Differs  Every second block is locally banded as in the Sparse Transformer (Child et al. 2019, arXiv:1904.10509); the
-         paper does not say how wide the band is nor which blocks have it: here 128 tokens, that paper's stride, in
-         the second, fourth, ... block, the first being dense. Table 2.1 gives the 1.3B net 24 heads of 128, which fill
-         neither its width of 2048 nor its count; 16 fill both. Its 13B net has 40 heads of 128 in a width of 5140: so
-         it is built, with projections from 5140 to 5120 and back. Of dropout it says nothing: none here.
-Shapes   As GPT's.
+Differs  Every second block is locally banded, in the paper and here, as in the Sparse Transformer (Child et al. 2019,
+         arXiv:1904.10509). The paper says neither how wide the band is nor which blocks have it; here it is 128 tokens
+         wide, the Sparse Transformer's stride, in the second, fourth, ... block, and the first block is dense. Table
+         2.1 gives the 1.3B net 24 heads of 128, which match neither its width of 2048 nor its count of parameters; here
+         it has 16, which match both. The table gives the 13B net 40 heads of 128 in a width of 5140; here it is built
+         so, with projections from 5140 to 5120 and back. The paper says nothing of dropout; there is none here.
+Shapes   As in `gpt`.
 """
 
 from __future__ import annotations

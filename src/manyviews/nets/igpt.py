@@ -3,9 +3,10 @@
 Paper    Chen, Radford, Child, Wu, Jun, Luan, Sutskever, "Generative Pretraining from Pixels", ICML 2020. Blocks section
          2.2, features sections 2.3 and 2.4, palette section 3.2, sizes section 3.3. Norms that only scale, no biases,
          the start vector, the activation and the first weights are those of the authors' code.
-Differs  Images are resized bilinearly, antialiased, by the net itself. The paper's largest net, iGPT-XL, is left out.
-         Until a method finds a palette, it is an even grid of colours. The vector that starts a sequence is the causal
-         net's alone. Beside fine-tuning 15% of the pixels are hidden, whatever share was before.
+Differs  The net itself resizes images here, bilinearly and antialiased. The paper's largest net, iGPT-XL, is left out.
+         Until a method finds a palette, the palette is an even grid of colours. Only the causal net has the vector that
+         starts a sequence. While a masked net is fine-tuned, its generative loss hides 15% of the pixels, whatever
+         share was hidden before.
 Shapes   B images, C H W pixels, S side that the net sees, N = S * S positions in reading order, D width, V colours of
          the palette, L blocks.
 """

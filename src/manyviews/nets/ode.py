@@ -1,9 +1,9 @@
-"""Neural ODE: depth as time; a solver carries the state on, and a second solve, backwards, its gradient.
+"""Neural ODE: depth is time; a solver carries the state forward, and a second solve carries its gradient back.
 
 Paper    Chen, Rubanova, Bettencourt & Duvenaud, NeurIPS 2018 (arXiv:1806.07366). Adjoint section 2 and appendix B,
-         ODE-Net, RK-Net and ResNet for images section 3, table 1; layers and solver as in the authors' example.
-Differs  Solvers and adjoint are torchdiffeq's, whose "rk4" is the 3/8 rule (of order 4 as well).
-         Continuous normalising flows (section 4) and the latent ODE of time series (section 5) are not here.
+         ODE-Net, RK-Net and ResNet for images section 3, table 1; layers and solver are those of the authors' example.
+Differs  Solvers and adjoint come from torchdiffeq here, whose "rk4" is the 3/8 rule (also of order 4). Continuous
+         normalising flows (section 4) and the latent ODE of time series (section 5) are left out.
 Shapes   z the state, of any shape; T times; B images, C channels, H W pixels, h w cells.
 """
 

@@ -1,8 +1,8 @@
 """An encoder that is moved over an image in overlapping patches, and whose embedding is their mean.
 
-Paper    CPC (van den Oord, Li, Vinyals 2018, arXiv:1807.03748, section 3.2): a 7 x 7 grid of patches of 64 pixels, every
-         32 pixels, of an image of 256; each is encoded on its own, and a classifier sees the mean.
-Differs  Where patches do not fill the image to its last pixel, the grid stands in its middle.
+Paper    CPC (van den Oord, Li, Vinyals 2018, arXiv:1807.03748, section 3.2): a 7 x 7 grid of patches of 64 pixels, 32
+         pixels apart, in an image of 256; each patch is encoded on its own, and a classifier sees the mean.
+Differs  Where the patches do not fill the image to its last pixel, the grid lies in the middle of the image here.
 Shapes   B images, g x g patches each (G H of them down, G W across where sides differ), P side of a patch, N = B g g.
 """
 

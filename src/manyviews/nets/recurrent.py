@@ -1,12 +1,13 @@
-"""RNN, GRU and LSTM: read one token after another, and carry on what was read as a state.
+"""RNN, GRU and LSTM: read one token after another, and carry along what was read as a state.
 
 Papers   RNN: Elman 1990, with tanh. LSTM: Hochreiter & Schmidhuber 1997, with the forget gate of Gers, Schmidhuber &
-         Cummins 2000. GRU: Cho et al., EMNLP 2014 (arXiv:1406.1078), eq. 5-8. Dropout between layers: Zaremba et
-         al. 2014 (arXiv:1409.2329), who also drop what goes in and what comes out.
-Differs  x and h bring a bias each, as in torch; the papers' bias is their sum. The LSTM's gates lie in torch's order i f
-         g o. The GRU's reset gate multiplies after the product with h, as in the paper's first version, torch and cuDNN;
-         `reset="before"` is the published eq. 8. `step` of each cell says the equations; a whole sequence runs the same
-         ones in torch's fused kernel, with `scan` beside it to compare with.
+         Cummins 2000. GRU: Cho et al., EMNLP 2014 (arXiv:1406.1078), eq. 5-8. Dropout between layers: Zaremba et al.
+         2014 (arXiv:1409.2329), who also drop inputs and outputs of the whole stack.
+Differs  The input x and the state h have a bias each here, as in torch; the papers have one bias, which is their sum.
+         The LSTM's gates are stored in torch's order i f g o here. The GRU's reset gate multiplies after the product
+         with h here, as in the paper's first version, torch and cuDNN; `reset="before"` is the published eq. 8. Each
+         cell's `step` states its equations. A whole sequence runs the same equations in torch's fused kernel (which
+         `reset="before"` does not have); `scan` runs them step by step, to compare.
 Shapes   B sequences, T tokens, D inputs, H width, L layers, G gates of width H each.
 """
 

@@ -1,10 +1,10 @@
-"""ResNet: a stage learns what to add to its input, so depth does not hurt.
+"""ResNet: a block learns what to add to its input, so depth does not hurt.
 
 Paper    He, Zhang, Ren, Sun, CVPR 2016 (arXiv:1512.03385). ImageNet nets table 1, CIFAR nets section 4.2,
          plain nets section 3.3, shortcuts A, B and C section 4.1, initialisation of He et al. 2015 (arXiv:1502.01852).
-Differs  A bottleneck strides in its 3x3 convolution, as torchvision's and timm's do ("v1.5"), so that their weights
-         load; in its first 1x1 convolution, as the paper's, with `/v1`. Parameters are named as theirs: conv1,
-         layer1.0.bn1, ...
+Differs  A bottleneck strides in its 3x3 convolution here, as in torchvision and timm ("v1.5"), so that their weights
+         load. With `/v1` it strides in its first 1x1 convolution, as in the paper. Parameters are named as in
+         torchvision and timm: conv1, layer1.0.bn1, ...
 Shapes   B images, C channels, H W pixels, h w cells of a feature map.
 """
 

@@ -1,8 +1,9 @@
 """Two encoders side by side, one for the light of an image and one for its colour: `lab(small_resnet)`.
 
 Paper    Tian, Krishnan, Isola, ECCV 2020 (arXiv:1906.05849), section 4.1: L goes to one half of the network, ab to the
-         other, and what is judged is both halves' features concatenated.
-Differs  Each half is a whole net of the name given; the paper's AlexNet is cut in two, each half of half the width.
+         other, and the features of both halves are concatenated to be judged.
+Differs  Here each half is a whole net of the given name; in the paper AlexNet is cut in two, and each half has half the
+         width.
 Shapes   B images, H W pixels; a half of width D embeds into [B, D], both into [B, 2 D].
 """
 

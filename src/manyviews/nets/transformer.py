@@ -1,10 +1,10 @@
-"""Transformer: sequences by attention alone. Its block is what BERT, GPT and ViT are stacks of.
+"""Transformer: sequences by attention alone; BERT, GPT and ViT are stacks of its block.
 
 Paper    Vaswani et al., NeurIPS 2017 (arXiv:1706.03762). Figure 1, sub-layers section 3.1, feed-forward eq. 2, one
          embedding matrix for all three uses section 3.4, sizes table 3, dropout section 5.4.
-Differs  Pre-norm as an option (Xiong et al. 2020, arXiv:2002.04745), with the norm after the last block that it needs.
-         Initialised by Glorot & Bengio 2010, as the authors' code does, which at first drew queries, keys and values as
-         one matrix; these have biases, in the paper none.
+Differs  Pre-norm is an option here (Xiong et al. 2020, arXiv:2002.04745), with the norm after the last block that it
+         needs. Weights start as in Glorot & Bengio 2010, as in the authors' code, which at first drew queries, keys and
+         values as one matrix. The projections to these have biases here, none in the paper.
 Shapes   B sequences, S source tokens, T target tokens, D width, V vocabulary.
 """
 

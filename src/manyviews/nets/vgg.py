@@ -2,12 +2,13 @@
 
 Paper    Simonyan & Zisserman, ICLR 2015 (arXiv:1409.1556): nets A to E table 1, three 3x3 against one 7x7 section 2.3,
          a deep net that starts from a shallow one 3.1, dense evaluation 3.2.
-Differs  Starts as He et al. 2015, which makes the shallow start unnecessary (as the paper says of Glorot & Bengio
-         2010); the paper's own, `start="paper"`, is N(0, 0.1^2). The last layer, fc8, is the classifier's affair. From
-         images of another size than 224 the last map is averaged into its 7x7 cells, as in torchvision. `/cifar`, taken
-         for images of up to 64 pixels, has no fc6 and fc7: its embedding is the mean of the last map, 512 wide. `/bn`
-         normalises before every ReLU (Ioffe & Szegedy 2015, arXiv:1502.03167), `/group` by groups. A-LRN has AlexNet's
-         numbers as the paper asks, for pixels from 0 to 255: here alpha is that of normalised images.
+Differs  Weights start as in He et al. 2015 here, which makes the start from a shallow net unnecessary (as the paper
+         says of Glorot & Bengio 2010); `start="paper"` is the paper's own start, N(0, 0.1^2). The last layer, fc8, is
+         left to the classifier. For images of another size than 224 pixels the last map is averaged into its 7x7 cells,
+         as in torchvision. `/cifar`, the default for images of up to 64 pixels, has no fc6 and fc7: its embedding is
+         the mean of the last map, 512 wide. `/bn` has batch norm before every ReLU (Ioffe & Szegedy 2015,
+         arXiv:1502.03167), `/group` has group norm there. A-LRN has AlexNet's constants, as the paper asks; these are
+         made for pixels from 0 to 255, so alpha is converted to normalised images here.
 Shapes   B images, C channels, H W pixels, h w cells.
 """
 

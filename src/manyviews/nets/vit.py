@@ -1,12 +1,13 @@
 """ViT: an image is a sequence of patches, and a transformer reads it.
 
 Paper    Dosovitskiy et al., ICLR 2021 (arXiv:2010.11929). Eq. 1 to 4 section 3.1, sizes table 1, hybrids sections 3.1
-         and 4.1, other resolutions section 3.2, class token or average appendix D.3, positions D.4. Trained on
-         ImageNet alone (B.1, table 3; there with `/dropout10`) by `manyviews pretrain supervised --recipe vit`. Ti and
-         S: Steiner et al. 2021 (arXiv:2106.10270), table 1. Sinusoids in two dimensions: MoCo v3 (arXiv:2104.02057).
-Differs  The head is a method's affair (the paper's has a tanh layer while it pre-trains). A hybrid's ResNet has 16
-         channels in each group of its norms, where the authors' code has 32 groups; of the two of section 4.1 it is
-         the one whose fourth stage lies in the third. Initialised as that code does.
+         and 4.1, other resolutions section 3.2, class token or average appendix D.3, positions D.4. Training on
+         ImageNet alone (B.1, table 3; there with `/dropout10`) is `manyviews pretrain supervised --recipe vit`. Sizes
+         Ti and S: Steiner et al. 2021 (arXiv:2106.10270), table 1. Sinusoids in two dimensions: MoCo v3
+         (arXiv:2104.02057).
+Differs  The head is left to the method here; the paper's head has a tanh layer in pre-training. The norms of a hybrid's
+         ResNet have 16 channels in each group here, 32 groups in the authors' code. Of the two hybrids of section 4.1,
+         the one here is that whose fourth stage is moved into the third. Weights start as in the authors' code.
 Shapes   B images, C H W pixels, P side of a patch, h w = H / P W / P cells, N = h * w patches, D width;
          T = 1 + N tokens, or N without a class token.
 """

@@ -2,8 +2,8 @@
 
 Paper    van den Oord, Li, Vinyals 2018 (arXiv:1807.03748), section 3.1: strides 5, 4, 2, 2, 2 and kernels 10, 8, 4, 4,
          4, 512 channels with ReLU, a latent every 160 samples; then a GRU of 256 units: `gru(waveform, 256)`.
-Differs  Convolutions are padded so that T samples yield T / 160 latents; weights start as in He et al. 2015
-         (arXiv:1502.01852), without which five layers of ReLU and no norm let a signal fade.
+Differs  Convolutions are padded here so that T samples yield T / 160 latents. Weights start as in He et al. 2015
+         (arXiv:1502.01852) here; otherwise a signal would fade through five layers with ReLU and no norm.
 Shapes   B sounds, T samples, L latents (frames), C channels.
 """
 

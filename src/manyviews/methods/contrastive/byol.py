@@ -1,9 +1,10 @@
 """BYOL: predict what a slow copy of yourself makes of another view; no negatives at all.
 
 Paper    Grill, Strub, Altché et al., NeurIPS 2020 (arXiv:2006.07733). Loss eq. 2, twin eq. 1, momentum section 3.2.
-Differs  The last layers of projector and predictor have a bias, and colours change as torchvision does it; in the
-         authors' code brightness is added and contrast is about each channel's mean. Crops are resampled bilinearly,
-         theirs bicubically. The target begins as the online net, theirs by itself. The small recipes use AdamW or SGD
+Differs  The last layers of projector and predictor have a bias here, none in the authors' code. Brightness and contrast
+         change as in torchvision here; the authors' code adds to the brightness and changes contrast about each
+         channel's mean. Crops are resampled bilinearly here, bicubically in the authors' code. The target starts as a
+         copy of the online net here, with weights of its own in the authors' code. The small recipes use AdamW or SGD
          in place of LARS.
 Shapes   B images, C H W pixels, D embedding.
 """

@@ -1,12 +1,12 @@
 """CMC: what is true of a scene is what all its senses agree on.
 
-Paper    Tian, Krishnan, Isola, ECCV 2020 (arXiv:1906.05849). Section 3: the contrast of two views, of more than two (the
-         core view, the full graph), and NCE over memory banks. Section 4.1: L and ab as the views.
-Differs  Each view has a whole net of the name given, as the paper's ResNets; its AlexNet is cut in halves.
-         Contrast within the batch is added, the later habit that needs no bank; both small recipes use it.
-         The world has no surface normals beside its depth, from which they follow.
-         log Z comes from the noise alone, as in InstDisc's eq. 8; the authors' code counts the positive too.
-Shapes   B items, M views (senses) of each, C H W pixels, D embedding, N items of the data set, m noise samples an item.
+Paper    Tian, Krishnan, Isola, ECCV 2020 (arXiv:1906.05849). Section 3: the contrast of two views, of more than two
+         (the core view, the full graph), and NCE over memory banks. Section 4.1: L and ab as the views.
+Differs  Each view has a whole net of the name given, as the paper's ResNets do; the paper's AlexNet is cut in halves.
+         Contrast within the batch, a later habit that needs no bank, is added here, and both small recipes use it. The
+         data set `world` has depth as a sense but no surface normals, since these follow from depth. Here log Z comes
+         from the noise alone, as in InstDisc's eq. 8; the authors' code counts the positive too.
+Shapes   B items, M views (senses) each, C H W pixels, D embedding, N items of the data set, m noise samples per item.
 """
 
 from dataclasses import dataclass

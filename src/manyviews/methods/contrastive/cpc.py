@@ -1,12 +1,13 @@
 """CPC: from the rows of patches above, tell which of all patches comes further below.
 
 Paper    van den Oord, Li, Vinyals 2018 (arXiv:1807.03748). Score eq. 3, loss eq. 4, images section 3.2 and figure 4.
-Differs  Layer norm takes the place of batch norm, which the paper does without: a patch must not see others through
-         statistics. The context is CPC v2's masked convolution, where the paper has a PixelCNN. Prediction begins at
-         the first row that shares no pixel with the context, as figure 4 draws it. The encoder is the whole net and a
-         ResNet as it was first, not a ResNet v2 up to its third stage; it is judged in colour. Crops vary in size and
-         aspect (`min_area`), where the paper's are squares of 256 of 300 pixels. Negatives are of all 512 images, where
-         the paper's 32 devices have 16 each (--accumulate 32); it does not say how long it trains.
+Differs  Layer norm takes the place of the net's batch norm here, since a patch must not see others through statistics;
+         the paper uses no batch norm either. The context is CPC v2's masked convolution here, a PixelCNN in the paper.
+         Prediction begins at the first row that shares no pixel with the context, as figure 4 draws it. The encoder is
+         a whole ResNet of the first version here, a ResNet v2 up to its third stage in the paper; it is evaluated on
+         colour images. Crops vary in size and aspect here (`min_area`); the paper's are squares of 256 of 300 pixels.
+         Negatives come from all 512 images here; each of the paper's 32 devices takes them from its own 16
+         (--accumulate 32 does the same). The paper does not say how long it trains.
 Shapes   B images, g x g patches each (T = g g positions, N = B T), C P P pixels of a patch, D latent, K rows predicted.
 """
 

@@ -2,11 +2,12 @@
 
 Paper    van den Oord, Li, Vinyals 2018 (arXiv:1807.03748). Model section 2.2, loss eq. 4 with f_k of eq. 3, audio
          section 3.1, negatives table 2.
-Differs  Every context that all steps still fit after predicts. Windows are set to standard deviation 1, and the
-         negatives of "batch" are all other latents of all windows, of whichever speaker; by the paper's recipe of
-         eight, as many as its eight devices have each (--accumulate 8). A sound's embedding is its mean context. The
-         silence behind a sound that is shorter than the window counts as latents too. As in the paper, the first
-         latents that are told share samples with the last one heard: each is of 465 samples, and they begin 160 apart.
+Differs  Every context that has all K steps after it in the window makes predictions. Each window is scaled to standard
+         deviation 1. With `negatives` "batch", the negatives are all other latents of all windows, whoever speaks; in
+         the recipe `paper` these are eight windows (--accumulate 8), as many as each of the paper's eight devices has.
+         A sound's embedding is the mean of its contexts. Where a sound is shorter than the window, the silence after it
+         counts as latents too. As in the paper, the nearest latents to be predicted share samples with the last one
+         heard: each covers 465 samples, and they begin 160 apart.
 Shapes   B sounds, T samples, L latents (frames of 160 samples), D width of a latent, C of a context, K steps.
 """
 

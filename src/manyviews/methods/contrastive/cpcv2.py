@@ -2,10 +2,11 @@
 
 Paper    Hénaff, Srinivas, De Fauw, Razavi, Doersch, Eslami, van den Oord, ICML 2020 (arXiv:1905.09272). Loss eq. 1,
          what is new in section 4.1, context and prediction as in the pseudo-code of appendix A.
-Differs  Each patch goes through two operations of RandAugment's list, not AutoAugment's, with one magnitude, after it
-         was deformed, not before; shearing and automated colour histograms are left out. The encoder is the recipe's
-         net, whole, not ResNet-161 up to its third stage; weights are not averaged. Crops vary in size and aspect
-         (`min_area`), where the paper's are squares of 260 of 300 pixels.
+Differs  Here each patch is deformed first and then goes through two operations of RandAugment's list, at one magnitude;
+         in the paper it goes through two of AutoAugment's and is deformed afterwards. Shearing and automated colour
+         histograms are left out here. The encoder is the recipe's whole net here, ResNet-161 up to its third stage in
+         the paper. The paper averages weights; the code here does not. Crops vary in size and aspect here (`min_area`);
+         the paper's are squares of 260 of 300 pixels.
 Shapes   B images, g x g patches each (T = g g positions, N = B T), C P P pixels of a patch, D latent, E target.
 """
 

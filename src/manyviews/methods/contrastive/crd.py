@@ -2,10 +2,10 @@
 
 Paper    Tian, Krishnan, Isola, ICLR 2020 (arXiv:1910.10699). Critic, objective and implementation section 3.1,
          distillation 3.2, settings section 4.
-Differs  Negatives are drawn with replacement; the authors' code draws without where a class leaves enough others. Each
-         Z is estimated from the negatives alone, without the positive among them. Images are padded in their mean
-         colour, theirs in black.
-Shapes   B images, C H W pixels, D embedding, K classes, N items of the data set, m negatives an image; S student, T
+Differs  Negatives are drawn with replacement here; the authors' code draws them without replacement where enough images
+         lie outside the class. Each Z is estimated here from the negatives alone, in the authors' code from the
+         positive too. Images are padded in the mean colour here, in black in the authors' code.
+Shapes   B images, C H W pixels, D embedding, K classes, N items of the data set, m negatives per image; S student, T
          teacher.
 """
 

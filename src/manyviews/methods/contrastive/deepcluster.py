@@ -2,15 +2,16 @@
 
 Paper    Caron, Bojanowski, Joulin, Douze, ECCV 2018 (arXiv:1807.05520). Loss eq. 1, k-means eq. 2, empty clusters and
          uniform sampling section 3.3, Sobel filters, whitening and views section 3.4, NMI section 4.1.
-Differs  Images are weighted by the inverse of their cluster's size rather than drawn by it, which section 3.3 calls
-         equivalent. The optimiser's momentum for the top layer, which starts anew with every clustering, is kept; the
-         authors' code gives that layer an optimiser without momentum; as there, its rate is constant. What is clustered
-         is the encoder's own output: a last ReLU is not taken off for it. Labels are random until the first clustering.
-         The world's recipe uses AdamW and jitters colours (`strength`), which the paper leaves as they are (or takes
-         away, by Sobel). The paper's nets, VGG-16 and AlexNet with batch norm, drop out behind both
-         fully connected layers here, in the authors' code before them (VGG before the second alone), and start as He et
-         al. 2015, theirs with fully connected weights of deviation 0.01.
-Shapes   N images in the data, B in the batch, K clusters.
+Differs  The loss weights each image by the inverse of its cluster's size here; the paper draws images by it, which
+         section 3.3 calls equivalent. The top layer starts anew with every clustering; the optimiser keeps its momentum
+         for that layer here, while the authors' code gives the layer an optimiser without momentum. The layer's
+         learning rate is constant, as in that code. The encoder's output is clustered as it is here; the authors' code
+         removes a last ReLU first. Labels are random until the first clustering. The recipe `world` uses AdamW and
+         jitters colours (`strength`); the paper leaves colours unchanged (or removes them, by Sobel). The paper's nets,
+         VGG-16 and AlexNet with batch norm, apply dropout after both fully connected layers here; the authors' code
+         applies it before them (in VGG, before the second alone). Their weights start as in He et al. 2015 here; in the
+         authors' code the fully connected ones have a deviation of 0.01.
+Shapes   N images in the data set, B in the batch, K clusters.
 """
 
 from dataclasses import dataclass

@@ -2,12 +2,14 @@
 
 Paper    Caron, Misra, Mairal, Goyal, Bojanowski, Joulin, NeurIPS 2020 (arXiv:2006.09882), the improved
          DeepCluster of its experiments and appendix; loss, memory and k-means as in the authors' code.
-Differs  The first memory is filled from the centre of each image, seen once by encoder and projector, not from two
-         random crops, and the encoder's norms take their initial statistics for it, not the batch's. An empty cluster
-         takes over a part of another one; the authors' code leaves it empty. Prototypes are moved to their clusters
-         once more after the last assignment. Images that an epoch left out keep the rows that they had, and are learned
-         from. LARS as SwAV's.
-Shapes   N images in the data, B in the batch, D embedding, H heads of K prototypes, V views: first two of full size.
+Differs  The first memory is filled here from the centre of each image, seen once by encoder and projector; the authors'
+         code fills it from two random crops. For this pass the encoder's norms use their initial statistics here, the
+         batch's in the authors' code. An empty cluster takes over a part of another one here; the authors' code leaves
+         it empty. Here prototypes are moved to their clusters once more after the last assignment. Images that an epoch
+         left out keep their rows in the memories here, and the net still learns from them. LARS treats biases and norms
+         as in `swav`.
+Shapes   N images in the data set, B in the batch, D embedding, H heads of K prototypes, V views, of which the first two
+         are of full size.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """DenseCL: contrast every place of the feature map with its counterpart in the other view, beside the whole images.
 
 Paper    Wang, Zhang, Shen, Kong, Li, CVPR 2021 (arXiv:2011.09157). Dense loss and total section 3.3, matching 3.4.
-Differs  Batch statistics are those of slices of the batch, as in MoCo. The first head's layers start as torch starts
-         them, not with He's deviation and without biases.
+Differs  Batch statistics are those of slices of the batch, as in MoCo. The layers of the global head start with torch's
+         defaults here; in the authors' code their weights start with He's deviation and their biases at 0.
 Shapes   B images, C channels of the backbone's map of S cells, D embedding, K keys in each of two queues.
 """
 

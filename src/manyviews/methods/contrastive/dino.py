@@ -2,12 +2,14 @@
 
 Paper    Caron, Touvron, Misra, Jégou, Mairal, Bojanowski, Joulin, ICCV 2021 (arXiv:2104.14294). Student eq. 1, loss eq.
          2 and 3, centre eq. 4, order algorithm 1, collapse section 5.3 and figure 7.
-Differs  The encoder that is kept, and watched while it learns, is the teacher's: it is the better one throughout
-         (figure 6). Crops are resampled bilinearly, `clip` bounds the norm of all gradients together, not of each
-         tensor, the learning rate ends at 0, not 1e-6, and the head's layers start as torch starts them, a ViT's as its
-         own paper's code does (Glorot; the authors draw all weights with a deviation of 0.02). A ViT's class token is
-         not decayed, and its positions are antialiased where small crops have fewer. Prototypes are frozen, and
-         temperatures warm up, for shares of the run.
+Differs  The encoder that is kept, and evaluated during training, is the teacher's, which is the better one throughout
+         (figure 6). Crops are resampled bilinearly here, bicubically in the authors' code. `clip` bounds the norm of
+         all gradients together here, that of each tensor in the authors' code. The learning rate ends at 0 here, at
+         1e-6 in the authors' code. The head's layers start with torch's defaults here, and a ViT's as in the code of
+         the ViT paper (Glorot); the authors draw all weights with a deviation of 0.02. A ViT's class token has no
+         weight decay here, and its positions are resized with antialiasing for small crops, which have fewer. The
+         freeze of the prototypes and the warm-up of the temperatures last for shares of the run here, for numbers of
+         epochs in the authors' code.
 Shapes   B images, C H W pixels, K prototypes; V crops, of which the first two are global.
 """
 

@@ -1,16 +1,18 @@
 """InfoMin: good views share what the task needs and nothing else, so make them share less.
 
-Paper    Tian, Sun, Poole, Krishnan, Schmid, Isola, NeurIPS 2020 (arXiv:2005.10243). What good views are: section 3.
-         InfoMin Aug and its settings: the authors' code, PyContrast ("InfoMin": augmentation D, jigsaw branch).
-Differs  RandAugment has the fourteen operations of its own paper in torchvision's ranges: invert and solarise-add,
-         which the authors add, are missing; colour, brightness, contrast and sharpness change both ways; at the full
-         magnitude solarise inverts every pixel, where the authors' changes none, and the magnitude is one and does not
-         vary. Batch statistics are those of `splits` slices of the batch, as MoCo's. A jigsaw's pieces have a multiple
-         of 4 pixels, and leave no trace in running statistics, which are those of whole images. Parted views (`space`,
-         `distance`, `frequency`) are parts of one crop, for which the jigsaw must be off; but for channels one network
-         sees both, and is judged on whole images. I_NCE takes its negatives from the queue, whose keys are a little
-         older than the encoder. Views that are learned, by a flow against two encoders (section 4), are
-         `infomin_learned`.
+Paper    Tian, Sun, Poole, Krishnan, Schmid, Isola, NeurIPS 2020 (arXiv:2005.10243). Section 3 says what good views are.
+         InfoMin Aug and its settings are those of the authors' code, PyContrast ("InfoMin": augmentation D, jigsaw
+         branch).
+Differs  RandAugment has the fourteen operations of its own paper here, in torchvision's ranges; invert and
+         solarise-add, which the authors add, are missing. Colour, brightness, contrast and sharpness change both ways
+         here. At the full magnitude, solarise inverts every pixel here and none in the authors' code. All operations
+         share one magnitude here, which does not vary. Batch statistics are those of `splits` slices of the batch, as
+         in MoCo. The sides of a jigsaw's pieces are a multiple of 4 pixels; the pieces do not change the running
+         statistics, which are those of whole images. Parted views (`space`, `distance`, `frequency`) are parts of one
+         crop and need `jigsaw` to be 0. Two parts by `distance` or `frequency` are seen by one network, which is judged
+         on whole images; channels (`space`) have a network each. I_NCE takes its negatives from the queue, whose keys
+         come from slightly older encoders. Learned views, made by a flow that plays against two encoders (section 4),
+         are the method `infomin_learned`.
 Shapes   B images, C H W pixels, D embedding, K queued keys, M parts of an embedding: 2 if views are channels, else 1.
 """
 

@@ -1,13 +1,14 @@
 """InfoMin, learned views: a flow parts an image's colours, so that both parts tell the class and little else of each other.
 
-Paper    Tian, Sun, Poole, Krishnan, Schmid, Isola, NeurIPS 2020 (arXiv:2005.10243), section 4: views from a generator g
+Paper    Tian, Sun, Poole, Krishnan, Schmid, Isola, NeurIPS 2020 (arXiv:2005.10243). Section 4: views from a generator g
          against two encoders, without labels and with few.
-Differs  g and the encoders step at once, through a reversed gradient (Ganin, Lempitsky 2015), and I_NCE is of the
-         batch. A step has one batch, of images with a label and without, where the paper has one of each: of one set
-         most labels are hidden (--labels 0.1), where it joins STL-10's 5,000 and its 100,000 images without. Depth and
-         width of g are ours to choose. A run is judged by the encoders that played against g; the paper's are learned
-         anew on views that stay, as a second run with `generator` does; the untrained net that such a run is judged
-         beside has the learned g. The recipe `paper` is of the 5,000, all of whose labels it knows.
+Differs  Here g and the encoders are updated in the same step, through a reversed gradient (Ganin, Lempitsky 2015), and
+         I_NCE takes its negatives from the batch. A step has one batch here, which mixes images with and without
+         labels; in the paper it has one batch of each kind. Here most labels of one data set are hidden (--labels 0.1);
+         the paper joins STL-10's 5,000 labelled images and its 100,000 unlabelled ones. The recipe `paper` uses the
+         5,000 alone, with all their labels. Depth and width of g are our own choice. A run is judged here by the
+         encoders that played against g; the paper trains new encoders on the finished views, as a second run with
+         `generator` does. The untrained net that such a second run is compared with has the learned g too.
 Shapes   B images, C H W pixels, D embedding, K classes; X [B, 3, H, W], v_1 [B, 1, H, W], v_2 [B, 2, H, W].
 """
 

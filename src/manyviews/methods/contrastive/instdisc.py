@@ -1,11 +1,11 @@
 """InstDisc: every image is a class of its own, and a memory bank holds what a softmax over all of them compares with.
 
 Paper    Wu, Xiong, Yu, Lin, CVPR 2018 (arXiv:1805.01978). Softmax eq. 2, NCE eq. 4 to 8, proximal term eq. 9 and 10.
-Differs  The bank moves half the way to a new embedding and its rows start uniform, as in the authors' code, where the
-         paper stores the new embedding itself and starts from unit vectors. That code has no proximal term, whose work
-         the slow bank does; neither have the recipes, as --proximal 0. Images lose their colours after these have
-         changed, in the authors' code for ImageNet before.
-Shapes   B images, C H W pixels, D embedding, N items of the data set, m noise samples a query.
+Differs  Each row of the bank moves halfway to its new embedding, and rows start uniform, as in the authors' code; the
+         paper stores the new embedding itself and starts from unit vectors. The authors' code has no proximal term,
+         since the slow bank does its work, and the recipes here have none either (--proximal 0). Images turn grey after
+         the other changes of colour here, before them in the authors' code for ImageNet.
+Shapes   B images, C H W pixels, D embedding, N items of the data set, m noise samples per query.
 """
 
 from dataclasses import dataclass

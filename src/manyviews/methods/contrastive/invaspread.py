@@ -1,11 +1,12 @@
 """InvaSpread: an image and its augmented twin fall together, all other images of the batch spread out; no bank.
 
 Paper    Ye, Zhang, Yuen, Chang, CVPR 2019 (arXiv:1904.03436). Probabilities and loss section 3.
-Differs  The loss is the mean over images, not the sum. The gradient flows through both factors of a product, as the
-         equations say; the authors' code detaches the second, takes all 2B views as anchors, and leaves the anchor
-         itself out of the sum below. Both views are augmented, as in that code. The spreading term needs each of the B
-         x B probabilities, and makes them all at once: at the paper's 128 images that is 64 KiB. The rate falls tenfold
-         at epochs 120 and 160, as the paper says; its code falls at 120, 160 and 200 of 301.
+Differs  The loss is the mean over images here, the sum in the paper. The gradient flows through both factors of a
+         product here, as in the paper's equations; the authors' code detaches the second factor, takes all 2B views as
+         anchors, and leaves the anchor itself out of the denominator. Both views are augmented, as in the authors'
+         code. The spreading term needs each of the B x B probabilities and computes them all at once: at the paper's
+         128 images they take 64 KiB. The learning rate falls tenfold at epochs 120 and 160, as the paper says; in the
+         authors' code it falls at 120, 160 and 200 of 301.
 Shapes   B images, C H W pixels, D embedding; f_i of an image, f'_i of its augmented twin.
 """
 

@@ -1,10 +1,11 @@
 """MoCo: look your own key up in a large, consistent dictionary of keys.
 
 Paper    He, Fan, Wu, Xie, Girshick, CVPR 2020 (arXiv:1911.05722). Loss eq. 1, twin eq. 2, order algorithm 1.
-Differs  Batch statistics are those of `splits` slices of the batch, on however many devices; the paper's are those of a
-         device's share, of eight (section 3.3). Images lose their colours after these have changed, in the authors'
-         code before. The recipe for CIFAR-10 has the settings of their demo, but this paper's views: the demo's crops
-         begin at 8% of the area, and its hue changes by 0.1, in four of five.
+Differs  Batch statistics are those of `splits` slices of the batch here, on any number of devices; in the paper they
+         are those of each device's share, with eight devices (section 3.3). Images turn grey after the other changes of
+         colour here, before them in the authors' code. The recipe `cifar10` has the settings of the authors' demo but
+         the views of the paper; the demo's crops begin at 8% of the area, and its jitter changes the hue by 0.1 and
+         meets four images in five.
 Shapes   B images, C H W pixels, D embedding, K queued keys.
 """
 

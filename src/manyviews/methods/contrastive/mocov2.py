@@ -1,8 +1,8 @@
 """MoCo v2: MoCo with SimCLR's projector, blur and a cosine schedule, and without its large batch.
 
 Paper    Chen, Fan, Girshick, He, 2020 (arXiv:2003.04297). Table 1 adds the head, the views, both, and the cosine.
-Differs  Batch statistics are those of slices of the batch, as in MoCo. The recipe for CIFAR-10 has the settings of
-         MoCo's demo, but for this paper's projector and temperature.
+Differs  Batch statistics are those of slices of the batch, as in MoCo. The recipe `cifar10` has the settings of MoCo's
+         demo, except that the projector and the temperature are this paper's.
 Shapes   As MoCo.
 """
 

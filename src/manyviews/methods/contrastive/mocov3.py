@@ -2,8 +2,9 @@
 
 Paper    Chen, Xie, He, ICCV 2021 (arXiv:2104.02057). Loss eq. 1, order algorithm 1, heads and views section 3 and 5,
          frozen patch projection section 4.2.
-Differs  The paper's small ViT has twelve heads, ours six: its recipe here is of the base one. The twin follows after
-         each step, at that step's momentum; the authors' code does so before the next forward.
+Differs  The small ViT has six heads here and twelve in the paper, so the recipe `paper` trains the base ViT. The twin
+         is updated right after each step here, with that step's momentum; the authors' code updates it before the next
+         forward pass.
 Shapes   B images, C H W pixels, D embedding; each query against the keys of the batches of all devices.
 """
 

@@ -2,9 +2,10 @@
 
 Paper    Chen, Kornblith, Norouzi, Hinton, ICML 2020 (arXiv:2002.05709). Loss eq. 1, views appendix A, CIFAR B.9. Small
          crops as an option: SwAV (Caron et al., NeurIPS 2020), section 3.2.
-Differs  The projector has batch norm on its hidden layer and a bias in its last: the paper writes neither, its code has
-         a norm on the output too, and no bias. Crops are resampled bilinearly, the authors' bicubically. The small
-         recipes use SGD or AdamW, where the authors have LARS at any batch.
+Differs  The projector has batch norm on its hidden layer and a bias in its last one here; the paper mentions neither,
+         and the authors' code has batch norm on the output too, and no bias. Crops are resampled bilinearly here,
+         bicubically in the authors' code. The small recipes use SGD or AdamW here, where the authors use LARS at any
+         batch size.
 Shapes   B images, C H W pixels, D embedding; N = 2B anchors, each against the 2B - 1 others.
 """
 

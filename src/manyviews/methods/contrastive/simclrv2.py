@@ -2,14 +2,14 @@
 
 Paper    Chen, Kornblith, Swersky, Norouzi, Hinton, NeurIPS 2020 (arXiv:2006.10029). Pre-training, projector and
          fine-tuning from its middle section 2, memory appendix; loss and views as SimCLR (arXiv:2002.05709).
-         Its three steps are three commands:
+         The paper's three steps are three commands here:
              manyviews pretrain simclrv2 --out runs/a
              manyviews pretrain supervised --recipe finetune --init-from runs/a --labels 0.1 --out runs/b
              manyviews pretrain distillation --teacher runs/b --alpha 0 --out runs/c
-         The second one's settings of the paper are --recipe finetune-paper.
-Differs  As SimCLR. No selective kernels in the nets. What is kept, the encoder with `kept` layers of the projector, is
-         what every evaluation sees; the authors fine-tune from there, and fit the linear probe to the encoder alone
-         (--kept 0).
+         The paper's settings for the second step are --recipe finetune-paper.
+Differs  As in SimCLR; besides, the nets have no selective kernels here. Every evaluation here sees what is kept, the
+         encoder with `kept` layers of the projector; the authors fine-tune from there but fit the linear probe to the
+         encoder alone (--kept 0).
 Shapes   B images, C H W pixels, D embedding, K queued keys; N = 2B anchors.
 """
 

@@ -3,11 +3,11 @@
 Paper    Gao, Yao, Chen, EMNLP 2021 (arXiv:2104.08821). Dropout as the view section 3 and eq. 4, other views table 1,
          pairs and hard negatives section 4 and eq. 5, alignment and uniformity eq. 2 and 3, pooling section 6.3,
          settings appendix A.
-Differs  Tokens are deleted and cropped, not words, and none are replaced (table 1: synonyms, MLM). Without the masked
-         words as a second loss (appendix), and without weights of the hard negatives (section 6.3). What the last step
-         made is kept; the authors keep what is best on STS-B, which has labels. The world's recipe crops, for it begins
-         with random weights, where dropout as the view teaches little; `--positive dropout` with `--init-from` a BERT's
-         run is the paper's.
+Differs  Deletion and cropping remove tokens here, words in the paper, and nothing is replaced (table 1: synonyms, MLM).
+         The second loss, on masked words (appendix), and the weights of hard negatives (section 6.3) are left out here.
+         The weights of the last step are kept here; the authors keep those that do best on STS-B, which has labels. The
+         recipe `world` uses crops, since it starts from random weights, where dropout as the view teaches little; the
+         paper's way is `--positive dropout`, started with `--init-from` from a run of BERT.
 Shapes   B items of N sentences, R = 2 N rows, T tokens, D width.
 """
 

@@ -1,7 +1,7 @@
 """SimSiam: predict the other view from this one; the stop-gradient alone prevents collapse.
 
 Paper    Chen, He, CVPR 2021 (arXiv:2011.10566). Loss eq. 1 to 4, heads section 3, CIFAR appendix D.
-Differs  Nothing that we know of; the world's recipe uses AdamW.
+Differs  No departure is known, except that the recipe `world` uses AdamW.
 Shapes   B images, C H W pixels, D embedding.
 """
 

@@ -2,11 +2,12 @@
 
 Paper    Caron, Misra, Mairal, Goyal, Bojanowski, Joulin, NeurIPS 2020 (arXiv:2006.09882). Loss eq. 1 and 2, codes eq. 3
          to 5, multi-crop eq. 6, order of a step as in the pseudo-code of appendix A.
-Differs  Queue and frozen prototypes begin and end at shares of the run, not at epochs and steps; the queue fills from
-         the first step on, so that it is full when it is wanted. LARS leaves biases and norms as they are, undecayed
-         and unscaled, and the rate rises from 0, not from 0.3, and ends at 0, not at 0.0048; small recipes use SGD or
-         AdamW.
-Shapes   B images, D embedding, K prototypes, V views of which the first two are of full size.
+Differs  The start of the queue and the end of the prototypes' freeze are shares of the run here, numbers of epochs and
+         steps in the authors' code. The queue fills from the first step on here, so that it is full when it is first
+         used. LARS neither decays nor rescales biases and norms here; in the authors' code it does both. The learning
+         rate rises from 0 and ends at 0 here; in the authors' code it rises from 0.3 and ends at 0.0048. The small
+         recipes use SGD or AdamW.
+Shapes   B images, D embedding, K prototypes, V views, of which the first two are of full size.
 """
 
 from dataclasses import dataclass

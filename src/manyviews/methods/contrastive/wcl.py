@@ -1,11 +1,12 @@
 """WCL: images that hang together by nearest neighbours share a weak label, and a second head draws them close.
 
 Paper    Zheng, Wang, You, Qian, Zhang, Wang, Xu, ICCV 2021 (arXiv:2110.04770).
-Differs  Keys of the weak loss get gradients too, as in SimCLR, and those of the first loss from other devices too, and
-         both views go through the networks in one pass. The neighbours of the low-resolution crops are found in the
-         batch, by this step's features, not in the whole set by the last epoch's. Views are SimCLR's from the first
-         step on; the authors' code uses weaker ones during the warm-up. Small recipes use AdamW or SGD.
-Shapes   B images, D embedding; P positives a row.
+Differs  Here the keys of the weak loss get gradients, as in SimCLR, and so do the first loss's keys from other devices;
+         in the authors' code they get none. Both views go through the networks in one pass here. The neighbours whose
+         low-resolution crops are positives are found here in the batch, by this step's features; in the paper, in the
+         whole data set, by the last epoch's. Views are SimCLR's from the first step on here; the authors' code uses
+         weaker ones during the warm-up. The small recipes use AdamW or SGD.
+Shapes   B images, D embedding; P positives per row.
 """
 
 from dataclasses import dataclass

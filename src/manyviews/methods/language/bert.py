@@ -1,14 +1,17 @@
 """BERT: predict hidden words from what stands on both sides of them, and whether one passage follows another.
 
 Paper    Devlin, Chang, Lee, Toutanova, NAACL 2019 (arXiv:1810.04805): masked words and next sentence section 3.1, their
-         details and the settings appendix A.1 and A.2. Without the next sentence, in packed windows and hidden anew at
-         each step: RoBERTa (Liu et al. 2019, arXiv:1907.11692, sections 4.1 and 4.2, FULL-SENTENCES).
-Differs  Each A is laid out with the B that follows it and with one of another document, and which of them is read is
-         drawn at each step; the authors write half of the items either way, ten times over with cuts of their own, of
-         which `static` has the masks. Without the next sentence a document longer than the window goes on without
-         [CLS]. All steps have one length; theirs have 128 tokens until the last tenth. Adam corrects its bias. Small
-         recipes hide 40% of the tokens, which teaches a small net faster (Wettig et al. 2023, arXiv:2202.08005).
-Shapes   B sequences, T tokens, D width, V vocabulary, N tokens that are hidden and told.
+         details and the settings appendix A.1 and A.2. Training without the next sentence, on packed windows whose
+         masks are drawn at each step, is from RoBERTa (Liu et al. 2019, arXiv:1907.11692, sections 4.1 and 4.2,
+         FULL-SENTENCES).
+Differs  Here each span A is stored both with the B that follows it and with a B from another document, and each step
+         draws which of the two is read. The authors write their items in advance, half of them with each kind of B, in
+         ten copies that have their own cuts and masks; `static` reproduces the masks of such copies, not the cuts.
+         Without the next sentence, a document longer than a window continues in further windows that do not begin with
+         [CLS] here. All steps have one length here; in the paper sequences have 128 tokens until the last tenth of the
+         steps. Adam corrects its bias here, not in the authors' code. The recipes for small nets hide 40% of the
+         tokens, which teaches a small net faster (Wettig et al. 2023, arXiv:2202.08005).
+Shapes   B sequences, T tokens, D width, V vocabulary, N tokens that are hidden and predicted.
 """
 
 from dataclasses import dataclass

@@ -1,14 +1,14 @@
-"""Character RNN: tell the next character from all that were read, by a state that is carried along.
+"""Character RNN: predict the next character from all before it, through a state that is carried along.
 
-Paper    Karpathy 2015, "The unreasonable effectiveness of recurrent neural networks", and its char-rnn: RMSprop at 2e-3,
-         gradients over 50 characters, the state going on from one piece of the text to the next; what such a state
-         keeps is seen in Karpathy, Johnson, Fei-Fei 2015 (arXiv:1506.02078), whose sections the code names.
-Differs  What goes on is bounded: a state is carried through one window, its gradient cut every `truncate` characters,
-         and each window begins from nothing, so that a step depends on its own items alone; char-rnn carries it through
-         the whole text. Texts that share a window follow each other there, as in one text. One step is made a window,
-         not a piece; gradients are clipped by their norm (--clip), not each by itself. The rate falls along a cosine,
-         not by 3% an epoch from the tenth on.
-Shapes   B windows, T characters of which K at a time, H width, V vocabulary, N characters that are told.
+Paper    Karpathy 2015, "The unreasonable effectiveness of recurrent neural networks", and its char-rnn: RMSprop at
+         2e-3, gradients over 50 characters, a state that goes on from one piece of the text to the next. What such a
+         state holds is examined in Karpathy, Johnson, Fei-Fei 2015 (arXiv:1506.02078), whose sections the code names.
+Differs  Here a state is carried through one window, with its gradient cut every `truncate` characters, and each window
+         begins from a zero state, so that a step depends on its own items alone; char-rnn carries the state through the
+         whole text. Texts that share a window follow each other as in one text. A step is taken after a whole window
+         here, after each piece in char-rnn. Gradients are clipped by their norm here (--clip), each number by itself in
+         char-rnn. The learning rate falls along a cosine here, in char-rnn by 3% an epoch from the tenth on.
+Shapes   B windows, T characters, of which K are read at a time, H width, V vocabulary, N characters that are predicted.
 """
 
 import math

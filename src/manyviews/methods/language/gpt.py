@@ -1,14 +1,15 @@
-"""GPT: tell the next token of any text, and know the language.
+"""GPT: predict the next token of any text, and learn the language on the way.
 
 Paper    Radford, Narasimhan, Salimans, Sutskever 2018 (GPT-1), eq. 1 and section 4.1; Radford et al. 2019 (GPT-2),
-         section 2.2 for byte-level pieces; Brown et al., NeurIPS 2020 (GPT-3, arXiv:2005.14165), appendix B. They
+         section 2.2 for byte-level pieces; Brown et al., NeurIPS 2020 (GPT-3, arXiv:2005.14165), appendix B. The three
          differ in the net.
-Differs  Windows hold whole documents, as many as fit, each begun by a token of its own, and a token sees its document
-         alone; the papers cut one stream of all documents, which see each other. Pieces are bytes' (letters in the
-         recipe `tinyshakespeare`); GPT-1's own are of lower-cased characters. The learning rate ends at 0 (GPT-3: a
-         tenth of its peak), and the batch does not grow. GPT-3's recipe reads WebText alone, which is a part of its
-         mix, and its rate falls to the end, not for 260 of 300 billion tokens.
-Shapes   B windows, T tokens, D width, V vocabulary, N tokens that are told.
+Differs  Here a window holds whole documents, as many as fit; each document begins with a start token, and a token sees
+         only its own document. The papers cut windows from one stream of all documents, which see each other there.
+         Tokens are pieces of bytes here (characters in the recipe `tinyshakespeare`); GPT-1's are pieces of lower-cased
+         characters. The learning rate ends at 0 here, at a tenth of its peak in GPT-3, and the batch does not grow here
+         as GPT-3's does. The recipe `gpt3` reads WebText alone, which is a part of GPT-3's mix, and its learning rate
+         falls until the end, in the paper for 260 of the 300 billion tokens.
+Shapes   B windows, T tokens, D width, V vocabulary, N tokens that are predicted.
 """
 
 from dataclasses import dataclass

@@ -1,10 +1,12 @@
-"""Translation: a sentence and what it means in another language are two views of the same thing.
+"""Translation: a sentence and its counterpart in another language are two views of the same meaning.
 
-Paper    Vaswani et al., NeurIPS 2017 (arXiv:1706.03762): training section 5, warm-up eq. 3, label smoothing section 5.4.
-Differs  Batches are counted in pairs, not in tokens, and no checkpoints are averaged; small recipes keep Adam's usual
-         epsilon. A sentence's embedding is the mean of what the encoder made of it.
+Paper    Vaswani et al., NeurIPS 2017 (arXiv:1706.03762): training section 5, warm-up eq. 3, label smoothing section
+         5.4.
+Differs  Batches are counted in pairs here, in tokens in the paper. No checkpoints are averaged here; the paper averages
+         the last ones. The recipes for small nets keep Adam's usual epsilon, not the paper's. A sentence's embedding is
+         the mean of the encoder's outputs over its tokens.
 Shapes   B pairs, S tokens of a source, T of a target, D width, V tokens that both languages share, N tokens that are
-         told.
+         predicted.
 """
 
 from dataclasses import dataclass

@@ -1,15 +1,16 @@
-"""BEiT: hide blocks of patches, and tell which visual tokens stand there; BERT's pre-training for images.
+"""BEiT: hide blocks of patches, and predict their visual tokens; BERT's pre-training for images.
 
 Paper    Bao, Dong, Piao, Wei, ICLR 2022 (arXiv:2106.08254). Views section 2.1, masks algorithm 1, objective eq. 1 and
-         section 2.3, first weights section 2.5, ablations section 3.3 and table 4. What is open as in the authors'
-         code.
-Differs  The net is the paper's ViT: positions are learned and added once, where the authors' code has a relative
-         position bias and a LayerScale. Recipes average the patches, as the paper does when it fine-tunes, and have no
-         [S] token; on the world positions are MAE's fixed ones, for learned ones start at 0.02 and hardly move in so
-         few steps. Colours are jittered after the crop, before it in that code; both views are resampled bilinearly,
-         from one crop, the tokeniser's from the ViT's. Positions decay as weights do and [M] does not, in that code the
-         other way round; the learning rate ends at 0, not at 1e-5. The ablation's pixels are standardised, its loss is
-         their mean squared error.
+         section 2.3, first weights section 2.5, ablations section 3.3 and table 4. What the paper leaves open is as in
+         the authors' code.
+Differs  Positions are learned and added once here, as in the paper; the authors' code has a relative position bias and
+         LayerScale. The recipes have no [S] token and average the patches, as the paper does when it fine-tunes. The
+         recipe `world` has MAE's fixed positions, because learned ones start with a deviation of 0.02 and hardly move
+         in so few steps. Colours are jittered after the crop here, before it in the authors' code. The image is cropped
+         once, for the ViT, and the tokeniser's view is resampled from that crop, both bilinearly. Positions decay like
+         weights here and [M] does not; in the authors' code [M] decays and positions do not. The learning rate ends at
+         0 here, at 1e-5 in that code. The ablation that predicts pixels has standardised pixels as its target and their
+         mean squared error as its loss.
 Shapes   B images, C H W pixels, P side of a patch, h w = H / P W / P cells, N = h w patches, D width, V visual tokens.
 """
 

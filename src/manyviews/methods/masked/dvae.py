@@ -1,12 +1,13 @@
-"""dVAE: an image is written in a grid of discrete codes, from which it can be drawn again.
+"""dVAE: an image is written as a grid of discrete codes, from which it can be drawn again.
 
 Paper    Ramesh, Pavlov, Goh, Gray, Voss, Radford, Chen, Sutskever, ICML 2021 (arXiv:2102.12092). Lower bound eq. 1,
          Gumbel-softmax section 2.1, logit-Laplace eq. 2 and appendix A.3, schedules appendix A.2.
-Differs  The encoder sees standardised images, not phi(x). Schedules last for shares of the run, and the learning rate
-         falls to 0 by its end. Small images, which the paper would not enlarge, are seen whole. "squared" is a Gaussian
-         of deviation 1 on standardised images, which the paper does not have. Images are resampled bilinearly, theirs
-         by areas; the paper's 250 million pairs are ImageNet here. In half precision the decoder's first layer is
-         rounded too.
+Differs  Here the encoder sees standardised images, in the paper phi(x). Here the schedules last for shares of the run,
+         and the learning rate falls to 0 by its end. The recipes for small images show them whole, since the paper
+         would not enlarge them. The likelihood "squared", which the paper does not have, is a Gaussian of deviation 1
+         on standardised images. Images are resampled bilinearly here, by areas in the paper. The recipe `paper` learns
+         from ImageNet, the paper from 250 million pairs. In half precision the decoder's first layer is rounded too
+         here; the authors' code keeps it in 32 bits.
 Shapes   B images, C H W pixels, V codes, h w positions.
 """
 

@@ -1,15 +1,15 @@
-"""iGPT: tell the next pixel from all before it, or hidden ones from all others, and images are understood on the way.
+"""iGPT: predict each pixel from all before it, or hidden pixels from all others, and come to understand images.
 
 Paper    Chen, Radford, Child, Wu, Jun, Luan, Sutskever, "Generative Pretraining from Pixels", ICML 2020. Objectives
          section 2.1, features section 2.4, views section 3.1, palette section 3.2, training section 3.4. The masked
-         objective is BERT's (Devlin et al. 2019, arXiv:1810.04805). What is open as in the authors' code: losses are
-         means over pixels, a hidden pixel's embedding is zero, masks are drawn anew.
-Differs  The palette is found in a sample of the data's own training images, where the paper has one from ImageNet for
-         all sets. A view that is larger than what the net sees is reduced after it is cut, as in the paper, but
-         bilinearly. Of the learning rates that section 3.4 searches, the paper's recipe has a middle one. Classifying
-         with the generative loss beside it (section 2.3) is `finetune` with `--option finetune.joint=1`. What was
-         learned from hidden pixels is judged with none hidden; the authors hide as many then too, and vote over several
-         drawings.
+         objective is BERT's (Devlin et al. 2019, arXiv:1810.04805). What the paper leaves open is as in the authors'
+         code: losses are means over pixels, a hidden pixel's embedding is zero, masks are drawn anew at each step.
+Differs  Here the palette is found in a sample of the data's own training images; the paper has one palette, from
+         ImageNet, for all data sets. A view that is larger than the net's input is reduced after it is cropped, as in
+         the paper, but bilinearly here. Of the learning rates that section 3.4 searches, the recipe `paper` takes a
+         middle one. To classify with the generative loss beside the classifier's (section 2.3), use `finetune` with
+         `--option finetune.joint=1`. A net that learned from hidden pixels is judged with none hidden here; the authors
+         hide the same share when they judge it too, and let the answers to several masks vote.
 Shapes   B images, N positions in reading order, V colours of the palette.
 """
 

@@ -2,10 +2,11 @@
 
 Paper    He, Chen, Xie, Li, Dollár, Girshick, CVPR 2022 (arXiv:2111.06377). Masking, encoder, decoder and target section
          3, ablations section 4.1 and table 1, settings appendix A.1 and table 8.
-Differs  Crops are resampled bilinearly, the learning rate ends at 0 and the encoder starts as a ViT here does. The
-         decoder reads the patches in the order in which they were shuffled, which is the same: positions say where they
-         lie. Blocks are BEiT's; where they hide less than the ratio says, single patches are hidden too. Of the targets
-         of table 1d, visual tokens and principal components are left out. The class token and [M] do not decay, in the
+Differs  Crops are resampled bilinearly here, bicubically in the authors' code. The learning rate ends at 0, as it does
+         there. The encoder starts like every ViT here. The decoder reads the patches in their shuffled order here, in
+         reading order in the paper; the result is the same, because positions say where patches lie. Blocks are masked
+         as in BEiT; where blocks hide less than the ratio says, single patches are hidden too. Of the targets of table
+         1d, visual tokens and principal components are left out. The class token and [M] do not decay here; in the
          authors' code they do.
 Shapes   B images, C H W pixels, P side of a patch, N = H W / P^2 patches of which K stay visible, D width.
 """
