@@ -83,9 +83,7 @@ class Run:
         """
         file = Path(path) / "run.json"
         if not file.is_file():
-            raise ManyviewsError(
-                f"There is no run at {path}: it has no run.json; give the run's folder (its --out)"
-            )
+            raise ManyviewsError(f"There is no run at {path}: it has no run.json; give a run's folder")
         try:
             return cls(Path(path), read_json(file))
         except json.JSONDecodeError as error:

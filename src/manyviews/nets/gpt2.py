@@ -6,7 +6,7 @@ Differs  Where the paper says nothing, dropout is GPT-1's, heads are 64 wide as 
          start with a deviation of 0.02 here, as tokens do (0.01 in that code). Table 2 counts 117M, 345M, 762M and
          1542M parameters, but its own settings make 124M, 355M, 774M and 1558M. The authors name the weights that they
          released by these actual counts, which stand here as the paper's.
-Shapes   As in `gpt`.
+Shapes   As in GPT.
 """
 
 from __future__ import annotations

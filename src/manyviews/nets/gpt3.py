@@ -7,7 +7,7 @@ Differs  Every second block is locally banded, in the paper and here, as in the 
          2.1 gives the 1.3B net 24 heads of 128, which match neither its width of 2048 nor its count of parameters; here
          it has 16, which match both. The table gives the 13B net 40 heads of 128 in a width of 5140; here it is built
          so, with projections from 5140 to 5120 and back. The paper says nothing of dropout; there is none here.
-Shapes   As in `gpt`.
+Shapes   As in GPT.
 """
 
 from __future__ import annotations
