@@ -26,9 +26,9 @@ HIDDEN = -1  # the label of an image without one
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    teacher: str = ""  # folder of a finished run with a classifier: who is learned from
-    temperature: float = 4.0  # T, divides the class scores of both (section 2; tau in eq. 2 of SimCLR v2)
-    alpha: float = 0.0  # share of the labels' loss; 0 needs no label (1 - alpha in eq. 3 of SimCLR v2)
+    teacher: str = ""  # folder of a finished run with a classifier: the teacher
+    temperature: float = 4.0  # T, divides both nets' class scores (section 2; tau in eq. 2 of SimCLR v2)
+    alpha: float = 0.0  # share of the labels in the loss; 0 needs no label (1 - alpha in eq. 3 of SimCLR v2)
     min_area: float = 0.08  # smallest crop, as a share of the image's area (SimCLR v2: crop and flip alone)
 
 

@@ -30,11 +30,11 @@ from manyviews.views import View, Views
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    smoothing: float = 0.0  # share of the target spread over all classes
-    min_area: float | None = 0.25  # smallest crop, as a share of the image's area; None with a scale
-    scale: tuple[float, float] | None = None  # short side S, in crops, that an image is scaled to (VGG 3.1)
-    pad: int = 0  # pixels around the image before it is cropped, with a scale (4 for CIFAR-10, ResNet 4.2)
-    pca: float = 0.0  # deviation of the colours' shift along each principal axis (0.1 in AlexNet 4.1)
+    smoothing: float = 0.0  # label smoothing: share of the target spread over all classes
+    min_area: float | None = 0.25  # smallest crop, as a share of the image's area; None if scale is given
+    scale: tuple[float, float] | None = None  # range of S, the image's short side over the crop's (VGG 3.1)
+    pad: int = 0  # pixels added around the image before its crop; needs scale (4 for CIFAR-10, ResNet 4.2)
+    pca: float = 0.0  # standard deviation of the colour shift along each principal axis (0.1 in AlexNet 4.1)
 
 
 ANATOMY = Anatomy(

@@ -25,11 +25,11 @@ from manyviews.views import Views, unlike_pair
 class Config:
     dim: int = 256  # D, width of projection and prediction (section 3.2)
     hidden: int = 4096  # width of the hidden layer of projector and predictor (section 3.2)
-    momentum: float = 0.996  # tau at first, rising to 1 by a cosine (3.2); 0: the target is the online net
+    momentum: float = 0.996  # tau, EMA momentum, rising to 1 by a cosine (3.2); 0: target is the online net
     min_area: float = 0.08  # smallest crop, as a share of the image's area (appendix B)
-    predictor: bool = True  # the ablation without it collapses (table 5b)
-    blur: tuple[float, float] = (1.0, 0.1)  # probability for the first and the second view (table 6)
-    solarise: tuple[float, float] = (0.0, 0.2)  # likewise (table 6)
+    predictor: bool = True  # True: a predictor follows the projector; False: none, which collapses (table 5b)
+    blur: tuple[float, float] = (1.0, 0.1)  # probability of Gaussian blur, first and second view (table 6)
+    solarise: tuple[float, float] = (0.0, 0.2)  # probability of solarisation, first and second view (table 6)
 
 
 ANATOMY = Anatomy(

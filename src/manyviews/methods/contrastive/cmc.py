@@ -31,14 +31,14 @@ Contrast = Literal["nce", "softmax", "batch"]
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    modalities: tuple[str, ...] = ("lab",)  # image, or lab, ydbdr, ycbcr (two views); then senses: depth
-    graph: Literal["core", "full"] = "full"  # the first view with each other one, or all pairs (section 3)
-    contrast: Contrast = "nce"  # NCE, or softmax, over m samples of the bank (section 3); or over the batch
-    noise: int = 16_384  # m, samples an item (authors' train_CMC.py; their published weights had 4,096)
-    bank_momentum: float = 0.5  # share of the old row that the bank keeps (the authors' code)
+    modalities: tuple[str, ...] = ("lab",)  # first image, or lab, ydbdr, ycbcr (2 views); then senses: depth
+    graph: Literal["core", "full"] = "full"  # "core": pairs with first view; "full": all pairs (section 3)
+    contrast: Contrast = "nce"  # NCE or softmax over m bank samples (section 3); "batch": over the batch
+    noise: int = 16_384  # m, noise samples per item (authors' train_CMC.py; 4,096 in their published weights)
+    bank_momentum: float = 0.5  # share of the stored embedding that is kept (the authors' code)
     temperature: float = 0.07  # tau, divides the cosine (section 4.1; 0.1 on STL-10)
     dim: int = 128  # D, width of the embedding (section 4.1)
-    two_crops: bool = False  # an anchor and what it picks are of two crops (the authors' PyContrast)
+    two_crops: bool = False  # True: anchor and positive are of two different crops (the authors' PyContrast)
     min_area: float = 0.08  # smallest crop, as a share of the image's area (the authors' code)
 
 

@@ -34,15 +34,15 @@ class Config:
     patch: int = 64  # P, side of a patch in pixels (section 3.2)
     stride: int = 32  # pixels from one patch to the next (section 3.2)
     steps: int = 5  # K, rows predicted from each position (section 3.2: "up to five")
-    skip: bool = True  # leave out rows that share pixels with the context, which prediction could copy
-    negatives: Negatives = "batch"  # all other patches of all images (section 3.2), or of the image's "own"
-    hidden: int = 256  # channels within the context's blocks (CPC v2, appendix A)
-    blocks: int = 5  # of the context, each of which sees one more row above (CPC v2, appendix A)
-    margin: int = 4  # pixels by which each patch's random crop is smaller (section 3.2: 60 of 64)
+    skip: bool = True  # True: leave out rows that share pixels with the context, as these could be copied
+    negatives: Negatives = "batch"  # "batch": patches of all images (section 3.2); "own": of the same image
+    hidden: int = 256  # channels inside the residual blocks of the context net (CPC v2, appendix A)
+    blocks: int = 5  # residual blocks of the context net; each sees one row further up (CPC v2, appendix A)
+    margin: int = 4  # pixels by which a patch's random crop is smaller than the patch (section 3.2: 60 of 64)
     grey: float = 1.0  # share of images turned grey (section 3.2: all)
     drop: float = 0.0  # share of patches that keep one colour channel only (CPC v2)
     min_area: float = 0.73  # smallest crop, as a share of the area (section 3.2: 256^2 of 300^2 pixels)
-    batch_norm: bool = False  # keep the net's own batch norms, through which patches see each other
+    batch_norm: bool = False  # True: keep the net's batch norms (patches see each other); False: layer norm
 
 
 ANATOMY = Anatomy(

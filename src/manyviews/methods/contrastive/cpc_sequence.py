@@ -29,9 +29,9 @@ from manyviews.views import Wave, Waves
 class Config:
     context: int = 256  # C, units of the GRU (section 3.1)
     steps: int = 12  # K, latents ahead that are predicted, 10 ms each at 16 kHz (section 3.1, table 2)
-    negatives: Negatives = "batch"  # latents of all windows, or of the "own" window alone (table 2)
-    gain: float = 0.0  # decibels that a window is made louder or softer by, at most (the paper: none)
-    hiss: float = 0.0  # standard deviation of white noise that is added, at most (the paper: none)
+    negatives: Negatives = "batch"  # "batch": latents of all windows; "own": of the window itself (table 2)
+    gain: float = 0.0  # largest change of a window's volume, louder or softer, in decibels (the paper: none)
+    hiss: float = 0.0  # largest standard deviation of the added white noise (the paper: none)
 
 
 ANATOMY = Anatomy(

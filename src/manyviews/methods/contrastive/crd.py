@@ -28,17 +28,17 @@ from manyviews.views import View, Views
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    teacher: str = ""  # folder of a finished run with a classifier: who is learned from
+    teacher: str = ""  # folder of a finished run with a classifier: the teacher
     dim: int = 128  # D, width that both embeddings are mapped to (section 3.1; authors' code)
-    noise: int = 16384  # m, negatives an image (N in the paper; section 4)
+    noise: int = 16384  # m, negatives per image (N in the paper; section 4)
     temperature: float = 0.07  # tau, divides the cosine (authors' code)
     bank_momentum: float = 0.5  # share of the stored embedding that is kept (authors' code)
-    positives: Literal["exact", "relax"] = "exact"  # the image itself, or any of its class (authors' code)
-    gamma: float = 1.0  # weight of the labels' loss (authors' code)
-    alpha: float = 0.0  # weight of the teacher's softened classes; 1 in CRD+KD (authors' code)
-    beta: float = 0.8  # weight of the contrast (authors' code)
-    kd_temperature: float = 4.0  # T, divides the class scores that alpha weighs (authors' code)
-    pad: int = 4  # pixels around the image before a square of its size is cut out (authors' code)
+    positives: Literal["exact", "relax"] = "exact"  # same image; "relax": any of its class (authors' code)
+    gamma: float = 1.0  # weight of the cross entropy with the labels (authors' code)
+    alpha: float = 0.0  # weight of the loss on the teacher's softened classes; 1 in CRD+KD (authors' code)
+    beta: float = 0.8  # weight of the contrastive loss (authors' code)
+    kd_temperature: float = 4.0  # T, divides the class scores in the loss weighted by alpha (authors' code)
+    pad: int = 4  # pixels added on each side before a square of the image's size is cut out (authors' code)
 
 
 SERVES = {"kd_temperature": ("alpha", ())}

@@ -31,13 +31,13 @@ from manyviews.views import View, Views, colour_jitter
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    clusters: int = 10_000  # K, about ten times the classes that there may be (section 4.1; 100 on CIFAR-10)
+    clusters: int = 10_000  # K, clusters, about ten times the expected classes (section 4.1; 100 on CIFAR-10)
     pca: int = 256  # principal axes that are kept and whitened before clustering (section 3.4)
-    iterations: int = 20  # of k-means (the authors' code)
-    sobel: bool = True  # see edges, not colours: a fixed filter before the network (section 3.4)
-    uniform: bool = True  # every cluster weighs the same; without it one cluster may take all (section 3.3)
+    iterations: int = 20  # iterations of k-means (the authors' code)
+    sobel: bool = True  # True: a fixed Sobel filter shows the network edges, not colours (section 3.4)
+    uniform: bool = True  # True: all clusters weigh the same; False: one cluster may take all (section 3.3)
     min_area: float = 0.08  # smallest crop, as a share of the image's area (authors' code)
-    strength: float = 0.0  # s, strength of a colour jitter as SimCLR's (none in the paper)
+    strength: float = 0.0  # s, strength of a colour jitter like SimCLR's, plus greying; 0: none (the paper)
 
 
 ANATOMY = Anatomy(

@@ -27,10 +27,10 @@ from manyviews.recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class Config(mocov2.Config):
-    dense: float = 0.5  # lambda, weight of the dense loss; the global one has the rest (section 3.3)
-    dense_from: float = 0.0  # share of the run over which lambda is 0 first (authors' hook, off in their settings: 1,000 steps)
-    cells: int | None = None  # side of the map that is contrasted, pooled to it (3.4); None: as it is
-    match: Literal["backbone", "projection", "random"] = "backbone"  # what finds counterparts (3.4)
+    dense: float = 0.5  # lambda, weight of the dense loss; the global loss has 1 - lambda (section 3.3)
+    dense_from: float = 0.0  # share of the run in which lambda is still 0 (authors' unused hook: 1,000 steps)
+    cells: int | None = None  # side, in cells, to which the feature map is pooled (3.4); None: not pooled
+    match: Literal["backbone", "projection", "random"] = "backbone"  # what matches cells across views (3.4)
 
 
 SERVES = {"blur": mocov2.SERVES["blur"], "dense_from": ("dense", ())}

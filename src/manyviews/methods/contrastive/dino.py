@@ -35,27 +35,27 @@ from manyviews.views import View, Views
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    prototypes: int = 65_536  # K, what the head tells apart (appendix C; 4,096 or fewer on small data)
+    prototypes: int = 65_536  # K, prototypes: the head's outputs (appendix C; 4,096 or fewer on small data)
     hidden: int = 2048  # width of the head's hidden layers (section 3.1)
     bottleneck: int = 256  # width of the unit vectors before the prototypes (appendix C)
-    layers: int = 3  # of the head before the prototypes (section 3.1)
-    head_norm: bool = False  # batch norm in the head (section 3.1: none, so that a ViT has none at all)
-    fixed_lengths: bool = True  # prototypes are unit vectors; learnt lengths may be better, and unstable
-    momentum: float = 0.996  # lambda at first, rising to 1 by a cosine (3.1); 0: the teacher is the student
-    temperature: float = 0.1  # tau_s, of the student (section 3.2)
+    layers: int = 3  # layers of the head before the prototypes (section 3.1)
+    head_norm: bool = False  # True: batch norm in the head (section 3.1: none, so that a ViT has none at all)
+    fixed_lengths: bool = True  # True: prototypes of length 1; False: learnt lengths, maybe better, unstable
+    momentum: float = 0.996  # lambda, EMA momentum, rising to 1 by a cosine (3.1); 0: teacher is the student
+    temperature: float = 0.1  # tau_s, temperature of the student (section 3.2)
     teacher_temperature: tuple[float, float] = (0.04, 0.07)  # tau_t at the start and after the warm-up (3.2)
     teacher_warmup: float = 0.1  # share of the run over which tau_t rises (section 3.2: 30 of 300 epochs)
     centre_momentum: float = 0.9  # m, share of the old centre kept at each step (eq. 4)
-    centring: bool = True  # without it a head without norms collapses to one prototype (section 5.3)
-    sharpen: bool = True  # tau_t = tau_s: such a head collapses to all prototypes alike (section 5.3)
-    freeze: float = 1 / 300  # share of the run before prototypes move (one epoch in the authors' code)
-    drop_path: float = 0.1  # chance that the student skips a ViT's last block (authors' code); no other net's
-    local_crops: int = 8  # V - 2 (section 3.1; authors' code, 10 in table 8)
-    local_share: float = 3 / 7  # side of a local crop in global ones (section 3.1: 96 of 224 pixels)
-    global_area: tuple[float, float] = (0.4, 1.0)  # shares of the image's area (code; 0.14, 1 for ResNet-50)
-    local_area: tuple[float, float] = (0.05, 0.4)  # likewise (code; 0.05, 0.14 for ResNet-50)
-    blur: tuple[float, float, float] = (1.0, 0.1, 0.5)  # probability for both global crops and the local ones
-    solarise: tuple[float, float] = (0.0, 0.2)  # probability for both global crops (BYOL's views, 3.2)
+    centring: bool = True  # True: centre teacher; False: heads without norms collapse to one prototype (5.3)
+    sharpen: bool = True  # True: use tau_t; False: use tau_s (heads without norms collapse to uniform, 5.3)
+    freeze: float = 1 / 300  # share of the run before prototypes are trained (one epoch in the authors' code)
+    drop_path: float = 0.1  # chance that the student skips its last block (authors' code); acts on ViTs only
+    local_crops: int = 8  # V - 2, number of local crops (section 3.1; authors' code, 10 in table 8)
+    local_share: float = 3 / 7  # local crop's side over that of a global one (section 3.1: 96 of 224 pixels)
+    global_area: tuple[float, float] = (0.4, 1.0)  # global crop's area share (code; 0.14, 1 for ResNet-50)
+    local_area: tuple[float, float] = (0.05, 0.4)  # local crop's area share (code; 0.05, 0.14 for ResNet-50)
+    blur: tuple[float, float, float] = (1.0, 0.1, 0.5)  # probability of blur: global 1, global 2, local crops
+    solarise: tuple[float, float] = (0.0, 0.2)  # probability for the two global crops (BYOL's views, 3.2)
 
 
 SERVES = {

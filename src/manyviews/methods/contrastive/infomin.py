@@ -51,17 +51,17 @@ class Config:
     queue: int = 65_536  # K, keys in the dictionary (authors' code)
     momentum: float = 0.999  # share of the old key encoder kept at each step (authors' code)
     temperature: float = 0.15  # divides the cosine (authors' code)
-    splits: int = 8  # slices of the whole batch with batch statistics of their own, as of so many devices
+    splits: int = 8  # slices of the whole batch, each with its own batch statistics, as on as many devices
     min_area: float = 0.2  # smallest crop, a share of the image's area (authors' code); the paper sweeps it
-    strength: float = 1.0  # s of the colour jitter: 0.8 s, 0.2 s for the hue (authors' code); likewise swept
-    grey: float = 0.2  # probability of greying (authors' code); none where channels are the views
+    strength: float = 1.0  # s of the colour jitter: 0.8 s, hue 0.2 s (authors' code); the paper sweeps it
+    grey: float = 0.2  # probability of greying (authors' code); unused if the views are channels (space)
     blur: float = 0.5  # probability of Gaussian blur (authors' code)
     randaugment: int = 2  # operations drawn for a view, each done with probability 0.5 (authors' code)
-    magnitude: float = 30.0  # of these operations; 30 is the strongest (authors' code: 10 of 10)
-    jigsaw: float = 0.5  # beta, share of the jigsaw's loss; 0: there is no such branch (authors' code)
-    space: str | None = None  # views are channels: first, others of lab, ydbdr, ycbcr, rgb (paper's sweep)
-    distance: float | None = None  # views are patches so many sides apart, both ways (paper's sweep)
-    frequency: float | None = None  # views are what a blur of so many pixels leaves, takes (paper's sweep)
+    magnitude: float = 30.0  # strength of RandAugment operations, 30 at most (authors' code: 10 of 10)
+    jigsaw: float = 0.5  # beta, share of the jigsaw loss in the total; 0: no jigsaw branch (authors' code)
+    space: str | None = None  # views: first channel and the rest of lab, ydbdr, ycbcr or rgb (paper's sweep)
+    distance: float | None = None  # views: patches this many sides apart, down and right (paper's sweep)
+    frequency: float | None = None  # views: a blur of this many pixels, and what it removes (paper's sweep)
 
 
 SERVES = {"grey": ("space", (None,)), "magnitude": ("randaugment", ())}

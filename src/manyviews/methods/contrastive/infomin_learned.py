@@ -34,16 +34,16 @@ UNKNOWN = -1  # the label of an image without one
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    adversary: float = 1.0  # weight of what both views share, which g lowers (section 4); 0: labels alone
-    task: float = 1.0  # weight of the labels, which either view is to tell (section 4); 0: none is looked at
-    generator: str | None = None  # folder of a run whose g makes the views as it is; no label is looked at
-    space: Literal["rgb", "ydbdr"] = "rgb"  # what X is given in (section 4); of a generator its own
-    volume: bool = True  # g preserves volume (NICE); False: it need not (Real NVP; section 4)
-    blocks: int = BLOCKS  # couplings of g
-    hidden: int = HIDDEN  # channels of their hidden layers
+    adversary: float = 1.0  # weight with which g lowers what both views share (section 4); 0: labels alone
+    task: float = 1.0  # weight of the loss that predicts labels from each view (section 4); 0: no labels used
+    generator: str | None = None  # folder of a run whose g, frozen, makes the views; no labels are used
+    space: Literal["rgb", "ydbdr"] = "rgb"  # colour space of X (section 4); a generator keeps its own
+    volume: bool = True  # True: g preserves volume (NICE); False: it need not (Real NVP; section 4)
+    blocks: int = BLOCKS  # coupling layers of g (ours)
+    hidden: int = HIDDEN  # channels of the hidden layers in g's couplings (ours)
     temperature: float = 0.07  # tau, divides the cosine (as CMC)
     dim: int = 128  # D, width of the embedding (as CMC)
-    two_crops: bool = False  # v_1 and v_2 are of two crops (the authors' PyContrast)
+    two_crops: bool = False  # True: v_1 and v_2 are of two different crops (the authors' PyContrast)
     min_area: float = 0.08  # smallest crop, as a share of the image's area (as CMC)
 
 

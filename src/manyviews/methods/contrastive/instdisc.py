@@ -26,11 +26,11 @@ from manyviews.views import View, Views
 class Config:
     dim: int = 128  # D, width of the embedding (section 4.1; table 4 compares widths)
     temperature: float = 0.07  # tau, divides the cosine (section 4.2; 0.1 in the authors' code for CIFAR-10)
-    noise: int = 4096  # m, noise samples a query (section 4.2)
-    softmax: bool = False  # compare with all N items instead of m of them (eq. 2; CIFAR-10 in section 4.1)
-    proximal: float = 0.0  # lambda, weight of the squared way from the last pass's embedding (eq. 9)
+    noise: int = 4096  # m, noise samples per query (section 4.2)
+    softmax: bool = False  # True: compare with all N items, not m of them (eq. 2; CIFAR-10 in section 4.1)
+    proximal: float = 0.0  # lambda, weight of the squared distance to the last pass's embedding (eq. 9)
     bank_momentum: float = 0.5  # share of the stored embedding that is kept (authors' code; 0 in section 3.1)
-    flip: float = 0.5  # probability of a mirror image (authors' code; 0 in that for CIFAR-10)
+    flip: float = 0.5  # probability of a horizontal flip (authors' code; 0 in their code for CIFAR-10)
     min_area: float = 0.2  # smallest crop, as a share of the image's area (authors' code)
 
 

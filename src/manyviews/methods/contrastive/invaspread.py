@@ -29,8 +29,8 @@ class Config:
     dim: int = 128  # D, width of the embedding (section 4)
     temperature: float = 0.1  # tau, divides the cosine (section 4)
     min_area: float = 0.2  # smallest crop, as a share of the image's area (authors' code)
-    augmentation: bool = True  # False: the twin is the image itself, uncropped (section 4, "No DA")
-    spreading: bool = True  # False: without the term that drives different images apart (the second sum of J)
+    augmentation: bool = True  # True: random views; False: the image twice, uncropped (section 4, "No DA")
+    spreading: bool = True  # True: drive different images apart (the second sum of J); False: no such term
 
 
 SERVES = {"min_area": ("augmentation", (True,))}

@@ -28,7 +28,7 @@ class Config:
     queue: int = 65_536  # K, keys in the dictionary (section 4.1; 4,096 in the authors' CIFAR-10 demo)
     momentum: float = 0.999  # m, share of the old key encoder kept at each step (eq. 2; 0.99 on CIFAR-10)
     temperature: float = 0.07  # divides the cosine (section 3.3; 0.1 on CIFAR-10)
-    splits: int = 8  # slices of the whole batch with batch statistics of their own (3.3: of 8 devices)
+    splits: int = 8  # slices of the whole batch, each with its own batch statistics (3.3: of 8 devices)
     min_area: float = 0.2  # smallest crop, as a share of the image's area (authors' code)
 
 

@@ -21,9 +21,9 @@ from manyviews.views import View, Views
 class Config(moco.Config):
     temperature: float = 0.2  # divides the cosine (section 3; 0.07 in MoCo)
     hidden: int = 2048  # width of the projector's hidden layer (section 3)
-    mlp: bool = True  # a projector of two layers; False: MoCo's linear one (table 1, "MLP")
+    mlp: bool = True  # True: a projector of two layers; False: MoCo's linear one (table 1, "MLP")
     blur: float = 0.5  # probability of Gaussian blur (section 3); 0 for small images (SimCLR B.9)
-    aug_plus: bool = True  # blur, and the hue moved less; False: MoCo's views (table 1, "aug+")
+    aug_plus: bool = True  # True: blur, and less change of hue; False: MoCo's views (table 1, "aug+")
 
 
 SERVES = {"blur": ("aug_plus", (True,)), "hidden": ("mlp", (True,))}

@@ -27,13 +27,13 @@ from manyviews.views import Views, unlike_pair
 class Config:
     dim: int = 256  # D, width of projection and prediction (section 5)
     hidden: int = 4096  # width of the hidden layers of projector and predictor (section 5)
-    momentum: float = 0.99  # m at the start, rising to 1 by a cosine (section 5)
-    temperature: float = 0.2  # tau (section 5; 1.0 for ResNet-50 in the authors' code)
-    freeze_patch: bool = True  # the patch projection of a ViT stays as drawn (section 4.2)
-    predictor: bool = True  # the ablation without it loses a point (section 6)
+    momentum: float = 0.99  # m, EMA momentum at the start, rising to 1 by a cosine (section 5)
+    temperature: float = 0.2  # tau, divides the cosine (section 5; 1.0 for ResNet-50 in the authors' code)
+    freeze_patch: bool = True  # True: a ViT's patch projection stays random (section 4.2); False: it learns
+    predictor: bool = True  # True: a predictor follows the projector; False: none, a point worse (section 6)
     min_area: float = 0.08  # smallest crop, as a share of the image's area (section 5; 0.2 for ResNet-50)
-    blur: tuple[float, float] = (1.0, 0.1)  # probability for the first and the second view (section 5)
-    solarise: tuple[float, float] = (0.0, 0.2)  # likewise
+    blur: tuple[float, float] = (1.0, 0.1)  # probability of Gaussian blur, first and second view (section 5)
+    solarise: tuple[float, float] = (0.0, 0.2)  # probability of solarisation, views 1 and 2 (section 5)
 
 
 ANATOMY = Anatomy(

@@ -29,15 +29,15 @@ from manyviews.views import View, Views, colour_jitter, large_and_small
 class Config:
     dim: int = 128  # D, width of the embedding that the loss compares (section 4.2)
     hidden: int = 2048  # width of the projector's hidden layer (section 4.2)
-    layers: int = 2  # of the projector: 1 is linear, 0 none (section 4.2, figure 8)
+    layers: int = 2  # layers of the projector: 1 is linear, 0 none (section 4.2, figure 8)
     temperature: float = 0.1  # divides the cosine (table 5; 0.5 on CIFAR-10, B.9)
     min_area: float = 0.08  # smallest crop, as a share of the image's area (appendix A)
     strength: float = 1.0  # s, strength of the colour jitter (appendix A; 0.5 on CIFAR-10, B.9)
     grey: float = 0.2  # probability of greying (appendix A)
     blur: float = 0.5  # probability of Gaussian blur (appendix A; 0 on CIFAR-10, B.9)
     local_crops: int = 0  # small crops beside both views (multi-crop: SwAV, section 3.2); 0 as in the paper
-    local_share: float = 3 / 7  # side of such a crop in that of a view (96 of 224 pixels)
-    local_area: tuple[float, float] = (0.05, 0.14)  # share of the image's area in it (SwAV, appendix A)
+    local_share: float = 3 / 7  # side of a small crop over that of a view (96 of 224 pixels)
+    local_area: tuple[float, float] = (0.05, 0.14)  # a small crop's share of the area (SwAV, appendix A)
 
 
 ANATOMY = Anatomy(

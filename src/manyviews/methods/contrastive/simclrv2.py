@@ -31,10 +31,10 @@ from manyviews.recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class Config(simclr.Config):
-    layers: int = 3  # of the projector (section 3.1; 2 in SimCLR)
-    kept: int = 1  # of its layers that stay with the encoder: fine-tuning starts there (0 in SimCLR)
-    queue: int = 0  # K, keys of MoCo's memory as negatives too (section 3.1: 65,536); 0: none, as in the code
-    momentum: float = 0.999  # share of the old memory network kept at each step, where there is a memory
+    layers: int = 3  # layers of the projector (section 3.1; 2 in SimCLR)
+    kept: int = 1  # projector layers that stay with the encoder: fine-tuning starts there (0 in SimCLR)
+    queue: int = 0  # K, further negatives in MoCo's memory (section 3.1: 65,536); 0: none (authors' code)
+    momentum: float = 0.999  # share of the old memory network kept at each step, if queue is above 0
 
 
 SERVES = {"momentum": ("queue", ())}

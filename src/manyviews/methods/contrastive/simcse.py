@@ -33,14 +33,14 @@ from manyviews.views import Text, Texts
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    tokens: str = "wordpiece"  # how texts become tokens: wordpiece (as BERT), bpe, chars, a tokenizer.json
-    vocabulary: int = 30_000  # tokens of one that is made from the texts
-    sentences: bool = False  # items are the sentences of the documents, not documents (section 3)
+    tokens: str = "wordpiece"  # tokeniser: wordpiece (as BERT), bpe, chars, or the path of a tokenizer.json
+    vocabulary: int = 30_000  # largest vocabulary of a tokeniser that is made from the texts
+    sentences: bool = False  # True: items are sentences of the documents (section 3); False: whole documents
     positive: Literal["dropout", "delete", "crop", "pair", "triple"] = "dropout"  # h+ (table 1, section 4)
-    share: float = 0.1  # of the tokens that delete and crop take away; 0: one token (table 1)
-    dropout: float = 0.1  # p, of the net while it learns, whatever its own is (table 3)
+    share: float = 0.1  # share of the tokens that delete and crop remove; 0: one token (table 1)
+    dropout: float = 0.1  # p, the net's dropout in training, in place of its own (table 3)
     temperature: float = 0.05  # tau, divides the cosine (eq. 1)
-    pool: Literal["cls", "mlp", "mean"] = "cls"  # [CLS], its layer in training or always, or the mean (6.3)
+    pool: Literal["cls", "mlp", "mean"] = "cls"  # cls: [CLS], MLP only in training; mlp: always; mean (6.3)
 
 
 SERVES = {"share": ("positive", ("delete", "crop"))}

@@ -21,9 +21,9 @@ class Config:
     dim: int = 2048  # D, width of projection and prediction (section 3)
     bottleneck: int = 512  # width of the predictor's hidden layer (section 3)
     layers: int = 3  # layers of the projector (section 3; 2 on CIFAR-10, appendix D)
-    stop_gradient: bool = True  # the ablation without it collapses (section 4.1)
-    predictor: bool = True  # the ablation without it collapses (section 4.2)
-    constant_predictor: bool = True  # the predictor's learning rate is not decayed (section 4.2, table 1c)
+    stop_gradient: bool = True  # True: no gradient through the target; False: it collapses (section 4.1)
+    predictor: bool = True  # True: a predictor follows the projector; False: none, it collapses (section 4.2)
+    constant_predictor: bool = True  # True: no decay of the predictor's learning rate (section 4.2, table 1c)
     blur: float = 0.5  # probability of Gaussian blur (appendix A; 0 on CIFAR-10, appendix D)
     min_area: float = 0.2  # smallest crop, as a share of the image's area (appendix A)
 

@@ -35,18 +35,18 @@ class Config:
     prototypes: int = 3000  # K, three times ImageNet's classes (appendix C; 512 in our CIFAR-10 recipe)
     temperature: float = 0.1  # tau, divides the cosine in the prediction (eq. 2)
     epsilon: float = 0.05  # smoothness of the codes: the smaller, the nearer to one prototype each (eq. 3)
-    iterations: int = 3  # of Sinkhorn and Knopp's normalisation (section 3.1)
-    sinkhorn: bool = True  # even codes (section 3.1); False: codes by softmax, which collapse
-    hard: bool = False  # codes rounded to the nearest prototype, which does worse (section 3.1)
+    iterations: int = 3  # iterations of the Sinkhorn-Knopp normalisation (section 3.1)
+    sinkhorn: bool = True  # True: evenly spread codes (section 3.1); False: codes by softmax, which collapse
+    hard: bool = False  # True: round codes to the nearest prototype, which does worse (section 3.1)
     global_area: tuple[float, float] = (0.14, 1.0)  # share of the area in a full-size crop (appendix A)
-    local_crops: int = 6  # small crops (V of section 3.2, V - 2 here); 0 turns multi-crop off
+    local_crops: int = 6  # number of small crops (V of section 3.2, V - 2 here); 0 turns multi-crop off
     local_area: tuple[float, float] = (0.05, 0.14)  # share of the image's area in a small crop (appendix A)
-    local_share: float = 3 / 7  # its side as a share of a full-size crop's: 96 beside 224 (appendix A)
+    local_share: float = 3 / 7  # a small crop's side as a share of a full-size one's: 96 of 224 (appendix A)
     strength: float = 1.0  # s, strength of the colour jitter (appendix A; 0.5 in our CIFAR-10 recipe)
     blur: float = 0.5  # probability of Gaussian blur (appendix A; 0 in our CIFAR-10 recipe)
-    queue: int = 0  # past embeddings of each view that share in the codes (3.1; 3,840 at a batch of 256)
-    queue_from: float = 0.075  # share of the run after which it is used (authors' code: epoch 15 of 200)
-    freeze: float = 0.00125  # share of the run in which prototypes stay (authors' code: an epoch of 800)
+    queue: int = 0  # past embeddings per view added when codes are computed (3.1; 3,840 at a batch of 256)
+    queue_from: float = 0.075  # share of the run before the queue is used (authors' code: epoch 15 of 200)
+    freeze: float = 0.00125  # share of the run before prototypes are trained (authors' code: an epoch of 800)
 
 
 SERVES = {"queue_from": ("queue", ()), **dict.fromkeys(("iterations", "queue"), ("sinkhorn", (True,)))}

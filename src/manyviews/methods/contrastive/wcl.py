@@ -31,15 +31,15 @@ class Config:
     hidden: int = 2048  # width of both heads' two hidden layers (4,096 in the authors' code)
     temperature: float = 0.1  # divides the cosine, in both losses
     weak: float = 1.0  # weight of the weakly supervised loss, added to SimCLR's
-    heads: Literal[1, 2] = 2  # 1: the weak loss shares the instance head (the paper's ablation)
-    swap: bool = True  # the weak labels of one view supervise the other; False: each its own (ablation)
+    heads: Literal[1, 2] = 2  # number of heads; 1: one head for both losses (the paper's ablation)
+    swap: bool = True  # True: the weak labels of one view supervise the other; False: each its own (ablation)
     min_area: float = 0.08  # smallest crop, as a share of the image's area (as SimCLR)
     strength: float = 1.0  # s, strength of the colour jitter (as SimCLR)
     blur: float = 0.5  # probability of Gaussian blur (as SimCLR)
-    local_crops: int = 0  # low-resolution crops of an image, positives of its neighbours too (multi-crop)
-    local_share: float = 3 / 7  # side of such a crop in that of a view (96 of 224 pixels)
-    local_area: tuple[float, float] = (0.05, 0.14)  # share of the image's area in it
-    neighbours: int = 4  # images whose low-resolution crops are positives, beside the image's own
+    local_crops: int = 0  # low-resolution crops per image, also positives of its neighbours (multi-crop)
+    local_share: float = 3 / 7  # side of a low-resolution crop over that of a view (96 of 224 pixels)
+    local_area: tuple[float, float] = (0.05, 0.14)  # a low-resolution crop's share of the image's area
+    neighbours: int = 4  # nearest images whose low-resolution crops are positives, beside the image's own
 
 
 SERVES = {"neighbours": ("local_crops", ())}

@@ -35,15 +35,15 @@ from manyviews.views import Text, Texts
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    tokens: str = "wordpiece"  # how texts become tokens: wordpiece (section 3), bpe, chars, a tokenizer.json
-    vocabulary: int = 30_000  # V, tokens of one that is made from the texts (section 3)
-    next_sentence: bool = True  # read pairs of spans, and tell whether B follows A (section 3.1)
-    masking: Literal["dynamic", "static"] = "dynamic"  # drawn at each step, or fixed by item and copy
-    copies: int = 10  # of static masks: epoch e has those of copy e modulo this (the authors' dupe_factor)
-    share: float = 0.15  # of a sequence's tokens that are told (section 3.1)
-    masked: float = 0.8  # share of these that are read as [MASK] (appendix A.1)
-    random: float = 0.1  # share of these that are read as any token, the rest as what they are (appendix A.1)
-    most: int = 77  # tokens of a sequence that are told at most (0.15 of 512, as the authors' 20 is of 128)
+    tokens: str = "wordpiece"  # tokeniser: wordpiece (section 3), bpe, chars, or the path of a tokenizer.json
+    vocabulary: int = 30_000  # V, largest vocabulary of a tokeniser that is made from the texts (section 3)
+    next_sentence: bool = True  # True: read pairs of spans, and predict whether B follows A (section 3.1)
+    masking: Literal["dynamic", "static"] = "dynamic"  # masks drawn at each step, or fixed by item and copy
+    copies: int = 10  # copies with static masks; epoch e has copy e modulo this (the authors' dupe_factor)
+    share: float = 0.15  # share of a sequence's tokens that are predicted (section 3.1)
+    masked: float = 0.8  # share of the predicted tokens that are read as [MASK] (appendix A.1)
+    random: float = 0.1  # share of predicted tokens read as any token, the rest as themselves (appendix A.1)
+    most: int = 77  # most tokens predicted in a sequence (0.15 of 512, as the authors' 20 is of 128)
 
 
 SERVES = {"copies": ("masking", ("static",))}

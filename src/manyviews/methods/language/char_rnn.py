@@ -30,10 +30,10 @@ from manyviews.views import Text, Texts
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    tokens: str = "chars"  # how texts become tokens: chars, bpe, wordpiece, or the path of a tokenizer.json
-    vocabulary: int = 1_000  # V at most, of characters as many as there are
-    truncate: int = 50  # K, characters that a gradient goes back (char-rnn: seq_length)
-    after: str = ""  # only what follows this character is learned, such as answers behind a "?"; empty: all
+    tokens: str = "chars"  # tokeniser: chars, bpe, wordpiece, or the path of a tokenizer.json
+    vocabulary: int = 1_000  # V at most; for chars, as many as the texts have
+    truncate: int = 50  # K, characters over which gradients flow back (char-rnn: seq_length)
+    after: str = ""  # learn only the character right after this one, such as the answer to a "?"; empty: all
 
 
 ANATOMY = Anatomy(

@@ -26,8 +26,8 @@ from manyviews.views import Text, Texts
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    tokens: str = "bpe"  # how texts become tokens: bpe (4.1), wordpiece, chars, or a tokenizer.json
-    vocabulary: int = 40_261  # V, if made from the texts (4.1: 40,000 merges; here 256 bytes, 5 marks)
+    tokens: str = "bpe"  # tokeniser: bpe (4.1), wordpiece, chars, or the path of a tokenizer.json
+    vocabulary: int = 40_261  # V, if made from texts (4.1: 40,000 merges; plus 256 bytes, 5 special tokens)
 
 
 ANATOMY = Anatomy(

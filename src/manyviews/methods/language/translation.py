@@ -26,8 +26,8 @@ from manyviews.views import Text, Texts
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    tokens: str = "bpe"  # how texts become tokens: bpe (section 5.1), wordpiece, chars, or a tokenizer.json
-    vocabulary: int = 37_000  # V, shared by both languages (section 5.1)
+    tokens: str = "bpe"  # tokeniser: bpe (section 5.1), wordpiece, chars, or the path of a tokenizer.json
+    vocabulary: int = 37_000  # V, size of the vocabulary that both languages share (section 5.1)
     smoothing: float = 0.1  # epsilon_ls, share of the labels that is spread over all tokens (section 5.4)
 
 

@@ -41,18 +41,18 @@ RIGHT, WRONG = (40, 160, 70), (200, 50, 50)  # colours of patches whose token wa
 @dataclass(frozen=True, kw_only=True)
 class Config:
     tokeniser: str = ""  # folder of a finished run of a discrete VAE (2.1.2); "random": an untrained control
-    token_size: int | None = None  # side that the tokeniser sees (code: 112); None: what it learned from
-    codes: int | None = None  # V; None: as many as the tokeniser has (2.1.2: 8,192), of a random one 512
-    ratio: float = 0.4  # share of the patches that may be hidden (algorithm 1; 75 of 196 in section 2.5)
-    masking: Literal["block", "random"] = "block"  # which are hidden: the ablation has no blocks (table 4)
-    block: int = 16  # patches of the smallest block (algorithm 1)
-    aspect: float = 0.3  # height by width of the flattest block, width by height of the tallest (algorithm 1)
-    targets: Literal["tokens", "pixels"] = "tokens"  # what is told: the ablation tells raw pixels (table 4)
-    everywhere: bool = False  # the ablation whose loss counts visible patches too (table 4, "recover 100%")
-    init: float | None = 0.02  # where the ViT's first weights are cut (section 2.5); None: the net's own
-    drop_path: float = 0.1  # chance that a sample skips the last block's layers (section 2.5)
+    token_size: int | None = None  # side in pixels that the tokeniser sees (code: 112); None: as it learned
+    codes: int | None = None  # V, visual tokens; None: the tokeniser's (2.1.2: 8,192), 512 for a random one
+    ratio: float = 0.4  # largest share of patches that is hidden (algorithm 1; 75 of 196 in section 2.5)
+    masking: Literal["block", "random"] = "block"  # hide blocks; "random": single patches, ablation (table 4)
+    block: int = 16  # number of patches in the smallest block (algorithm 1)
+    aspect: float = 0.3  # height over width of the flattest block; the tallest has the inverse (algorithm 1)
+    targets: Literal["tokens", "pixels"] = "tokens"  # what is predicted; ablation: raw pixels (table 4)
+    everywhere: bool = False  # True: the loss counts visible patches too (ablation: table 4, "recover 100%")
+    init: float | None = 0.02  # bound of the ViT's initial weights (section 2.5); None: the net's own start
+    drop_path: float = 0.1  # stochastic depth: chance to skip a layer of the last block (section 2.5)
     min_area: float = 0.08  # smallest crop, as a share of the image's area (authors' code)
-    jitter: float = 0.4  # strength of changes of brightness, contrast and saturation (appendix, table 12)
+    jitter: float = 0.4  # strength of the jitter of brightness, contrast and saturation (appendix, table 12)
 
 
 SERVES = dict.fromkeys(("block", "aspect"), ("masking", ("block",)))

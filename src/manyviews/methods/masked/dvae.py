@@ -38,16 +38,16 @@ JUDGED = 32  # images of a step whose reconstruction from hard codes is looked a
 @dataclass(frozen=True, kw_only=True)
 class Config:
     codes: int = 8192  # V, size of the codebook (section 2.1)
-    likelihood: Literal["logit-laplace", "squared"] = "logit-laplace"  # of pixels, given codes (appendix A.3)
+    likelihood: Literal["logit-laplace", "squared"] = "logit-laplace"  # model of pixels given codes (A.3)
     temperature: tuple[float, float] = (1.0, 1 / 16)  # tau at the start and after the annealing (A.2)
     annealing: float = 0.05  # share of the run over which tau falls (A.2: 150,000 of 3,000,000 updates)
     beta: float = 6.6  # weight of the KL divergence after its warm-up (section 2.1)
     beta_warmup: float = 1 / 600  # share of the run over which beta rises from 0 (A.2: 5,000 updates)
-    width: int = 256  # channels of the decoder's last group, half of those before it (authors' code)
-    init: int = 128  # numbers that the decoder turns a code into (authors' code)
+    width: int = 256  # channels of the decoder's last group, twice as many in each one before (authors' code)
+    init: int = 128  # length of the vector that the decoder has for each code (authors' code)
     blocks: int = 2  # residual blocks in a group of the decoder (authors' code)
-    average: float = 0.999  # share of the old weights in those that are kept, at each step (A.2); 0: the last
-    scale: tuple[float, float] = (9 / 8, 12 / 8)  # short side, in sides of the crop (listing 1); 1, 1: all
+    average: float = 0.999  # EMA momentum of the weights that are kept (A.2); 0: those of the last step
+    scale: tuple[float, float] = (9 / 8, 12 / 8)  # short side in crop sides (listing 1); 1, 1: whole images
 
 
 ANATOMY = Anatomy(

@@ -33,13 +33,13 @@ GREY, WAYS, SAMPLES = 128, 3, (2, 8)  # of what is not seen; completions of each
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    objective: Literal["next", "masked"] = "next"  # L_AR: each pixel from those before; L_BERT (section 2.1)
+    objective: Literal["next", "masked"] = "next"  # next pixel (L_AR) or masked pixels (L_BERT; section 2.1)
     colours: int = 512  # V, size of the palette that k-means finds: 9 bits (section 3.2)
     ratio: float = HIDDEN  # probability with which "masked" hides a pixel (section 2.1)
-    layer: int | None = None  # l of the features f^l that are kept (section 2.4); None: the middle
-    scale: tuple[float, float] = (8 / 7, 12 / 7)  # short side, in sides of the crop (3.1: 256 to 384 of 224)
-    pad: int = 0  # pixels in a mirror around the image before its crop (3.1: 4 to fine-tune on CIFAR)
-    flip: float = 0.0  # probability of a mirror image (section 3.1: 0.5 to fine-tune on CIFAR)
+    layer: int | None = None  # l, layer whose features f^l are kept (section 2.4); None: the middle one
+    scale: tuple[float, float] = (8 / 7, 12 / 7)  # short side over crop side (3.1: 256 to 384 over 224)
+    pad: int = 0  # pixels mirrored around the image before its crop (3.1: 4 to fine-tune on CIFAR)
+    flip: float = 0.0  # probability of a horizontal flip (section 3.1: 0.5 to fine-tune on CIFAR)
 
 
 SERVES = {"ratio": ("objective", ("masked",))}

@@ -32,14 +32,14 @@ from manyviews.views.patches import patchify, unpatchify
 @dataclass(frozen=True, kw_only=True)
 class Config:
     ratio: float = 0.75  # share of the patches that are hidden (section 3, figure 5)
-    masking: Literal["random", "block", "grid"] = "random"  # which are hidden (table 1f, figure 6)
-    normalise: bool = True  # the target is a patch less its mean, over its deviation (section 3, table 1d)
-    decoder_depth: int = 8  # blocks (table 1a)
-    decoder_width: int = 512  # of its tokens (table 1b)
-    decoder_heads: int = 16  # of its attention (authors' code)
-    mask_in_encoder: bool = False  # the ablation whose encoder sees mask tokens: slower, worse (table 1c)
-    everywhere: bool = False  # the ablation whose loss counts visible patches too (section 3, footnote 1)
-    augment: Literal["none", "fixed", "crop", "jitter"] = "crop"  # "fixed" crops of one size (table 1e)
+    masking: Literal["random", "block", "grid"] = "random"  # which patches are hidden (table 1f, figure 6)
+    normalise: bool = True  # True: standardise each target patch; False: plain pixels (section 3, table 1d)
+    decoder_depth: int = 8  # blocks of the decoder (table 1a)
+    decoder_width: int = 512  # width of the decoder's tokens (table 1b)
+    decoder_heads: int = 16  # attention heads of the decoder (authors' code)
+    mask_in_encoder: bool = False  # True: the encoder sees mask tokens: slower, worse (ablation: table 1c)
+    everywhere: bool = False  # True: the loss counts visible patches too (ablation: section 3, footnote 1)
+    augment: Literal["none", "fixed", "crop", "jitter"] = "crop"  # view; "fixed": crop of one size (table 1e)
     min_area: float = 0.2  # smallest crop, as a share of the image's area (authors' code)
 
 
