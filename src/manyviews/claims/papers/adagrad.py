@@ -31,11 +31,11 @@ def exponent() -> Found:
 
 CLAIMS = {
     "adagrad-decay": Claim(
-        sentence="AdaGrad's steps become smaller by themselves, as one over the root of time.",
+        sentence="AdaGrad's steps shrink by themselves, in proportion to 1 / √t.",
         source="section 1.1, equation 1",
         exact=exponent,
         predicts=Equal("found", "-1/2", within=0.1),
         unit="exponent of time in the size of a step",
-        paper="Exact for gradients of one size: their squares add up to t of them.",
+        paper="Exact for gradients of constant size: after t steps the sum of their squares is t times one of them.",
     ),
 }

@@ -65,7 +65,7 @@ def rescaled() -> Found:
 
 CLAIMS = {
     "adam-bias": Claim(
-        sentence="Without the correction of its biases, Adam's first steps are too large.",
+        sentence="Without bias correction, Adam's first steps are too large.",
         source="sections 3 and 6.4",
         exact=first_steps,
         predicts=(
@@ -74,11 +74,11 @@ CLAIMS = {
             Gap("uncorrected, largest", "corrected, largest", low=2.0),
         ),
         unit="first step and largest of a hundred, in learning rates",
-        paper="No figure of the step: without correction, training is unstable for a second beta close to 1 (figure 4).",
-        remark="The first averages are shares of 1 - b1 and 1 - b2 of the gradient and its square: what is left of them is their quotient.",
+        paper="No figure for the size of a step; without correction, training is unstable where the second beta is close to 1 (figure 4).",
+        remark="After one step the two averages are only 1 - b1 of the gradient and 1 - b2 of its square, so without correction the first step is (1 - b1) / sqrt(1 - b2) learning rates.",
     ),
     "adam-scale": Claim(
-        sentence="The size of Adam's steps does not depend on that of the gradients.",
+        sentence="The size of Adam's steps does not depend on the size of the gradients.",
         source="section 2.1",
         exact=rescaled,
         predicts=Equal("gradient", "gradient x 1000", within=1e-3),

@@ -34,7 +34,7 @@ def decayed() -> Found:
 
 CLAIMS = {
     "adamw-decoupled": Claim(
-        sentence="In Adam an L2 term decays weights with large gradients less; decoupled decay decays all alike.",
+        sentence="In Adam an L2 term decays weights with large gradients less than others; decoupled decay decays all weights alike.",
         source="section 2, proposition 2",
         exact=decayed,
         predicts=(

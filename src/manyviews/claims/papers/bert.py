@@ -37,13 +37,13 @@ CLAIMS = {
         measure=answers,
         predicts=Order("both directions", "left to right"),
         unit=UNIT,
-        paper="SQuAD 1.1, F1, both without the next sentence: 87.9 with hidden words, 77.8 from left to right, whose states of "
-        "tokens know nothing of what stands to their right.",
-        remark="Both nets have four blocks of width 128 with their norms in the same places, the same tokens and as many steps. "
-        f"Both read the question first, as the paper has it. {QUESTIONS} questions are learned: of thousands both nets end above 99.5%. "
-        "One in five of them has no answer, which is told from the first token: from left to right it has seen nothing else. "
-        "In as many steps GPT is told all tokens where BERT is told two in five, and BERT starts late: on the laptop it tells hidden words little "
-        "better than by how often each occurs when GPT has nearly come to rest. A question that stands first is known to either when it reads "
-        "the answer, so the direction costs GPT less than in the paper.",
+        paper="SQuAD 1.1, F1, both pre-trained without the next-sentence task: 87.9 with masked words, 77.8 from left to right, where a "
+        "token's state knows nothing of what stands to its right.",
+        remark="Both nets have four blocks of width 128 with their norms in the same places, read the same tokens and train for as many steps. "
+        f"Both read the question first, as in the paper. They are fine-tuned on {QUESTIONS} questions, because on thousands both end above 99.5%. "
+        "One question in five has no answer; this is predicted from the first token, which in a left-to-right net has seen no other. "
+        "Within the same steps GPT predicts every token and BERT only two in five, and BERT starts late: on the laptop it predicts masked words little "
+        "better than by how often each word occurs when GPT has nearly converged. As the question stands first, either net knows it when it reads "
+        "the answer, so reading in one direction costs GPT less than in the paper.",
     ),
 }  # fmt: skip

@@ -4,8 +4,8 @@ from manyviews.claims import Arm, Claim, Collapse, Healthy, Order, Scale
 
 LAPTOP = Scale(data="world", net="small_resnet", size=24, batch=64, budget="3ep")
 GPU = Scale(data="cifar10", net="resnet18", size=32, batch=512, budget="50ep")
-TABLE = "ImageNet, ResNet-50, 300 epochs: 72.5% at 0.99, 68.4% at 0.9, 18.8% at 1 (a random net as the target), 0.3% at 0."
-SHORT = "In so few steps 0.9 is slow. "
+TABLE = "ImageNet, ResNet-50, 300 epochs: 72.5% with a momentum of 0.99, 68.4% with 0.9, 18.8% with 1 (a random net as the target), 0.3% with 0."
+SHORT = "In so few steps a momentum of 0.9 counts as slow. "
 
 CLAIMS = {
     "byol-predictor": Claim(
@@ -18,7 +18,7 @@ CLAIMS = {
         paper="ImageNet, ResNet-50, 300 epochs: 72.5% with the predictor, 0.2% without.",
     ),
     "byol-negatives": Claim(
-        sentence="An encoder is learnt without negatives, and does not collapse.",
+        sentence="BYOL learns an encoder without negatives and does not collapse.",
         source="section 3.1; section 4.1, table 1",
         arms={"BYOL": Arm("byol"), "untrained": Arm("byol", budget="1step", lr=1e-9)},
         laptop=LAPTOP,
@@ -37,7 +37,7 @@ CLAIMS = {
         predicts=Order("slow", "never"),
         paper=TABLE,
         remark=SHORT
-        + "A random net is worth telling too, and is where a slow target begins: what comes after takes passes.",
+        + "A random net is worth predicting too, and a slow target starts as one: what it adds beyond that takes more passes over the data.",
     ),
     "byol-online": Claim(
         sentence="A target that follows slowly teaches better than the online net itself.",
@@ -49,6 +49,6 @@ CLAIMS = {
         predicts=Order("slow", "online net"),
         paper=TABLE,
         remark=SHORT
-        + "SimSiam later learned without a twin, with its predictor alone: the online net need not fail as it does in the table.",
+        + "SimSiam later learned without a twin, with its predictor alone, so the online net need not fail as a target here as it does in the table.",
     ),
 }

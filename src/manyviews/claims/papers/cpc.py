@@ -35,7 +35,7 @@ def estimates() -> Found:
 
 CLAIMS = {
     "cpc-bound": Claim(
-        sentence="What InfoNCE tells of mutual information lies below it and below log N, and nearer with more samples.",
+        sentence="InfoNCE's estimate of mutual information lies below the true value and below log N; more samples bring it closer to the truth.",
         source="section 2.3, appendix A.1",
         exact=estimates,
         predicts=(Order("true", "N = 512", "N = 64", "N = 8"), Order("log 8", "N = 8")),

@@ -4,7 +4,7 @@ from manyviews.claims import Arm, Claim, Order, Scale
 
 LAPTOP = Scale(data="world", net="small_resnet", size=32, batch=32, budget="500steps", seeds=5)
 GPU = Scale(data="cifar10", net="resnet18", size=32, batch=256, budget="50ep")
-SHORT = "500 steps on a small set; the paper's figure adds one change after another to a net of 161 layers."
+SHORT = "On the laptop we train for 500 steps on a small data set; the paper's figure adds one change after another to a net of 161 layers."
 
 CLAIMS = {
     "cpcv2-directions": Claim(
@@ -26,9 +26,9 @@ CLAIMS = {
         gpu=GPU,
         measure="linear",
         predicts=Order("layer norm", "batch norm"),
-        paper="ImageNet, linear probe: 2 points more by layer norm than without any; batch norm harms what is learned by large nets.",
-        remark=f"{SHORT} On the laptop both nets have left chance by a small part of the way only. There a net with batch norm starts "
-        "faster and spreads its features over more directions (their rank is in the runs' logs); what patches could copy from each other may pay "
+        paper="ImageNet, linear probe: 2 points more with layer norm than without any normalisation; batch norm harms what large nets learn.",
+        remark=f"{SHORT} By then both nets have come only a small part of the way from chance. A net with batch norm starts "
+        "faster and spreads its features over more directions (their rank is in the runs' logs); what patches can copy from each other may pay off only "
         "later, when the task is nearly solved.",
     ),
 }

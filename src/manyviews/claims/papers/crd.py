@@ -6,11 +6,11 @@ LAPTOP = Scale(data="world", net="cifar_resnet8", size=16, batch=64, budget="24k
 GPU = Scale(data="cifar10", net="cifar_resnet8", size=32, batch=64, budget="50ep")
 TEACHER = Arm("supervised", net="cifar_resnet14", labels=1.0)
 TEACHER_OF_FEW = Arm("supervised", net="cifar_resnet14")  # of the labels that its students have
-FEW = "On the laptop all see a tenth of the images, twenty times, for what the banks hold is noise until an image has come by."
+FEW = "On the laptop teacher and students see a tenth of the images, twenty times, because what the banks hold of an image is noise until it has been seen."
 
 CLAIMS = {
     "crd-contrast": Claim(
-        sentence="A student learns more from contrasting its teacher's representation than from its softened classes.",
+        sentence="A student learns more from a contrast with its teacher's representation than from the teacher's softened class scores.",
         source="section 4.1, table 1",
         arms={
             "contrast": Arm("crd", teacher=TEACHER_OF_FEW),
@@ -35,9 +35,9 @@ CLAIMS = {
         measure="single",
         predicts=Order("contrast", "labels alone"),
         paper="CIFAR-100, ResNet-56 to ResNet-20: 71.2% by contrast, 69.1% from the labels alone.",
-        remark="On the laptop students see a tenth of the images, twenty times, for what the banks hold is noise until an image has come by; "
-        "their teacher has seen all. In the paper both see the same. The contrast's term of the loss is many times that of the labels and still falls "
-        "fast when training ends, where that of the labels alone has nearly come to rest: after 240 passes, as in the paper, both may have. Until then, we think, a net "
-        "as small as this one learns less of the classes the more it is asked beside them.",
+        remark="On the laptop students see a tenth of the images, twenty times, because what the banks hold of an image is noise until it has been seen; "
+        "their teacher has seen all images. In the paper both see the same ones. The contrast's term of the loss is many times that of the labels and still falls "
+        "fast when training ends, whereas training with labels alone has nearly converged; after 240 passes, as in the paper, both may have. Until then, we think, a net "
+        "as small as this one learns less about the classes the more it has to learn besides them.",
     ),
 }

@@ -27,7 +27,7 @@ def crowded(run: Run) -> float:
 
 CLAIMS = {
     "deepcluster-clusters": Claim(
-        sentence="Several times as many clusters as there are classes are better than as many.",
+        sentence="Several times as many clusters as there are classes are better than one cluster per class.",
         source="section 4.1, figure 2c",
         arms={"50": Arm("deepcluster", clusters=50), "10": Arm("deepcluster", clusters=10)},
         laptop=LAPTOP,
@@ -35,10 +35,10 @@ CLAIMS = {
         measure="linear",
         predicts=Order("50", "10"),
         paper="ImageNet with its 1,000 classes: 10,000 clusters are best, better than 1,000.",
-        remark="Both sets have ten classes. With each clustering the classifier begins anew, and a short pass cannot teach it many more clusters.",
+        remark="Both data sets have ten classes. The classifier starts anew with each clustering, and in a short pass it cannot learn many more clusters.",
     ),
     "deepcluster-uniform": Claim(
-        sentence="Clusters that all weigh the same keep a few large ones from taking everything.",
+        sentence="Giving every cluster the same weight keeps a few large ones from taking everything.",
         source="section 3.3, trivial parametrization",
         arms={
             "the same weight": Arm("deepcluster"),
@@ -50,6 +50,6 @@ CLAIMS = {
         best="low",
         predicts=Order("the same weight", "as many as they have"),
         unit="share of the images in the largest tenth of the clusters, a tenth where all are even",
-        paper="No figure: where most images belong to few clusters, the net would tell the same of every image.",
+        paper="No figure: if most images belonged to a few clusters, the net would predict the same for every image.",
     ),
 }

@@ -23,7 +23,7 @@ ARMS = {"dense and global": Arm("densecl"), "global alone": Arm("densecl", dense
 
 CLAIMS = {
     "densecl-dense": Claim(
-        sentence="A loss on the places of the map makes the map better for dense tasks.",
+        sentence="A loss on every place of the feature map makes the map better for dense tasks.",
         source="section 4, segmentation on VOC",
         arms=ARMS,
         laptop=LAPTOP,
@@ -31,11 +31,11 @@ CLAIMS = {
         measure=linear_miou,
         predicts=Order("dense and global", "global alone"),
         unit="mIoU of a linear classifier of every pixel",
-        remark="On a laptop after 1.6 passes, its map judged by four passes of the linear classifier. In a trial of two passes of the recipe the order was the other way.",
-        paper="VOC segmentation: 69.4 mIoU, MoCo v2 67.5 (ImageNet, 200 epochs).",
+        remark="On the laptop the encoder is trained for 1.6 passes, and its map is judged by a linear classifier trained for four. In a trial with two passes of the recipe the order was reversed.",
+        paper="VOC segmentation after 200 epochs on ImageNet: DenseCL 69.4 mIoU, MoCo v2 67.5.",
     ),
     "densecl-classes": Claim(
-        sentence="That costs little where whole images are classified.",
+        sentence="The dense loss costs little where whole images are classified.",
         source="ablation of the loss weight",
         arms=ARMS,
         laptop=LAPTOP,
@@ -43,6 +43,6 @@ CLAIMS = {
         measure="linear",
         predicts=Gap("dense and global", "global alone", low=-0.03),
         remark="So early in training both arms are near an untrained encoder, which also bounds what can be lost.",
-        paper="The weight of the dense loss is 0.5, at which dense transfer gains and classification loses little.",
+        paper="The dense loss has a weight of 0.5, at which transfer to dense tasks improves and classification loses little.",
     ),
 }

@@ -19,6 +19,6 @@ CLAIMS = {
         measure="knn",
         predicts=(Healthy("both"), Collapse("sharpened only"), Collapse("centred only")),
         paper="ImageNet, ViT-S/16, figure 7: the teacher's entropy goes to 0 without centring, to log K without sharpening.",
-        remark="No arm has batch norm in its head, as in the paper. Our recipes for small ResNets have it, and behind it neither ablation ended collapsed on a small problem.",
+        remark="As in the paper, no arm has batch norm in its head. Our recipes for small ResNets do have it, and with it neither ablation ended in collapse on a small problem.",
     ),
 }

@@ -17,7 +17,7 @@ def told(run: Run) -> float:
 
 CLAIMS = {
     "gpt-pretraining": Claim(
-        sentence="Telling the next token first makes fine-tuning better than it is from scratch.",
+        sentence="Fine-tuning a net that has learned to predict the next token is better than training from scratch.",
         source="section 5, table 5",
         arms={
             "pre-trained": bert.LEFT_TO_RIGHT,
@@ -29,10 +29,10 @@ CLAIMS = {
         predicts=Order("pre-trained", "from scratch"),
         unit=bert.UNIT,
         paper="Mean of eight tasks: 74.7 with pre-training, 59.9 without.",
-        remark=f"One task: {bert.QUESTIONS} questions about captions; four in five have an answer, which stands in them.",
+        remark=f"We test one task: {bert.QUESTIONS} questions about captions. Four in five have an answer, which is part of the caption.",
     ),
     "gpt-zero-shot": Claim(
-        sentence="What it can do without fine-tuning rises steadily with pre-training.",
+        sentence="What GPT can do without fine-tuning improves steadily with pre-training.",
         source="section 5, figure 2 right",
         arms={f"{steps} steps": Arm("gpt", budget=f"{steps}steps") for steps in (60, 240, 960)},
         laptop=TOLD,
@@ -40,6 +40,6 @@ CLAIMS = {
         measure=told,
         predicts=Order("960 steps", "240 steps", "60 steps"),
         unit="accuracy without fine-tuning",
-        paper="A figure of four tasks, all of which rise with the updates.",
+        paper="A figure of four tasks, whose scores all rise with the number of updates.",
     ),
 }

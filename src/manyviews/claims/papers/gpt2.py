@@ -39,7 +39,7 @@ def streams() -> Found:
 
 CLAIMS = {
     "gpt2-residual": Claim(
-        sentence="Weights into the residual stream that start smaller by the root of the depth keep it from growing with depth.",
+        sentence="Dividing the initial weights into the residual stream by the root of the depth keeps the stream from growing with depth.",
         source="section 2.3",
         exact=streams,
         predicts=(
@@ -47,6 +47,6 @@ CLAIMS = {
             Equal(f"scaled, {DEEP} blocks", f"scaled, {SHALLOW} blocks", within=0.2),
         ),
         unit="deviation of the stream after the last block, relative",
-        paper="No figure: weights of residual layers are scaled at the start by 1 over the root of their number.",
+        paper="No figure: at the start the weights of residual layers are divided by the root of the number of these layers.",
     ),
 }

@@ -54,7 +54,7 @@ DEPTHS = {
 
 CLAIMS = {
     "igpt-middle": Claim(
-        sentence="Of a net that has learned to generate, the middle layers tell most of the labels.",
+        sentence="In a net that has learned to generate images, the middle layers predict the labels best.",
         source="section 4.1, figure 2",
         arms={name: Arm("igpt", measure=at) for name, at in DEPTHS.items()},
         laptop=LAPTOP,
@@ -64,7 +64,7 @@ CLAIMS = {
         paper="CIFAR-10, iGPT-L: the probe rises to layer 20 of 48 and falls after it.",
     ),
     "igpt-order": Claim(
-        sentence="Telling the next pixel leaves better features than telling hidden ones.",
+        sentence="Predicting the next pixel gives better features than predicting hidden ones.",
         source="figure 4, comparison with BERT",
         arms={"next": Arm("igpt", measure=middle), "hidden": Arm("igpt", objective="masked", measure=middle)},
         laptop=LAPTOP,

@@ -32,7 +32,7 @@ CLAIMS = {
         predicts=Order("0.9", "0.2", "0.02"),
         unit="estimated mutual information of both views, nats, over the last tenth of the run",
         paper="A figure: the estimate rises with the smallest area of a crop.",
-        remark="What InfoNCE tells of it, at most the log of the candidates (a queue and one): the axis along which infomin-middle "
+        remark="The estimate is InfoNCE's, at most the log of the number of candidates (the queue and one). It is the axis along which infomin-middle "
         "looks for a peak.",
     ),
     "infomin-middle": Claim(
@@ -43,11 +43,11 @@ CLAIMS = {
         gpu=GPU,
         measure="linear",
         predicts=Peak("0.02", "0.2", "0.9"),
-        paper="Accuracy over estimated mutual information is an upside-down U, for crops, colours, distances and frequencies; for crops the best is 0.2.",
-        remark="What varies is the smallest crop, as a share of the image: large crops share nearly everything.",
+        paper="Plotted over estimated mutual information, accuracy is an upside-down U for crops, colours, distances and frequencies; for crops a smallest area of 0.2 is best.",
+        remark="What varies is the area of the smallest crop, as a share of the image; two large crops share nearly everything.",
     ),
     "infomin-learned": Claim(
-        sentence="Views that tell the class and share little else teach better than views that only tell the class.",
+        sentence="Views made to show the class and to share little else teach better than views made only to show the class.",
         source="section 4, comparison of view generators",
         arms={
             "class and little else": Arm("infomin_learned", generator=Arm("infomin_learned")),
@@ -58,7 +58,7 @@ CLAIMS = {
         gpu=Scale(data="cifar10", net="resnet18", size=32, batch=256, budget="50ep", labels=0.1),
         measure="linear",
         predicts=Order("class and little else", ("class", "channels as they are")),
-        paper="On STL-10 the generator that sees few labels and lowers what the views share is well ahead of the one that sees labels alone, and ahead of raw colours.",
-        remark="A generator learns with a tenth of the labels; then encoders learn anew, without any, on its views as they are.",
+        paper="On STL-10 a generator that learns from few labels and lowers what the views share is well ahead of one that learns from labels alone, and ahead of raw colours.",
+        remark="First a generator is trained with a tenth of the labels. Then new encoders are trained, without labels, on its views; the generator no longer changes.",
     ),
 }

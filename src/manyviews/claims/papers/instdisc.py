@@ -52,7 +52,7 @@ CLAIMS = {
         predicts=Equal("one batch", "all items", within=0.05),
         unit="estimate of Z, relative",
         paper="An estimate from the first batches is found to be sufficient; no figure.",
-        remark="Of vectors that point anywhere, as those of a bank do at the beginning, where Z is estimated once for all. Whether it stays so is another matter.",
+        remark="Tested on vectors of random direction, such as a bank holds at the beginning, when Z is estimated once and for all. Whether the estimate still fits later is another matter.",
     ),
     "instdisc-proximal": Claim(
         sentence="A proximal term makes the objective oscillate less.",
@@ -65,10 +65,10 @@ CLAIMS = {
         predicts=(Healthy("with"), Order("with", "without")),
         unit="deviation of NCE about its running mean, nats",
         paper="No figure: the objective is said to oscillate less and to converge faster.",
-        remark="NCE is measured, without the term itself. A representation that collapsed, or learns more slowly, would be smooth as well: its state counts too, and instdisc-smooth tells how good it is. The bank keeps the last embedding alone, as the paper has it; the authors' code, and our recipes, let it move slowly instead.",
+        remark="NCE is measured without the proximal term itself. A representation that collapsed or learned more slowly would have a smooth objective as well: therefore this claim also asks that it does not collapse, and instdisc-smooth measures how good it is. The bank keeps only the last embedding, as in the paper; in the authors' code and in our recipes it moves slowly instead.",
     ),
     "instdisc-smooth": Claim(
-        sentence="With a proximal term the representation is better after as many passes.",
+        sentence="With a proximal term the representation is better after the same number of passes.",
         source="section 3.3, figure 3",
         arms={"with": _arm(30.0), "without": _arm(0.0)},
         laptop=LAPTOP,
@@ -76,6 +76,6 @@ CLAIMS = {
         measure="linear",
         predicts=Order("with", "without"),
         paper="No figure: the term is said to stabilise training, to speed it up and to improve the representation.",
-        remark="By a linear probe: after three passes NCE's nearest neighbours are hardly better than an untrained encoder's.",
+        remark="Judged by a linear probe, because after three passes NCE's nearest neighbours are hardly better than an untrained encoder's.",
     ),
 }

@@ -17,14 +17,14 @@ CLAIMS = {
         paper="CIFAR-10, ResNet-18, kNN: 83.6% with all augmentations, about 37% with none.",
     ),
     "invaspread-spreading": Claim(
-        sentence="A term that spreads different images apart helps beside the one that makes embeddings invariant.",
+        sentence="Beside the term that makes embeddings invariant, a term that spreads different images apart helps.",
         source="section 3, the second sum of J",
         arms={"both": Arm("invaspread"), "invariant alone": Arm("invaspread", spreading=False)},
         laptop=LAPTOP,
         gpu=GPU,
         measure="knn",
         predicts=Order("both", "invariant alone"),
-        paper="83.6% by kNN on CIFAR-10 with both; we know of no figure of the paper's without the second.",
+        paper="CIFAR-10, kNN: 83.6% with both terms; we know of no figure in the paper without the second.",
         remark="The softmax of the first term already drives other images of the batch away from the twin.",
     ),
 }

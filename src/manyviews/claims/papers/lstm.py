@@ -64,13 +64,13 @@ RNNS = {f"RNN, lr {lr:g}": _learns("char_rnn", lr) for lr in (3e-3, 1e-3, 3e-4)}
 UNIT = f"gradient over {AWAY} tokens, log10"
 CLAIMS = {
     "lstm-gradient": Claim(
-        sentence="An LSTM carries the error back over long distances, where that of a plain recurrent net vanishes.",
+        sentence="An LSTM carries the error back over long distances, over which it vanishes in a plain recurrent net.",
         source="sections 3 and 4 (constant error carousel)",
         exact=gradients,
         predicts=Order("LSTM, no forget gate", "RNN", margin=3.0),
         unit=UNIT,
         paper="No figure: the error that flows through the cell is constant, that of a plain net falls exponentially.",
-        remark="At the start of training, before anything is learnt. The gradient that is left is a share of the last token's own.",
+        remark="Measured at the start of training, before anything is learnt. The gradient that is left is given as a share of the last token's own.",
     ),
     "lstm-forget-bias": Claim(
         sentence="A forget gate that starts open keeps the gradient that one starting half closed loses.",
@@ -82,7 +82,7 @@ CLAIMS = {
         remark="With a bias of 0 every gate halves what the cell holds at each token, and the LSTM forgets as fast as a plain net.",
     ),
     "lstm-memory": Claim(
-        sentence="An LSTM learns to remember over a distance over which a plain recurrent net learns far less.",
+        sentence="An LSTM learns to remember over a distance at which a plain recurrent net learns far less.",
         source="section 5.2, tasks 2a to 2c, table 2",
         arms={
             "LSTM, no forget gate": _learns("char_lstm/1997"),
@@ -93,10 +93,10 @@ CLAIMS = {
         measure=recalled,
         predicts=Order("LSTM, no forget gate", tuple(RNNS), margin=0.2),
         unit=f"accuracy after {GAP} tokens of noise",
-        paper="With a delay of 100 tokens, all LSTMs tell the last from the first, after 5,040 sequences (5,680 where noise "
-        "lies between); of plain nets by the whole gradient (BPTT) none does within 5,000,000.",
-        remark="One of eight letters, so that 12.5% are right by chance; only the answer is learned, as in task 2c. All nets have two "
-        "layers of 128 units and read 12,800 sequences, in the same order. The plain one has three learning rates, and has to be beaten at "
-        "each. A GRU stands beside them, of which the paper says nothing.",
+        paper="With a delay of 100 tokens, all LSTMs predict the last token from the first after 5,040 sequences (5,680 where noise "
+        "lies between); no plain net trained by the whole gradient (BPTT) does so within 5,000,000.",
+        remark="The answer is one of eight letters, so 12.5% are right by chance; only the answer is learned, as in task 2c. All nets have two "
+        "layers of 128 units and read 12,800 sequences, in the same order. The plain net is trained at three learning rates and has to be beaten at "
+        "each. A GRU, of which the paper says nothing, is shown beside them.",
     ),
 }

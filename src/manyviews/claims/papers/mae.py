@@ -69,7 +69,7 @@ CLAIMS = {
         paper="ImageNet, ViT-L, linear probe: 54.6% at a ratio of 10%, 73.5% at 75%.",
     ),
     "mae-pixels": Claim(
-        sentence="Pixels normalised by patch are the better target.",
+        sentence="Pixels normalised within each patch are a better target than plain ones.",
         source="section 4.1, table 1d",
         arms={"normalised": Arm("mae"), "plain": Arm("mae", normalise=False)},
         laptop=LAPTOP,

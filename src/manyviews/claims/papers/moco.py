@@ -37,7 +37,7 @@ def probed_at_01(run: Run) -> float:
 
 CLAIMS = {
     "moco-momentum": Claim(
-        sentence="Keys have to be consistent: a slow twin (momentum 0.99 or 0.999) teaches better than a fast one (0.9), and than none (0).",
+        sentence="Keys have to be consistent: a slow twin (momentum 0.99 or 0.999) teaches better than a fast one (0.9) or none (0).",
         source="section 4.1, ablation of the momentum",
         arms={m: Arm("moco", momentum=float(m)) for m in ("0", "0.9", "0.99", "0.999")}
         | {"untrained": Arm("moco", budget="1step", lr=1e-9)},
@@ -46,8 +46,8 @@ CLAIMS = {
         measure="linear",
         predicts=(Order(("0.99", "0.999"), ("0.9", "0")), Order("0.99", "untrained")),
         paper="ImageNet, ResNet-50, K = 4,096: momentum 0 fails, 0.9 gives 55.2%, 0.99 57.8%, 0.999 59.0%, 0.9999 58.9%.",
-        remark="With a momentum of 0 the keys are those of the net as the last step left it; in the paper its loss oscillates and does not "
-        "converge. On the laptop a twin of 0.999 has gone less than half of its way when training ends.",
+        remark="With a momentum of 0 the keys come from the net as the last step left it; in the paper the loss then oscillates and does not "
+        "converge. On the laptop a twin with a momentum of 0.999 has come less than half of its way when training ends.",
     ),
     "moco-none": Claim(
         sentence="Without momentum the keys are so inconsistent that learning fails.",
@@ -58,7 +58,7 @@ CLAIMS = {
         measure="linear",
         predicts=Order("untrained", "0"),
         paper="ImageNet, ResNet-50: with a momentum of 0 the loss oscillates and does not converge.",
-        remark="That learning fails is read as ending below the untrained net.",
+        remark="We take learning to fail if it ends below the untrained net.",
     ),
     "moco-queue": Claim(
         sentence="A larger dictionary helps.",
@@ -70,12 +70,12 @@ CLAIMS = {
         measure="linear",
         predicts=(Order("1024", "64"), Order("1024", "untrained")),
         paper="ImageNet, ResNet-50: accuracy rises with K, to 60.6% at 65,536.",
-        remark="On the laptop a queue of 1,024 holds the keys of 16 steps of 600, where the paper's holds 256 of a million. Both arms learn, and the "
-        "small one is ahead: so early, few and fresh keys teach faster than many older ones, as small batches do. What many negatives are "
-        "for comes later, when few are no longer hard to tell apart.",
+        remark="On the laptop a queue of 1,024 holds the keys of 16 steps out of 600; the paper's holds those of 256 out of a million. Both arms learn, and the "
+        "small queue is ahead: so early in training, few fresh keys teach faster than many older ones, as small batches do. Many negatives "
+        "help later, when few are no longer hard to tell apart.",
     ),
     "moco-probe": Claim(
-        sentence="A linear probe of MoCo's features wants a large learning rate.",
+        sentence="A linear probe of MoCo's features needs a large learning rate.",
         source="section 4.1, linear classification protocol",
         arms={
             "30": Arm("moco", measure=probed_at_30),
@@ -86,7 +86,7 @@ CLAIMS = {
         gpu=GPU,
         measure="linear probe by SGD",
         predicts=Order(("30", "3"), "0.1"),
-        remark="The probe sees crops of at least half of an image, where the paper takes at least 8%: images are small here.",
-        paper="ImageNet: the best rate is 30, as features differ in size from those that were learned with labels.",
+        remark="Because images are small here, the probe sees crops of at least half of an image; in the paper they cover at least 8%.",
+        paper="ImageNet: the best rate is 30, because the features differ in size from those that were learned with labels.",
     ),
 }

@@ -10,7 +10,7 @@ V1 = Arm("moco")
 V2 = Arm("mocov2", blur=0.5)
 HEAD = Arm("mocov2", aug_plus=False)
 VIEWS = Arm("mocov2", blur=0.5, mlp=False)
-SHORT = "After 600 steps on a small set, where the paper's 200 epochs differ by a few points; the temperature is the same in all arms."
+SHORT = "On the laptop we train for 600 steps on a small data set; in the paper the arms differ by a few points after 200 epochs. The temperature is the same in all arms."
 
 CLAIMS = {
     "mocov2-changes": Claim(
@@ -21,7 +21,7 @@ CLAIMS = {
         gpu=GPU,
         measure="linear",
         predicts=Order("MoCo v2", "MoCo"),
-        paper="ImageNet, ResNet-50, 200 epochs: 60.6% without, 66.2% with the head, 63.4% with the views, 67.3% with both.",
+        paper="ImageNet, ResNet-50, 200 epochs: 60.6% with neither, 66.2% with the head, 63.4% with the views, 67.3% with both.",
     ),
     "mocov2-head": Claim(
         sentence="A projector of two layers improves MoCo by itself.",
@@ -46,7 +46,7 @@ CLAIMS = {
         remark=SHORT + " In aug+ one view in five also keeps its colours.",
     ),
     "mocov2-cosine": Claim(
-        sentence="A cosine schedule is better than steps.",
+        sentence="A cosine schedule of the learning rate is better than a schedule of steps.",
         source="section 3, table 1",
         arms={
             "cosine": V2,

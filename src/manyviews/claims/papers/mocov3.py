@@ -14,16 +14,16 @@ HIGH = 4e-3  # four times what suits both scales
 
 CLAIMS = {
     "mocov3-patches": Claim(
-        sentence="At a high rate, a patch projection that stays as it was drawn is better than a learned one.",
+        sentence="At a high learning rate, a patch projection frozen at its random start is better than a learned one.",
         source="section 4.2, random against learned patch projection",
         arms={"frozen": Arm("mocov3"), "learned": Arm("mocov3", freeze_patch=False)},
         laptop=Scale(**LAPTOP.same, lr=HIGH),
         gpu=Scale(**CIFAR10, lr=HIGH),
         measure="linear",
         predicts=Order("frozen", "learned"),
-        paper="ImageNet, ViT-B/16, 100 epochs: 1.7 points more at the highest rate, 0.4 at the lowest; the dips of the curves go.",
-        remark="The paper's instability is that of large nets and batches of 4,096; small ones need not show it. Where nothing is unstable, a "
-        "projection that cannot learn only takes something away, and the more the fewer blocks stand behind it: four on the laptop.",
+        paper="ImageNet, ViT-B/16, 100 epochs: 1.7 points more at the highest rate, 0.4 at the lowest; the dips in the curves disappear.",
+        remark="The paper finds the instability in large nets with batches of 4,096; small ones need not show it. Where nothing is unstable, a "
+        "projection that cannot learn only takes something away, and it takes more the fewer blocks follow it: four on the laptop.",
     ),
     "mocov3-predictor": Claim(
         sentence="A predictor on the queries helps a little, and nothing collapses without it.",
@@ -34,7 +34,7 @@ CLAIMS = {
         measure="linear",
         predicts=(Order("with", "without"), Healthy("without")),
         paper="ImageNet, ViT-B/16, 300 epochs: 76.5% with, 75.5% without.",
-        remark="A few passes on the laptop: a predictor is one more part to learn before the encoder gets a useful gradient, which may cost more "
-        "there than it gives later. That nothing collapses without it holds here too.",
+        remark="On the laptop we train for a few passes. A predictor is one more part to learn before the encoder gets a useful gradient, which may cost more "
+        "there than the predictor gives later. Without it nothing collapses here either.",
     ),
 }

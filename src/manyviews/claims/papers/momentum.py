@@ -49,7 +49,7 @@ def exponents() -> Found:
 
 CLAIMS = {
     "momentum-condition": Claim(
-        sentence="On a quadratic, gradient descent needs steps as the condition number, momentum as its root.",
+        sentence="On a quadratic, the number of steps grows as the condition number with gradient descent, and as its root with momentum.",
         source="Polyak 1964, theorem 9; Sutskever et al. 2013, section 2",
         exact=exponents,
         predicts=(
@@ -57,6 +57,6 @@ CLAIMS = {
             Equal("momentum", "1/2", within=0.1),
         ),
         unit="exponent of the condition number in the count of steps",
-        paper="Exact: rates (k - 1) / (k + 1) and (root of k - 1) / (root of k + 1) a step.",
+        paper="Exact: each step multiplies the error by (k - 1) / (k + 1) or, with momentum, by (√k - 1) / (√k + 1), where k is the condition number.",
     ),
 }

@@ -46,10 +46,10 @@ CLAIMS = {
         best="low",
         predicts=Order("ResNet-152", ("VGG-16", "VGG-19")),
         unit="multiply-adds of an image, thousand millions",
-        paper="11.3 thousand million FLOPs, against 15.3 of VGG-16 and 19.6 of VGG-19.",
+        paper="11.3 thousand million FLOPs, against 15.3 for VGG-16 and 19.6 for VGG-19.",
     ),
     "resnet-bottleneck": Claim(
-        sentence="A bottleneck of four times the channels costs what a basic block costs.",
+        sentence="A bottleneck block with four times the channels costs about as much as a basic block.",
         source="section 4.1, figure 5",
         exact=blocks,
         predicts=Equal("bottleneck, 256 channels", "basic, 64 channels", within=0.1),
@@ -57,7 +57,7 @@ CLAIMS = {
         paper="Both designs have similar time complexity.",
     ),
     "resnet-degradation": Claim(
-        sentence="A deeper plain net has the higher training error, and shortcuts make that price smaller.",
+        sentence="A deeper plain net has a higher training error than a shallower one, and shortcuts make this price of depth smaller.",
         source="section 4.2, figure 6",
         arms=DEPTHS,
         laptop=LAPTOP,
@@ -69,7 +69,7 @@ CLAIMS = {
             GainsMore(("residual, 32 layers", "plain, 32 layers"), ("residual, 8 layers", "plain, 8 layers")),
         ),
         unit="training loss after as many items, nats",
-        paper="CIFAR-10: plain nets of 20 to 56 layers train ever worse, residual nets of 20 to 110 ever better.",
+        paper="CIFAR-10: with more layers, plain nets (20 to 56 layers) train worse and residual nets (20 to 110) train better.",
     ),
     "resnet-deeper": Claim(
         sentence="A deeper residual net is better.",
@@ -82,10 +82,10 @@ CLAIMS = {
         predicts=Order("residual, 32 layers", "residual, 8 layers"),
         unit="training loss after as many items, nats",
         paper="CIFAR-10, error: 8.75% with 20 layers, 7.51% with 32, 6.97% with 56, 6.43% with 110.",
-        remark="The paper trains for 64,000 steps, we for 560 on the laptop, where depth need not pay yet.",
+        remark="The paper trains for 64,000 steps. On the laptop we train for 560, after which depth need not pay off yet.",
     ),
     "resnet-shortcuts": Claim(
-        sentence="How a shortcut changes its width (zeros, or a projection there or everywhere) matters little.",
+        sentence="How shortcuts adapt to a change of width (zero padding, projections there, or projections everywhere) matters little.",
         source="section 4.1, table 3",
         arms={option: _arm(14, option) for option in ("A", "B", "C")},
         laptop=LAPTOP,
@@ -93,6 +93,6 @@ CLAIMS = {
         measure="single",
         predicts=(Equal("A", "B", within=0.03), Equal("B", "C", within=0.03)),
         paper="ImageNet, 34 layers, top-1 error: A 25.03, B 24.52, C 24.19; the plain net 28.54.",
-        remark="Little is less than what shortcuts of any kind gain over none in the paper, 3.5 points.",
+        remark="Here little means less than the 3.5 points that shortcuts of any kind gain over none in the paper.",
     ),
 }

@@ -64,16 +64,16 @@ CLAIMS = {
         exact=exponents,
         predicts=(Equal("RMSProp", "constant", within=0.05), Equal("AdaGrad", "as 1 / √t", within=0.1)),
         unit="exponent of time in the size of a step",
-        paper="No figure: a running average of squares takes the place of dividing by each gradient alone.",
+        paper="No figure: gradients are divided by the root of a running average of their squares, not each by its own size.",
     ),
     "rmsprop-adam": Claim(
-        sentence="RMSProp is Adam without its average of gradients and without the correction of its bias.",
+        sentence="RMSProp is Adam without the average of gradients and without bias correction.",
         source="Kingma & Ba 2015, section 5",
         exact=beside_adam,
         predicts=Equal("distance", "none", within=1e-3),
         unit="largest distance of the paths, in learning rates",
-        paper="Exact but for where the small number stands that keeps the root from 0.",
-        remark="Adam's second average is corrected by 1 - b2^t, so its steps are divided by the root of that. The small number stands beside a "
-        "corrected root there, which is why the paths part by a little.",
+        paper="Exact, except for the place of the small number that keeps the divisor from being 0.",
+        remark="Adam corrects its second average by 1 - b2^t; to undo this, we divide its steps by the root of that. Adam adds the small number to the "
+        "corrected root, which is why the paths differ slightly.",
     ),
 }

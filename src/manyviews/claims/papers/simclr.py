@@ -112,7 +112,7 @@ CLAIMS = {
         measure="linear",
         predicts=Order("crop + colour", ("crop + blur", "colour + blur")),
         paper="ImageNet, ResNet-50: of all pairs in figure 5, crop with colour stands out.",
-        remark="Of the three pairs that crop, colour and blur make; the paper's figure has more. Both views are augmented here, there one of two. "
+        remark="We compare the three pairs of crop, colour and blur; the paper's figure has more. Both views are augmented here, only one of the two in the paper. "
         "All views are also flipped.",
     ),
     "simclr-batch": _batches(

@@ -51,11 +51,11 @@ CLAIMS = {
         measure=spearman,
         predicts=Order("SimCSE", "BERT"),
         unit=UNIT,
-        paper="Mean of seven STS tasks, BERT-base: 76.25 by SimCSE without labels, 56.70 by BERT's first and last layer.",
+        paper="Mean of seven STS tasks, BERT-base: 76.25 with SimCSE without labels, 56.70 with the average of BERT's first and last layer.",
         remark="BERT's embedding is the mean of its last layer here.",
     ),
     "simcse-uniformity": Claim(
-        sentence="It spreads the embeddings of sentences, which BERT leaves in a narrow cone.",
+        sentence="SimCSE spreads the embeddings of sentences, which BERT leaves in a narrow cone.",
         source="section 5 and 7, figure 3",
         arms={"SimCSE": SIMCSE, "BERT": START},
         laptop=LAPTOP,

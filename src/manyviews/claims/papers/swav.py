@@ -30,27 +30,27 @@ def unevenness() -> Found:
 
 CLAIMS = {
     "swav-iterations": Claim(
-        sentence="Three iterations of Sinkhorn's algorithm are enough for codes that are even.",
+        sentence="Three iterations of Sinkhorn's algorithm are enough to spread codes evenly over the prototypes.",
         source="section 3.1, computing codes online",
         exact=unevenness,
         best="low",
         predicts=(Order("3", "1"), Equal("3", "even", within=0.05)),
         unit="share of a batch that lies unevenly",
         paper="Three iterations are fast and sufficient; no figure.",
-        remark="Features that crowd around 8 of 64 prototypes, at an epsilon of 0.05.",
+        remark="Tested on features that crowd around 8 of 64 prototypes, at an epsilon of 0.05.",
     ),
     "swav-equipartition": Claim(
-        sentence="Where codes need not be even over the prototypes, SwAV collapses.",
+        sentence="If codes need not be spread evenly over the prototypes, SwAV collapses.",
         source="section 3.1",
         arms={"even codes": Arm("swav"), "any codes": Arm("swav", sinkhorn=False)},
         laptop=LAPTOP,
         gpu=GPU,
         measure="knn",
         predicts=(Healthy("even codes"), Collapse("any codes")),
-        paper="No figure: the constraint of equal parts is what prevents every image from having the same code.",
+        paper="No figure: the equipartition constraint is what prevents every image from having the same code.",
     ),
     "swav-multicrop": Claim(
-        sentence="More views in the form of small crops help.",
+        sentence="Adding small crops as further views helps.",
         source="section 5.2, figure 3",
         arms={
             "two crops and four small ones": Arm("swav", local_crops=4, local_area=(0.1, 0.3)),
@@ -60,8 +60,8 @@ CLAIMS = {
         gpu=GPU,
         measure="linear",
         predicts=Order("two crops and four small ones", "two crops"),
-        paper="ImageNet, ResNet-50: two to four points more, of SwAV and of other methods.",
-        remark="At as many images, not at the same time: small crops cost.",
+        paper="ImageNet, ResNet-50: two to four points more for SwAV and other methods.",
+        remark="Both arms see the same number of images but do not take the same time, because small crops cost.",
     ),
     "swav-multicrop-simclr": Claim(
         sentence="Small crops help SimCLR too.",
@@ -74,7 +74,7 @@ CLAIMS = {
         gpu=GPU,
         measure="linear",
         predicts=Order("two crops and four small ones", "two crops"),
-        paper="ImageNet, ResNet-50: two to four points more, of SwAV and of other methods; of SimCLR the least.",
-        remark="At as many images, not at the same time: small crops cost. Each is contrasted with both large ones.",
+        paper="ImageNet, ResNet-50: two to four points more for SwAV and other methods, least for SimCLR.",
+        remark="Both arms see the same number of images but do not take the same time, because small crops cost. Each small crop is contrasted with both large ones.",
     ),
 }

@@ -73,13 +73,13 @@ GPU = Scale(data="world-translation", size=48, batch=128, budget="20ep")
 
 CLAIMS = {
     "transformer-norm": Claim(
-        sentence="Under batch norm a sentence depends on the lengths of those beside it; under layer norm it does not.",
-        source="section 3.1, for the norm; why it is not batch norm is left unsaid",
+        sentence="With batch norm the outcome of a sentence depends on the lengths of the other sentences in the batch; with layer norm it does not.",
+        source="section 3.1, for layer norm; the paper does not say why not batch norm",
         exact=lengths,
         predicts=(Order("batch norm", "layer norm", margin=0.05), Equal("layer norm", "none", within=1e-9)),
         unit="change of a sentence's outcome, relative",
-        paper="No figure: layer norm is taken, whose statistics are those of a token alone.",
-        remark="Zeros fill sentences up, and the statistics of a batch count them; with mixed lengths there are more or fewer.",
+        paper="No figure: the paper uses layer norm, whose statistics are those of a single token.",
+        remark="Sentences are padded with zeros, which the statistics of a batch include; how many there are depends on the lengths.",
     ),
     "transformer-positions": Claim(
         sentence="Learned positions are as good as sinusoidal ones.",
@@ -96,7 +96,7 @@ CLAIMS = {
         predicts=(Equal("sinusoidal", "learned", within=0.1), Order(("sinusoidal", "learned"), "none")),
         unit="training loss, labels smoothed, nats a token",
         paper="newstest2013: perplexity 4.92 and 25.8 BLEU with sinusoids, 4.92 and 25.7 with learned positions.",
-        remark="A net that is told no positions stands beside them, so that they are seen to matter here.",
+        remark="A net without positions is trained beside them, to show that positions matter here.",
     ),
     "transformer-scale": Claim(
         sentence="Without 1/sqrt(d) the softmax of attention saturates as d grows: its gradient vanishes.",
@@ -108,7 +108,7 @@ CLAIMS = {
             Order("scaled, d = 1024", "plain, d = 1024"),
         ),
         unit="norm of the softmax's Jacobian, log10",
-        paper="No figure: q and k of independent components with variance 1 have a product of variance d, suspected to push the softmax "
+        paper="No figure: where q and k have independent components with variance 1, their product has variance d, which is suspected to push the softmax "
         "to where gradients are extremely small.",
     ),
 }

@@ -55,10 +55,10 @@ GPU = Scale(
     data="cifar10", size=32, batch=128, budget="30ep"
 )  # too much for a laptop: 155 M multiply-adds for net A
 LAPTOP = Scale(data="world", size=32, batch=128, budget="3ep")  # of thin nets, a sixteenth of that
-THIN = "Nets with a quarter of the channels, as started by He et al. (2015), for three passes of a small set."
+THIN = "The nets have a quarter of the channels, start as in He et al. (2015) and are trained for three passes over a small data set."
 CLAIMS = {
     "vgg-size": Claim(
-        sentence="Eight more layers cost hardly any weights, for most lie in the first fully connected one.",
+        sentence="Eight more layers add hardly any weights, because most weights lie in the first fully connected layer.",
         source="section 2.2, table 2",
         exact=size,
         predicts=Equal("E, 19 layers", "A, 11 layers", within=0.1),
@@ -97,8 +97,8 @@ CLAIMS = {
         laptop=LAPTOP,
         measure="single",
         predicts=Order("D, 16 layers", "A, 11 layers"),
-        paper="ImageNet, one scale, top-1 error, of whole nets: A 29.6%, D 27.0% (25.6% with scale jitter).",
-        remark=f"{THIN} Depth pays later than that, above all without batch norm.",
+        paper="ImageNet, one scale, top-1 error of nets of full width: A 29.6%, D 27.0% (25.6% with scale jitter).",
+        remark=f"{THIN} Depth pays off later than that, above all without batch norm.",
     ),
     "vgg-lrn-thin": Claim(
         sentence="Local response normalisation does not help a thin VGG either.",
@@ -113,7 +113,7 @@ CLAIMS = {
         laptop=LAPTOP,
         measure="single",
         predicts=(Gap("A", "A-LRN", low=-0.02), Order("A", "untrained", margin=0.2)),
-        paper="ImageNet, one scale, top-1 error, of whole nets: A 29.6%, A-LRN 29.7%.",
+        paper="ImageNet, one scale, top-1 error of nets of full width: A 29.6%, A-LRN 29.7%.",
         remark=THIN,
     ),
     "vgg-field": Claim(

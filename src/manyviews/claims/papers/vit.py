@@ -69,7 +69,7 @@ def _cnn(**settings: Any) -> Arm:
 
 CLAIMS = {
     "vit-positions": Claim(
-        sentence="Positions of any kind are better than none.",
+        sentence="Position embeddings of any kind are better than none.",
         source="appendix D.4, table 8",
         arms={"1-D": _vit(), "2-D": _vit("/2d"), "relative": _vit("/relative"), "none": _vit("/none")},
         laptop=LAPTOP,
@@ -79,7 +79,7 @@ CLAIMS = {
         paper="ImageNet, 5-shot: none 61.4%, 1-D 64.2%, 2-D 64.0%, relative 64.0%.",
     ),
     "vit-positions-alike": Claim(
-        sentence="Which kind of positions it is makes little difference.",
+        sentence="Which kind of position embedding is used makes little difference.",
         source="appendix D.4, table 8",
         arms={"1-D": _vit(), "2-D": _vit("/2d"), "relative": _vit("/relative")},
         laptop=LAPTOP,
@@ -87,11 +87,11 @@ CLAIMS = {
         measure="single",
         predicts=(Equal("1-D", "2-D", within=0.025), Equal("1-D", "relative", within=0.025)),
         paper="ImageNet, 5-shot: 1-D 64.2%, 2-D 64.0%, relative 64.0%, none 61.4%.",
-        remark="Little is less than what positions of any kind gain over none in the paper, 2.8 points. On the laptop they gain less than can be "
-        "told from chance (`vit-positions`), so it says little there that they are alike.",
+        remark="Here little means less than the 2.8 points that 1-D positions gain over none in the paper. On the laptop positions gain less than can be "
+        "told from chance (`vit-positions`), so it says little there that the kinds are alike.",
     ),
     "vit-pooling": Claim(
-        sentence="Averaging the patches is as good as a class token, at a learning rate of its own.",
+        sentence="Averaging the patches is as good as a class token if the average has a learning rate of its own.",
         source="appendix D.3",
         arms={"class token": _vit(), "average": _vit("/average", lr=2e-3)},
         laptop=LAPTOP,
@@ -99,7 +99,7 @@ CLAIMS = {
         measure="single",
         predicts=Equal("class token", "average", within=0.05),
         paper="ImageNet: equal once the learning rate is lowered for the average, which at first had seemed far worse.",
-        remark="The average has twice the rate of the class token here, where the paper lowers it; neither rate was searched for.",
+        remark="The average has twice the learning rate of the class token here; the paper lowers it. Neither rate was searched for.",
     ),
     "vit-pooling-rate": Claim(
         sentence="At the class token's learning rate, averaging the patches seems worse than it is.",
@@ -109,11 +109,11 @@ CLAIMS = {
         measure="single",
         predicts=Order("a lower rate", "the class token's rate"),
         paper="ImageNet: at first the average had seemed far worse than the class token, which was due to the learning rate alone.",
-        remark="The lower rate is three tenths of the class token's; neither was searched for. Not at laptop scale: of few passes a lower rate is "
-        "also a later end, and would be behind whatever is averaged.",
+        remark="The lower rate is three tenths of the class token's; neither was searched for. There is no laptop scale: in a few passes a lower rate also gets "
+        "less far, and would be behind whatever is averaged.",
     ),
     "vit-little-data": Claim(
-        sentence="On little data a convolutional net is better.",
+        sentence="On little data a convolutional net is better than a ViT.",
         source="section 4.3, figures 3 and 4",
         arms={"CNN, a tenth": _cnn(labels=0.1), "ViT, a tenth": _vit(labels=0.1)},
         laptop=FEW,
@@ -121,7 +121,7 @@ CLAIMS = {
         measure="single",
         predicts=Order("CNN, a tenth", "ViT, a tenth"),
         paper="Pre-trained on ImageNet, BiT is ahead of ViT; on JFT-300M ViT overtakes it.",
-        remark="Neither learning rate was searched for. On the laptop a tenth are 1,200 images, each seen 33 times.",
+        remark="Neither learning rate was searched for. On the laptop a tenth is 1,200 images, each seen 33 times.",
     ),
     "vit-more-data": Claim(
         sentence="With more data the gap between a ViT and a convolutional net closes.",
@@ -141,7 +141,7 @@ CLAIMS = {
         paper="Pre-trained on ImageNet, BiT is ahead of ViT; on JFT-300M ViT overtakes it.",
     ),
     "vit-distance": Claim(
-        sentence="Layers look further away the deeper they lie.",
+        sentence="The deeper a layer lies, the further away it looks.",
         source="section 4.5, figure 7 (right)",
         arms={name: Arm("supervised", net="small_vit", lr=1e-3, measure=at) for name, at in DEPTHS.items()},
         laptop=FINE,
@@ -149,6 +149,6 @@ CLAIMS = {
         measure="attention distance",
         predicts=Rising(*DEPTHS),
         unit="pixels that a patch looks away, mean of the heads",
-        paper="ViT-L/16: heads of the first layers lie between 20 and 120 pixels, all of the last ones near 120.",
+        paper="ViT-L/16: heads of the first layers look between 20 and 120 pixels away, those of the last layers all near 120.",
     ),
 }
