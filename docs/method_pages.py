@@ -59,9 +59,9 @@ def index(names: Iterable[str]) -> str:
         anatomy = keywords(top_level(parse(files()[name]))["ANATOMY"])
         rows.append([f"[{title(files()[name])}]({name}.md)", *map(literal, anatomy.values())])
     header = ["Method", "Pretext", "Positives", "Negatives", "Target", "Objective"]
-    crops = f"Views for any of them, no method: [{title(CROPS)}]({CROPS.stem}.md)."
+    crops = f"Not a method, but views for any of them: [{title(CROPS)}]({CROPS.stem}.md)."
     toc = "\n".join(["```{toctree}", ":hidden:", *names, CROPS.stem, "```"])
-    return f"# Methods\n\nA paper, a file, a page.\n\n{table(header, rows)}\n\n{crops}\n\n{toc}\n"
+    return f"# Methods\n\nOne paper, one file, one page.\n\n{table(header, rows)}\n\n{crops}\n\n{toc}\n"
 
 
 def page(path: Path) -> str:
@@ -86,7 +86,7 @@ def page(path: Path) -> str:
         "## Hyper-parameters",
         meanings(fields),
         "## Recipes",
-        "What differs from the defaults of the method and of a run, by recipe; empty: the default.",
+        "The settings in which a recipe differs from the defaults of the method and of a run. An empty cell means the default.",
         recipes(top["RECIPES"]),
         *figures(name),
         *from_paper_to_line(c for c in citations(path) if c.where != "Config"),  # its comments stand above
@@ -102,16 +102,16 @@ def crops_page() -> str:
     sections = [
         *opening(ast.get_docstring(parse(CROPS), clean=True) or ""),
         "```sh\nmanyviews pretrain moco --crops contrastive\n```",
-        "`manyviews methods` does not list it: a method says what is learned from views, and this says where any method's "
-        "crops lie. It has no loss and no recipe of its own.",
+        "`manyviews methods` does not list it: a method says what is learned from views, and ContrastiveCrop says where the "
+        "crops of any method lie. It has no loss and no recipe of its own.",
         "## Settings",
-        "Shares of the run stand in the place of the paper's epochs: 100 of 500 on the small sets, 20 of 100 on ImageNet.",
+        "The settings are shares of the run where the paper counts epochs: 100 of 500 on the small sets, 20 of 100 on ImageNet.",
         meanings(fields),
         "## Limits",
-        "- Methods whose views have random crops of images. CRD's have none: they shift the image. Sounds and texts have none.\n"
-        "- Sets that lie in memory, for the boxes of all images are looked for at once; one that is read from disk is refused.\n"
-        "- Convolutional nets, with a feature grid of more than one cell at the size of the views; a ViT is refused.\n"
-        "- Runs in which a pass over the data begins after the share `crop_first`: boxes are looked for as one begins.",
+        "- It works for methods whose views are random crops of images. CRD's views are not: they shift the image. Sounds and texts have no crops.\n"
+        "- The data has to lie in memory, because the boxes of all images are computed at once; a set that is read from disk is refused.\n"
+        "- The net has to be convolutional, with a feature grid of more than one cell at the size of the views; a ViT is refused.\n"
+        "- A pass over the data has to begin after the share `crop_first` of the run, because boxes are computed when a pass begins.",
         *figures(CROPS.stem),
         *from_paper_to_line(citations(CROPS)),
         f"## The file\n\n`src/manyviews/{CROPS.relative_to(SRC).as_posix()}`",

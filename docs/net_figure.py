@@ -378,7 +378,7 @@ class _Column:
             'stroke="currentColor" stroke-opacity=".4" stroke-dasharray="4 3"/>'
         )
         self.text(self.left + 12, self.y + 17, part.kind)
-        self.text(self.left + 12, self.y + 32, "the paper's classifier: for the counts alone", faint=True)
+        self.text(self.left + 12, self.y + 32, "the paper's classifier: only in the counts", faint=True)
         self.figures(part, self.y + 21, faint=True)
         self.y += ROW
 

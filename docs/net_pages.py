@@ -82,8 +82,8 @@ def index() -> str:
     shared = [f"- [{title(path)}]({name}.md)" for name, path in names.items() if not nets_of(name)]
     sections = [
         "# Networks",
-        "A paper, a file, a page. Beside each count stands what the paper says. Parameters are counted with the "
-        "paper's classifier where a net sees images; so are the multiply-adds of one input. `manyviews nets` prints "
+        "One paper, one file, one page. Beside each count stands the paper's own. Where a net sees images, its parameters "
+        "and the multiply-adds of one input are counted with the paper's classifier. `manyviews nets` prints "
         "the same.",
     ]
     for name, path in names.items():
@@ -91,7 +91,7 @@ def index() -> str:
             rows = [[code(net.name), *figures_of(net, names=False)] for net in nets]
             sections += [
                 f"## {title(path)}",
-                f"[Its page]({name}.md): figure, equations, parity.",
+                f"[Its page]({name}.md) has its figure, its equations and what it was compared with.",
                 counts(rows),
             ]
     sections += [
@@ -135,7 +135,7 @@ def used_by(path: Path) -> list[str]:
     own = f"manyviews.nets.{path.stem}"
     users = [name for name, file in files().items() if nets_of(name) and own in _imports(file)]
     links = ", ".join(f"[{title(files()[name])}]({name}.md)" for name in users)
-    return [f"Drawn and counted with the networks that are made of it: {links}."] if users else []
+    return [f"It is drawn and counted with the networks that use it: {links}."] if users else []
 
 
 def _commands(nets: list[Network]) -> str:
@@ -169,15 +169,15 @@ def figures(nets: list[Network]) -> list[str]:
     first = max(shown, key=lambda net: (_known(net), net.parameters or 0), default=None)
     for net, some in zip(shown, groups.values(), strict=True):
         others = ", ".join(other.name for other in some if other is not net)
-        caption = f"{net.name}{f'; like it, but for their sizes: {others}' if others else ''}"
+        caption = f"{net.name}{f'; the same but for their sizes: {others}' if others else ''}"
         drawing = net_figure.figure(network(net.name, flow=True))
         drawn.append(
             f"```{{raw}} html\n<details{' open' if net is first else ''}><summary>{escape(caption)}</summary>\n"
             f"{drawing}\n</details>\n```"
         )
     said = (
-        "Drawn from the module tree: parts in the order in which they run, each with what it gives. Bars compare the "
-        "costs; a circle is where what several parts made comes together, with a plus where it is added."
+        "Drawn from the module tree: the parts in the order in which they run, each with the shape of its output. Bars compare "
+        "the costs. Outputs of several parts meet in a circle, which has a plus where they are added."
     )
     return ["## Architecture", said, *drawn] if drawn else []
 
@@ -195,7 +195,9 @@ def variants(nets: list[Network]) -> list[str]:
             net = network(f"{shown.name}/{word}")
             costs = [net.problem or short(net.parameters), short(net.multiply_adds, "KMGT")]
             rows.append([code(net.name), code(changes), *costs])
-    said = "A word after the name changes the net; counted here for one net of each kind."
+    said = (
+        "A word after a net's name selects a variant. The table counts the variants of one net of each kind."
+    )
     return (
         [
             "## Variants",
@@ -220,9 +222,9 @@ def tested(path: Path) -> list[str]:
         ]
         for test in comparisons(path)
     ]
-    parity = [table(["The same as the reference", "Which", "Test"], rows)] if rows else []
+    parity = [table(["Agrees with the reference", "Reference", "Test"], rows)] if rows else []
     where = [code(file.relative_to(ROOT).as_posix()) for file in test_files(path)]
-    every = [f"All that is tested of it: {', '.join(where)}."] if where else []
+    every = [f"All its tests: {', '.join(where)}."] if where else []
     return ["## Parity", *parity, *every] if parity or every else []
 
 

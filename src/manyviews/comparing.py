@@ -220,7 +220,7 @@ def _own(paper: Paper, data: Any, wanted: str | None, same: dict[str, Any]) -> d
         method.suited_views()
     except ManyviewsError as error:
         if not _fits_in_all_its_colours(method):
-            raise ManyviewsError(f"{paper.name} cannot be compared so: {error}") from error
+            raise ManyviewsError(f"{paper.name} cannot be compared with these settings: {error}") from error
         own["colour"] = 1.0
     return own
 
@@ -275,7 +275,7 @@ def _one(
         same_file = run.settings["method"] == find(name).address  # two files of one's own may have one name
         if not same_file or (record(type(asked[0]), run.settings["config"]), run.recipe) != asked:
             raise ManyviewsError(
-                f"{path} is a run of other settings than are asked for now: choose another --out, or compare as before."
+                f"{path} is a run of other settings than are asked for now: choose another --out, or give the same settings as before."
             )
         done = run.judged or "diverged" in run.results()
         return run if done else resume(path, data, data_root=root, quiet=quiet)

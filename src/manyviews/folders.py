@@ -15,7 +15,7 @@ def free_folder(method: str, data: str, under: Path = Path("runs")) -> Path:
         with suppress(FileExistsError):
             (under / name).mkdir()
             return under / name
-    raise ManyviewsError(f"{under} has ten thousand runs of that name; say where this one goes with --out.")
+    raise ManyviewsError(f"{under} has ten thousand runs of that name; choose another folder with --out.")
 
 
 def _short(data: str) -> str:

@@ -75,11 +75,11 @@ def _given(name: str, encoder: nets.Encoder, config: dict[str, Any]) -> Given:
     kind = nets.sees(net)
     if kind == "texts":
         raise ManyviewsError(
-            f"{name} is of texts, and what its tokens mean is not in it: give the folder of its run."
+            f"{name} reads texts, but does not contain the tokeniser: give the folder of its run."
         )
     if kind == "sounds" and "rate" not in config:
         raise ManyviewsError(
-            f"{name} does not say at which rate it hears sounds: give the folder of its run."
+            f"{name} does not say at which rate (samples a second) it reads sounds: give the folder of its run."
         )
     nowhere: dict[str, Any] = {"root": None, "digest": "", "kind": kind, "rate": config.get("rate")}
     about = {"recipe": asdict(Recipe(data="", net=net, size=size)), "data": nowhere}

@@ -60,7 +60,7 @@ def launch(processes: int, arguments: list[str]) -> None:
     if code and asked:
         raise KeyboardInterrupt
     if code:
-        raise ManyviewsError(f"One of {processes} processes failed; what it said stands above.")
+        raise ManyviewsError(f"One of {processes} processes failed; its message is printed above.")
 
 
 def environment(processes: int) -> dict[str, str]:
@@ -107,7 +107,7 @@ def require_shares(devices: int, data: Any, recipe: Recipe) -> None:
         return
     if not isinstance(data, (str, Path)):
         raise ManyviewsError(
-            "Several devices need data that each can open by itself: give a folder or a name."
+            "With several devices, each must be able to open the data by itself: give a folder or a name."
         )
     _require_gpus(devices, "--devices")
 
@@ -121,7 +121,7 @@ def require_workers(workers: int) -> None:
     """Raises ``ManyviewsError`` for fewer processes that decode than none."""
     if workers < 0:
         raise ManyviewsError(
-            f"--workers is {workers}; it is 0, to decode in the process that trains, or more."
+            f"--workers is {workers}; it must be 0, to decode in the training process, or more."
         )
 
 
@@ -131,8 +131,8 @@ def require_same(digest: str, name: str) -> None:
     if len(set(digests)) > 1:
         other = next(rank for rank, found in enumerate(digests) if found != digests[0])
         raise ManyviewsError(
-            f"Process {other} has found other items in {name} than the first one: all need the same files, on a disk that they "
-            "share or copied whole to each node."
+            f"Process {other} has found other items in {name} than the first one: all processes need the same files, on a disk that they "
+            "share or copied completely to each node."
         )
 
 

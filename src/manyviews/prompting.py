@@ -73,7 +73,7 @@ def prompt(
     net = require_writer(run.encoder)
     if not shots or items < 1:
         raise ManyviewsError(
-            f"{len(shots)} numbers of demonstrations for {items} items ask nothing; give one of each."
+            f"{len(shots)} numbers of demonstrations for {items} items ask nothing; give at least one of each."
         )
     if isinstance(data, str) and data == MAPPING:
         if labels or template != "{text}\n{label}":
@@ -85,7 +85,7 @@ def prompt(
     else:
         root = data_root if data_root is not None else run.settings["data"]["root"]
         if data is None and not run.recipe.data:
-            raise ManyviewsError(f"{run.path} learned from texts of Python's; say with data= what to ask.")
+            raise ManyviewsError(f"{run.path} learned from texts in memory; say with data= what to ask.")
         source = data if data is not None else run.recipe.data
         train = open_corpus(source, split="train", root=root)
         said = words_of(train, labels)
@@ -120,7 +120,7 @@ def words_of(corpus: Corpus, labels: Sequence[str]) -> tuple[str, ...]:
     """What stands for each class. Raises ``ManyviewsError`` where a corpus has no labels, or the words are not one a class."""
     if corpus.labels is None:
         raise ManyviewsError(
-            f"{corpus.name} has no labels, so there is nothing to ask; give texts that have."
+            f"{corpus.name} has no labels, so there is nothing to ask; give texts with labels."
         )
     count = len(corpus.classes) if corpus.classes else int(corpus.labels.max()) + 1
     if not labels and not corpus.classes:
@@ -131,8 +131,8 @@ def words_of(corpus: Corpus, labels: Sequence[str]) -> tuple[str, ...]:
     if len(said) != count or len(set(said)) < count or not all(word.strip() for word in said) or count < 2:
         names = f" ({', '.join(corpus.classes[:5])})" if corpus.classes else ""
         raise ManyviewsError(
-            f"{', '.join(said)} cannot stand for the {count} classes of {corpus.name}{names}: there are two or more, "
-            "and each has a word of its own, in their order."
+            f"{', '.join(said)} cannot stand for the {count} classes of {corpus.name}{names}: there must be two or more classes, "
+            "and each needs a word of its own (--labels), in the order of the classes."
         )
     return said
 
@@ -182,7 +182,7 @@ def _parted(
         return hold_out(train, HELD_OUT, seed)
     if test.classes != train.classes or test.labels is None:
         raise ManyviewsError(
-            f"{train.name} has the classes {train.classes}, and {test.name} {test.classes}; ask a split that has the same."
+            f"{train.name} has the classes {train.classes}, and {test.name} {test.classes}; ask a split that has the same classes."
         )
     return train, test
 

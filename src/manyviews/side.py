@@ -48,8 +48,8 @@ def side_by_side(tasks: Mapping[str, Callable[[], T]], jobs: int) -> Iterator[tu
     except BrokenProcessPool as error:
         _end(list(pool._processes.values()))
         raise ManyviewsError(
-            "The process of a run was killed; what it had trained is kept. Give the same command again, with fewer --jobs if "
-            "memory was short."
+            "The process of a run was killed; what it had trained is kept. Give the same command again, with a smaller --jobs if "
+            "memory ran out."
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

@@ -99,7 +99,7 @@ def classify(
         raise ManyviewsError(f"{run.path} has not finished; `manyviews resume {run.path}` goes on with it.")
     if sees(run.recipe.net) == "texts":
         raise ManyviewsError(
-            f"{run.path} reads texts, of which no run keeps a classifier: embed them, and classify the vectors."
+            f"{run.path} reads texts, of which no run keeps a classifier: embed them, and train a classifier on the vectors."
         )
     if (classifier := run.classifier) is None:
         begins = (

@@ -55,7 +55,7 @@ def write(
     """
     run = run if isinstance(run, Run) else Run.open(run)
     if samples < 1 or tokens < 1:
-        raise ManyviewsError(f"{samples} texts of {tokens} tokens cannot be written; ask for one at least.")
+        raise ManyviewsError(f"{samples} texts of {tokens} tokens cannot be written; ask for at least one.")
     words = vocabulary_of(run)
     net = require_writer(run.encoder)
     device = next(net.parameters()).device
@@ -105,7 +105,7 @@ def translate(
     run = run if isinstance(run, Run) else Run.open(run)
     net, words = _translator(run), vocabulary_of(run)
     if attention is not None and Path(attention).suffix != ".svg":
-        raise ManyviewsError(f"Attention is drawn as an .svg file, not as {attention}; name it so.")
+        raise ManyviewsError(f"Attention is drawn as an .svg file, not as {attention}; use the suffix .svg.")
     if batch < 1:
         raise ManyviewsError(f"{batch} texts cannot be translated at a time; take 1 or more.")
     assert words.start is not None and words.end is not None
@@ -154,7 +154,7 @@ def bleu_of(
     _translator(run)
     scorer()  # said before anything is translated
     if data is None and not run.recipe.data:
-        raise ManyviewsError(f"{run.path} learned from texts of Python's; say with data= what to translate.")
+        raise ManyviewsError(f"{run.path} learned from texts in memory; say with data= what to translate.")
     corpus = open_corpus(data if data is not None else run.recipe.data, split=split, root=root)
     if len(corpus.texts[0]) != 2:
         raise ManyviewsError(
@@ -185,7 +185,7 @@ def _translator(run: Run) -> Transformer:
     if isinstance(run.encoder, Reader) and isinstance(run.encoder.net, Transformer):
         return run.encoder.net
     raise ManyviewsError(
-        f"{run.path} learned by {run.paper.name}, which writes nothing in another language; "
+        f"{run.path} learned by {run.paper.name}, which does not translate; "
         "`manyviews pretrain translation` learns to."
     )
 

@@ -39,11 +39,11 @@ def open_camvid(name: str, split: str, root: Path) -> ItemSet:
         if image.shape[1:] != given.shape or image.shape != images[0].shape:
             raise ManyviewsError(
                 f"{path} is of {list(image.shape[1:])} pixels and its labels of {list(given.shape)}, where the first image "
-                f"has {list(images[0].shape[1:])}: all must be alike; get the set anew."
+                f"has {list(images[0].shape[1:])}: all must have the same size; download the set again."
             )
         if odd := [value for value in given.unique().tolist() if value > NOTHING]:
             raise ManyviewsError(
-                f"The labels of {path} have a class {odd[0]}, but {name} has 0 to {NOTHING}."
+                f"The labels of {path} have a class {odd[0]}, but {name} has 0 to {NOTHING}: download the set again."
             )
     ids_N1HW = torch.stack(ids)[:, None]
     ids_N1HW[ids_N1HW == NOTHING] = VOID
@@ -64,7 +64,7 @@ def _listed(folder: Path, split: str) -> list[tuple[Path, Path]]:
         if len(found) != 2 or found[0] is None or found[1] is None:
             raise ManyviewsError(
                 f"{folder / f'{split}.txt'}, line {number}: an image and its labels are expected in {folder}, "
-                f"and {' '.join('/'.join(parts) for parts in stems)} is not both there."
+                f"and for {' '.join('/'.join(parts) for parts in stems)} at least one of the two is missing."
             )
         pairs.append((found[0], found[1]))
     if not pairs:

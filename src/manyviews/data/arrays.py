@@ -56,7 +56,7 @@ def as_labels(
     values = labels.cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if values.shape != (count,):
         raise ManyviewsError(
-            f"There are {count} {kind}, but the labels have the shape {list(values.shape)}: give one each."
+            f"There are {count} {kind}, but the labels have the shape {list(values.shape)}: give one label for each."
         )
     if values.dtype.kind in "US" or (
         values.dtype.kind == "O" and all(isinstance(value, str) for value in values)
@@ -209,7 +209,7 @@ def _channels_first(x: Tensor, torch_habit: bool) -> bool:
     first, last = x.shape[1] in CHANNELS, x.shape[3] in CHANNELS
     if not first and not last:
         raise ManyviewsError(
-            f"Images of shape {list(x.shape)} have no axis of 1, 3 or 4 channels, second or last."
+            f"Images of shape {list(x.shape)} have no axis of 1, 3 or 4 channels, which must be their second or last."
         )
     return first and (torch_habit or not last)
 

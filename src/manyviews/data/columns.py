@@ -62,7 +62,7 @@ def choose(where: str, header: Sequence[str], wanted: Sequence[str] | None = Non
     score = _score_of(where, header, lowered, wanted, label)
     if score is not None and (told or score in texts or len(texts) != 2):
         raise ManyviewsError(
-            f"A score says how alike two texts are, in a column of its own and in place of a label: choose two columns of texts of {where} "
+            f"A score says how alike two texts are; it has a column of its own and replaces the label: choose two columns of texts of {where} "
             "and one score, or leave the score out."
         )
     label = label if score is None else None
@@ -89,8 +89,8 @@ def _known(where: str, header: Sequence[str], lowered: list[str]) -> tuple[int, 
         raise ManyviewsError(f"{where} has no columns.")
     together = "; or ".join(", ".join(names) for names in PAIRS)
     raise ManyviewsError(
-        f"{where} has the columns {_listed(header)}: none is called {', '.join(TEXTS)}, nor are several called {together}. "
-        f"Choose the texts, as in {where.rpartition('/')[2]}#{header[0]:.30}."
+        f"{where} has the columns {_listed(header)}: none is called {', '.join(TEXTS)}, and no pair or triple is called {together}. "
+        f"Name the text columns yourself, as in {where.rpartition('/')[2]}#{header[0]:.30}."
     )
 
 

@@ -166,7 +166,7 @@ def open_corpus(
 
         return by_name(os.fspath(source), split, root, columns)
     if columns is not None:
-        raise ManyviewsError("Columns are chosen of a table, not of texts from Python.")
+        raise ManyviewsError("Columns are chosen of a table, not of texts from Python; leave columns out.")
     return from_texts(source)
 
 
@@ -180,7 +180,7 @@ def from_texts(source: Any, *, name: str = "texts") -> Corpus:
         source, labels = source
     if not isinstance(source, list):
         raise ManyviewsError(
-            f"Texts are a name, a path, a list of texts, a list of pairs, or a tuple (texts, labels), "
+            f"Texts must be a name, a path, a list of texts, a list of pairs, or a tuple (texts, labels), "
             f"not a {type(source).__name__}."
         )
     if not source:

@@ -139,8 +139,8 @@ def open_parallel(first: str, second: str, split: str = "train") -> Corpus:
     ours, theirs = read_lines(first), read_lines(second)
     if len(ours) != len(theirs):
         raise ManyviewsError(
-            f"{first} has {len(ours)} lines and {second} has {len(theirs)}: parallel files have as many, "
-            f"each line the other's translation."
+            f"{first} has {len(ours)} lines and {second} has {len(theirs)}: parallel files need the same number of lines, "
+            f"each line the translation of the same line in the other file."
         )
     names = [f"{first}:{line}" for line in range(1, len(ours) + 1)]
     return gathered(name, names, list(zip(ours, theirs, strict=True)))

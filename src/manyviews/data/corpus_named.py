@@ -78,7 +78,7 @@ def _wikitext(split: str, root: Path) -> Corpus:
     file = next((file for folder in folders if (file := _found(folder, names))), None)
     if file is None:
         raise ManyviewsError(
-            f"wikitext2/{split} is not under {root}: put {' or '.join(names)} of the WikiText-2 of words into {folders[0]}."
+            f"wikitext2/{split} is not under {root}: put {' or '.join(names)} of the word-level WikiText-2 into {folders[0]}."
         )
     articles = list(_articles(read_document(file).split("\n")))
     return gathered(str(file), [f"{file}:{line}" for line, _ in articles], [(text,) for _, text in articles])

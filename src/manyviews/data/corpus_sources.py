@@ -50,7 +50,7 @@ def by_name(
         return open_table(path, split, columns)
     if columns is not None:
         raise ManyviewsError(
-            f"Columns are chosen of a CSV, TSV or JSON lines file or of a set of the hub; {path} is none, or not there."
+            f"Columns are chosen of a CSV, TSV or JSON Lines file or of a set of the hub, but {path} is none, or not there."
         )
     name = source.replace("_", "-").lower()
     if name in WORLD or name == "world":

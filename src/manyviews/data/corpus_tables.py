@@ -96,7 +96,7 @@ def _score(table: Table, row: int, column: int) -> float:
     if isinstance(value, bool) or not math.isfinite(found):
         raise ManyviewsError(
             f"{table.path}, line {table.lines[row]}: {table.header[column]!r} says how alike two texts are, by a number, "
-            f"not {value!r:.40}. Without it, name the columns of texts alone, as in #{table.header[0]:.30},..."
+            f"not {value!r:.40}. To leave the score out, name only the columns of texts, as in #{table.header[0]:.30},..."
         )
     return found
 
@@ -115,7 +115,7 @@ def _labels(
         name = table.header[column]
         raise ManyviewsError(
             f"{table.path}, line {table.lines[missing[0]]}: the label is missing ({name!r}, in {len(missing)} of "
-            f"{len(chosen)} rows). Fill it in, or leave labels out by naming the columns and label=, as in #text,label="
+            f"{len(chosen)} rows). Fill it in, or ignore the labels by naming the columns of texts and an empty label=, as in #text,label="
         )
     there = [i for i, value in enumerate(values) if value]
     found, known = numbered([values[i] for i in there])
@@ -175,7 +175,7 @@ def _tabbed(path: str, may_lack_header: bool) -> Table:
         if label and not label.strip().isdecimal():
             raise ManyviewsError(
                 f"{path}, line {line}: the label is {label!r:.40}, where line 1 has a whole number; "
-                f"a file with other labels names its columns in its first line."
+                f"if labels are not all whole numbers, the first line must name the columns."
             )
     return table
 

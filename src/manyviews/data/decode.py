@@ -139,8 +139,8 @@ def _loaded(file: IO[bytes], name: str, side: int | None) -> Image.Image:
     if image.format in ("JPEG", "MPO"):
         if pixels > LIMIT and image.info.get("progressive"):
             raise Unreadable(
-                f"{name} is a progressive JPEG of {width} x {height} pixels, which has to be held in memory whole, "
-                f"and more than {LIMIT // 1_000_000} million pixels are not: store a smaller copy."
+                f"{name} is a progressive JPEG of {width} x {height} pixels, which must be held in memory as a whole to be decoded, "
+                f"and the limit for that is {LIMIT // 1_000_000} million pixels: store a smaller copy."
             )
         short = min(width, height)
         shrink = next(

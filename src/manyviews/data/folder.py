@@ -114,7 +114,7 @@ def _set_of_files(
 ) -> ItemSet:
     sounds = {os.path.splitext(path)[1].lower() in SOUNDS for path in paths}
     if sounds == {True, False}:
-        raise ManyviewsError(f"{name} lists images and sounds; give those of one kind.")
+        raise ManyviewsError(f"{name} lists images and sounds; give only one of the two.")
     if True in sounds:
         return sounds_of_files(name, paths, labels, classes)
     files = Files(tuple(paths))
@@ -142,7 +142,7 @@ def files_below(folder: Path, suffixes: frozenset[str]) -> Iterator[str]:
 
 def _cannot_look(error: OSError) -> None:
     raise ManyviewsError(
-        f"The folder {error.filename} cannot be looked into ({error.strerror}): let this user read it, or move it elsewhere."
+        f"The folder {error.filename} cannot be looked into ({error.strerror}): give this user permission to read it, or move it elsewhere."
     ) from error
 
 

@@ -80,7 +80,7 @@ def _labels(
         return None, None
     if len(known) < len(labels):
         raise ManyviewsError(
-            f"hf:{name} has items without a label in its split {split}, among others with one."
+            f"hf:{name} has items without a label in its split {split}, although others have one; choose another split."
         )
     return torch.tensor(known, dtype=torch.long), classes
 

@@ -84,7 +84,7 @@ class ItemSet:
         for name, sense in self.senses.items():
             if self.values is None:
                 raise ManyviewsError(
-                    f"{self.name} is on disk, where it can have no {name} beside its images; read it into memory first."
+                    f"{self.name} is on disk, and only a set in memory can have {name} beside its images; read it into memory first."
                 )
             due, found = (len(self.values), *self.values.shape[-2:]), (len(sense), *sense.shape[-2:])
             if sense.dtype != torch.uint8 or sense.ndim != 4 or due != found:
@@ -212,7 +212,7 @@ def require(data: ItemSet, senses: Sequence[str]) -> None:
         here = f"it has {', '.join(data.senses)}" if data.senses else "it has nothing beside its images"
         raise ManyviewsError(
             f"{data.name} has no {' and no '.join(missing)} that this method could learn from: {here}. "
-            "The world (--data world) has depth, mask and classes; sets of your own bring theirs as ItemSet.senses."
+            "The world (--data world) has depth, mask and classes; for sets of your own, give them as ItemSet.senses."
         )
 
 

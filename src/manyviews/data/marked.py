@@ -140,7 +140,7 @@ def _sentences(path: str, text: str) -> Iterator[tuple[int, list[tuple[str, str]
         if columns and columns[0] != "-DOCSTART-":
             if len(columns) < 2:
                 raise ManyviewsError(
-                    f"Line {number} of {path} has no tag behind its word: give WORD ... TAG."
+                    f"Line {number} of {path} has no tag behind its word: write each line as WORD ... TAG."
                 )
             rows.append((columns[0], columns[-1]))
         elif rows:
@@ -159,7 +159,7 @@ def _asked(path: str, text: str) -> Corpus:
                     marks.append([_answer(said, by) for by, said in enumerate(question["answers"])])
     except (ValueError, KeyError, TypeError) as error:
         raise ManyviewsError(
-            f"{path} is no whole file of questions as SQuAD has them ({type(error).__name__}: {error}): give "
+            f"{path} is no whole file of questions as SQuAD has them ({type(error).__name__}: {error}): it must have "
             "data, paragraphs, context, qas, id, question, answers, text and answer_start."
         ) from error
     return _corpus(path, names, texts, marks, [ANSWER])

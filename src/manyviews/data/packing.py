@@ -172,7 +172,7 @@ def beside(texts: Sequence[Ids], length: int, tokeniser: Tokeniser) -> Tensor:
     room = length - 1 - len(texts)
     if room < len(texts):
         raise ManyviewsError(
-            f"{length} tokens are too few for {len(texts)} sentence(s) between their special tokens: "
+            f"{length} tokens are too few for {len(texts)} sentence(s) with their special tokens: "
             f"choose at least {1 + 2 * len(texts)}."
         )
     texts = [text[:most] for text, most in zip(texts, _shares([*map(len, texts)], room), strict=True)]
@@ -230,7 +230,7 @@ def _rooms(
     around = [start + end for start, end in zip(_each(starts, count), _each(ends, count), strict=True)]
     if length <= max(around):
         raise ManyviewsError(
-            f"{length} token(s) are too few for a text and its special ones: choose at least {max(around) + 1}."
+            f"{length} token(s) are too few for a text and its special tokens: choose at least {max(around) + 1}."
         )
     return [length - specials for specials in around]
 

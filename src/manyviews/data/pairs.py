@@ -55,17 +55,17 @@ def pairs(documents: Sequence[Sequence[Ids]], length: int, tokeniser: Tokeniser)
     documents = [kept for sentences in documents if (kept := [ids for ids in sentences if len(ids)])]
     if len(documents) < 2:
         raise ManyviewsError(
-            "A span that does not follow is one of another document, and here is only one: give several (a file, a row or "
-            "an article each), or learn without the next sentence (--no-next-sentence)."
+            "Next-sentence prediction takes the spans that do not follow out of other documents, and here is only one: give several (a file, a row or "
+            "an article each), or learn without next-sentence prediction (--no-next-sentence)."
         )
     if not any(len(sentences) > 1 for sentences in documents):
         raise ManyviewsError(
-            "No document has a second sentence that could follow its first: learn without the next sentence "
+            "No document has a second sentence that could follow its first: learn without next-sentence prediction "
             "(--no-next-sentence)."
         )
     if length < SPECIALS + 2:
         raise ManyviewsError(
-            f"{length} tokens have no room for two spans and their special tokens: say --size."
+            f"{length} tokens have no room for two spans and their special tokens: choose a larger --size."
         )
     rows = [
         torch.cat([pair(a, b, length, tokeniser), pair(a, other, length, tokeniser)])

@@ -94,7 +94,7 @@ def at_rate(data: ItemSet, rate: int | None) -> ItemSet:
     assert data.rate is not None
     if data.values is None:
         raise ManyviewsError(
-            f"{data.name} has {data.rate} samples a second where {rate} are wanted; open its files anew, or resample them."
+            f"{data.name} has {data.rate} samples a second, but {rate} are needed; open its files again, or resample them."
         )
     again = [as_int16(resampled(sound[0].numpy() / 32768, data.rate, rate)) for sound in data.values.cpu()]
     pixels = torch.stack(again)
@@ -174,7 +174,7 @@ def from_waves(samples: np.ndarray | Tensor, labels: Any = None, *, name: str = 
     """A resident set of sounds ``[N, T]``: integers of 16 bits, or floats in [-1, 1]. Their rate is not known."""
     x = samples.detach().cpu().numpy() if isinstance(samples, Tensor) else samples
     if 0 in x.shape:
-        raise ManyviewsError(f"An array of sounds is [N, T] and not empty; this one is {list(x.shape)}.")
+        raise ManyviewsError(f"An array of sounds must be [N, T] and not empty; this one is {list(x.shape)}.")
     if x.dtype.kind == "f" and np.abs(x).max() <= 1:  # also False for NaN
         x = (x * 32767).round().astype(np.int16)
     if x.dtype != np.int16:

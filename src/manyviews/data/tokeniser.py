@@ -161,7 +161,7 @@ class Tokeniser:
             tokenizer = Tokenizer.from_str(text)
         except Exception as error:  # the library has no narrower one
             raise ManyviewsError(
-                f"{name} is no whole {FILE} ({error}): copy it again, or make it anew."
+                f"{name} is no whole {FILE} ({error}): copy it again, or create it anew."
             ) from error
         return Tokeniser(tokenizer)
 

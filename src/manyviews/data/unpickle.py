@@ -69,7 +69,7 @@ class _Array:
 
 def _encoded(text: str, encoding: str = "utf-8") -> bytes:
     if encoding not in ("latin1", "utf-8", "ascii"):
-        raise ManyviewsError(f"it asks for the encoding {encoding!r}.")
+        raise ManyviewsError(f"it asks for the encoding {encoding!r}; only latin1, utf-8 and ascii are read.")
     return text.encode(encoding)
 
 

@@ -46,7 +46,7 @@ def written(
     """
     if not isinstance(net, GPT):
         raise ManyviewsError(
-            'Answers that are "written" are those of a GPT; score what this net expects instead.'
+            'Answers that are "written" are those of a GPT; take another scoring for this net.'
         )
     begins = words.end if words.start is None else words.start
     before = [] if begins is None else [begins]
@@ -75,7 +75,7 @@ def _first(words: Words, after: str) -> int | None:
     (alone,) = words.encode([after])
     if not alone:
         raise ManyviewsError(
-            f"These tokens do not tell {after!r} from nothing, so that no answer would end; separate demonstrations by something else."
+            f"This tokeniser has no token for the separator {after!r}, so that no answer would end; separate demonstrations by something else."
         )
     joined = words.encode([f"{letter}{after}" for letter in "ab"])
     return alone[0] if all(alone[0] in text for text in joined) else None

@@ -62,7 +62,7 @@ def tokenised(words: Words, prompt: str, completions: Sequence[str]) -> Asked:
     first = len(before) + (min(map(len, (alone, *texts))) if shared is None else shared)
     for text, completion in zip(texts, completions, strict=True):
         if len(before) + len(text) <= first:
-            raise ManyviewsError(f"The completion {completion!r} has no token to score; give it one.")
+            raise ManyviewsError(f"The completion {completion!r} has no token of its own; make it longer.")
     if first == 0:
         raise ManyviewsError("An empty prompt foretells nothing; begin it with an instruction.")
     return Asked([before + text for text in texts], first)

@@ -70,7 +70,7 @@ def multi_crop(
     """
     _check_scales(scales)
     if across < 1:
-        raise ManyviewsError(f"The grid has {across} crops a side; give at least one.")
+        raise ManyviewsError(f"The grid has {across} crops a side; it needs at least one.")
 
     def crops(image_BCHW: Tensor) -> Iterator[Tensor]:
         for scale in scales:
@@ -109,7 +109,7 @@ def multi_scale(
 
 def _check_scales(scales: Sequence[float]) -> None:
     if not scales or min(scales) < 1:
-        raise ManyviewsError(f"Scales are {list(scales)}; give at least one, each of at least 1.")
+        raise ManyviewsError(f"Scales are {list(scales)}; give at least one scale, and none below 1.")
 
 
 def _whole(encoder: nn.Module, head: nn.Module, size: int, scales: Sequence[float]) -> Way:
@@ -177,7 +177,7 @@ def _check_dense(encoder: nn.Module, size: int) -> None:
     # One hundredth of the embedding's length: reduced precision may differ by that much, another function by more.
     if once.shape != everywhere.shape or (once - everywhere).norm() > 0.01 * once.norm():
         raise ManyviewsError(
-            "This net cannot be applied to every place of a larger image, for its embedding is not a mean over "
+            "This net cannot be applied densely to a larger image, because its embedding is not a mean over "
             'places; take "single", "ten-crop", or "multi-crop" without dense.'
         )
 

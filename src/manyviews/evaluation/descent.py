@@ -53,7 +53,7 @@ def parameter_groups(
     """
     if lr <= 0 or layer_decay < 0:
         raise ManyviewsError(
-            f"A learning rate is positive and a layer's share of it not negative, not {lr}, {layer_decay}."
+            f"A learning rate is positive and its layer_decay not negative, but they are {lr} and {layer_decay}."
         )
     groups = []
     for depth, parameters in enumerate([list(head.parameters()), *reversed(layers(encoder))]):

@@ -70,7 +70,7 @@ def evaluate(
         _known(name)
     for name, chosen in options.items():
         if name not in protocols:
-            raise ManyviewsError(f'"{name}" has options, and is not among the protocols: add it.')
+            raise ManyviewsError(f'"{name}" has options, and is not among the protocols: add it to them.')
         check_options(name, PROTOCOLS[name].behind, chosen)
     data = train if train is not None else test
     if data is None:
@@ -98,7 +98,7 @@ def evaluate(
             )
         if PROTOCOLS[name].layered and not isinstance(getattr(embedder, "encoder", None), Layered):
             raise ManyviewsError(
-                f'"{name}" looks into an encoder layer by layer, which only one with a by_layer() allows, such as a '
+                f'"{name}" looks into an encoder layer by layer, which needs an encoder with by_layer(), such as a '
                 'ViT or a net that reads pixels; take "linear".'
             )
         if PROTOCOLS[name].classifier and classifier is None:
@@ -125,7 +125,7 @@ def _embedder(model: Embedder | nn.Module, size: int | None, data: ItemSet) -> E
         return model
     if size is None and data.values is None:
         raise ManyviewsError(
-            "The images differ in size, so say at which the encoder looks at them: size=224, say."
+            "The images differ in size, so say at which size the encoder should see them, for example size=224."
         )
     side = size if size is not None else min(data.values.shape[2:])  # pyright: ignore[reportOptionalMemberAccess]
     return EncoderEmbedder(model, side)

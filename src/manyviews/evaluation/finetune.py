@@ -123,18 +123,18 @@ def finetune(
         raise ManyviewsError("Fine-tuning is judged on labels; the test set has none.")
     if joint < 0 or (joint and not isinstance(encoder, Generative | Reader)):
         raise ManyviewsError(
-            f"joint is {joint}: it weighs, by 0 or more, a loss of the encoder's own, which only one that generates has "
+            f"joint is {joint}: it weighs, by 0 or more, the encoder's own generative loss, which only an encoder that generates has "
             f"(with_loss()), and this is {type(encoder).__name__}; leave it at 0."
         )
     for name, share in (("dropout", dropout), ("drop_path", drop_path), ("smoothing", smoothing)):
         if not 0 <= share < 1:
-            raise ManyviewsError(f"{name} is {share}; it is at least 0 and below 1.")
+            raise ManyviewsError(f"{name} is {share}; it must be at least 0 and below 1.")
     if clip < 0:
-        raise ManyviewsError(f"clip is {clip}; it bounds a norm, above 0, or is 0 for none.")
+        raise ManyviewsError(f"clip is {clip}; it is a bound above 0 on the gradients' norm, or 0 for none.")
     mixing = Mixing(mixup, cutmix, classes, train.kind)
     if embedding == "choice" and classes != 2:
         raise ManyviewsError(
-            f'"choice" is between the two answers of an item, and {train.name} has {classes} classes.'
+            f'"choice" decides between the two answers of an item, but {train.name} has {classes} classes.'
         )
     train = labelled_part(train, label_fraction, seed)
     device = device_of(encoder)
@@ -153,7 +153,7 @@ def finetune(
         own = linear_head(width, outputs, seed) if head is None else copy.deepcopy(head).requires_grad_()
         if (own.in_features, own.out_features) != (width, outputs):
             raise ManyviewsError(
-                f"The head maps {own.in_features} to {own.out_features}, not {width} to {outputs}."
+                f"The given head maps {own.in_features} features to {own.out_features} outputs, but {width} to {outputs} are needed."
             )
         classifier = nn.Sequential(network, own, nn.Flatten(1)).to(device).train()
         plan = Plan(epochs, usual_batch(len(train)) if batch is None else batch, seed, "finetune")
@@ -190,7 +190,7 @@ def _blocks_of(network: nn.Module) -> nn.Module:
     )
     if not any(isinstance(module, Block) for module in part.modules()):
         raise ManyviewsError(
-            "drop_path lets samples go around the blocks of a transformer of ours, and this net has none; leave it at 0."
+            "drop_path lets samples skip the blocks of a transformer built by Manyviews, and this net has none; leave it at 0."
         )
     return part
 

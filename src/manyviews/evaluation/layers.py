@@ -115,11 +115,11 @@ def _last(encoder: nn.Module, layers: int, patches: bool) -> nn.Module:
         return _LastOfViT(encoder, layers, patches)
     if patches:
         raise ManyviewsError(
-            "The mean of patches is asked for, and this net is no ViT of ours; leave patches out."
+            "The mean of patches can be taken only of a ViT of this library, and this net is no ViT of ours; leave patches out."
         )
     if not isinstance(encoder, Reader):
         raise ManyviewsError(
-            "The last layers of a net are asked for, and it is no ViT of ours, and no bert or gpt, whose blocks this library knows; "
+            "The last layers of this net cannot be read, because it is no ViT of ours, and no bert or gpt; "
             'take "linear".'
         )
     return LastLayers(encoder, layers)
@@ -134,7 +134,7 @@ class _LastOfViT(nn.Module):
             raise ManyviewsError(f"The last {layers} layers are asked for; the net has {len(vit.blocks)}.")
         if patches and not vit.first:
             raise ManyviewsError(
-                "The mean of patches is what this ViT embeds, for it has no class token; leave patches out."
+                "The embedding of this ViT already is the mean of its patches, because it has no class token; leave patches out."
             )
         self.vit, self.layers, self.patches = vit, layers, patches
 

@@ -29,8 +29,8 @@ def mapping(
     """
     if not (2 <= names <= len(NAMES) and 1 <= signs <= len(SIGNS)) or train + test > 90 * signs:
         raise ManyviewsError(
-            f"There is no task of {signs} signs, {names} names and {train + test} items; there are {len(SIGNS)} signs, "
-            f"2 to {len(NAMES)} names, and 90 items a sign."
+            f"There is no task of {signs} signs, {names} names and {train + test} items; a task has 1 to {len(SIGNS)} signs, "
+            f"2 to {len(NAMES)} names, and at most 90 items a sign."
         )
     draw = rng.generator(seed, "mapping", task)
     offered = tuple(NAMES[place] for place in torch.randperm(len(NAMES), generator=draw)[:names].tolist())

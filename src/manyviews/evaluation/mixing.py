@@ -34,7 +34,7 @@ class Mixing:
     def __post_init__(self) -> None:
         if min(self.mixup, self.cutmix) < 0:
             raise ManyviewsError(
-                f"mixup is {self.mixup} and cutmix {self.cutmix}; they are numbers above 0, or 0 for none."
+                f"mixup is {self.mixup} and cutmix {self.cutmix}; each must be a number above 0, or 0 for none."
             )
         if self.kind != "images" and (self.mixup or self.cutmix):
             raise ManyviewsError(

@@ -141,7 +141,7 @@ def demonstrations(train: Sequence[Item], item: Item, shots: int, seed: int, num
     shown = [train[place] for place in order if train[place].context != item.context][:shots]
     if len(shown) < shots:
         raise ManyviewsError(
-            f"{shots} demonstrations cannot be drawn from {len(shown)} training items other than the one that is asked; "
+            f"{shots} demonstrations cannot be drawn from {len(shown)} training items other than the one asked about; "
             "ask for fewer."
         )
     return shown
@@ -156,8 +156,8 @@ def prompt(shown: Sequence[Item], item: Item, instruction: str = "", between: st
 def _check(train: Sequence[Item], test: Sequence[Item], shots: int, scoring: str, batch: int) -> None:
     if shots < 0 or batch < 1 or scoring not in get_args(Scoring):
         raise ManyviewsError(
-            f'{shots} demonstrations, {batch} texts at a time and scoring by "{scoring}" cannot be; '
-            f"they are at least 0, at least 1, and one of {', '.join(get_args(Scoring))}."
+            f'{shots} demonstrations, {batch} texts at a time and scoring by "{scoring}" are not all allowed; '
+            f"they must be at least 0, at least 1, and one of {', '.join(get_args(Scoring))}."
         )
     if not test:
         raise ManyviewsError("There is nothing to ask; give at least one item.")
@@ -167,5 +167,5 @@ def _check(train: Sequence[Item], test: Sequence[Item], shots: int, scoring: str
             if len(set(offered)) < max(2, len(offered)) or not 0 <= item.right < len(offered):
                 raise ManyviewsError(
                     f"Of the completions of {name} item {number}, {list(offered)}, number {item.right} is no answer; "
-                    "give two or more that differ, and the place of the right one, from 0 on."
+                    "give two or more different completions, and the index of the right one, counted from 0."
                 )

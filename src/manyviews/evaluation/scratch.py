@@ -78,7 +78,7 @@ def scratch(
     """
     if pretraining_items is None:
         raise ManyviewsError(
-            'What pre-training cost is not known; give the images it saw, as options={"scratch": {"pretraining_items": N}}.'
+            'What pre-training cost is not known; give the number of images it saw, as options={"scratch": {"pretraining_items": N}}.'
         )
     again = cast(Built | None, getattr(encoder, "built", None))
     if again is None:

@@ -148,7 +148,7 @@ def segment(
             f'"segment" needs an encoder with a feature grid, and {type(encoder).__name__} has none; take "knn" or "linear".'
         )
     if width < 1:
-        raise ManyviewsError(f"width is {width}; a decoder has at least 1 channel.")
+        raise ManyviewsError(f"width is {width}; a decoder needs at least 1 channel.")
     names, device = pixel_classes(train, test), device_of(encoder)
     grid = grid_of(encoder, size, '"segment"')
     plan = Plan(epochs, batch, seed, "segment")

@@ -64,8 +64,8 @@ def dense_sets(train: ItemSet | None, test: ItemSet | None, asked: Sequence[str]
     for data in (train, test):
         if data is not None and CLASSES not in data.senses:
             raise ManyviewsError(
-                f"{data.name} has no class of every pixel, which {names} needs; the world and camvid have one, and sets of "
-                f'your own bring it as ItemSet.senses["{CLASSES}"].'
+                f"{data.name} has no class of every pixel, which {names} needs; the world and camvid have one, and for sets of "
+                f'your own, give it as ItemSet.senses["{CLASSES}"].'
             )
     if train is None:
         raise ManyviewsError(f"{names} needs images to learn from, not only a test set.")
@@ -81,8 +81,8 @@ def marked_sets(train: ItemSet | None, test: ItemSet | None, asked: Sequence[str
     for data in (train, test):
         if data is not None and MARKS not in data.senses:
             raise ManyviewsError(
-                f"{data.name} has no marked words, which {names} needs: world-tags and world-questions have, and .conll files "
-                "(a word and its tag a line) and SQuAD's .json files."
+                f"{data.name} has no marked words, which {names} needs: world-tags and world-questions have them, and so do .conll files "
+                "(one word and its tag per line) and the .json files of SQuAD."
             )
     if train is None:
         raise ManyviewsError(f"{names} needs texts to learn from, not only a test set.")
@@ -92,14 +92,14 @@ def marked_sets(train: ItemSet | None, test: ItemSet | None, asked: Sequence[str
     if kinds != test.pixel_classes:
         raise ManyviewsError(
             f"The marks of {train.name} and {test.name} differ: {kinds[1:]} and {(test.pixel_classes or ())[1:]}; give two "
-            "sets with the same ones."
+            "sets with the same marks."
         )
     if "span" in asked and len(kinds) != 2:
         raise ManyviewsError(
             f'{train.name} has {len(kinds) - 1} kinds of marks, and the answers that "span" learns are of one; take "tag".'
         )
     if not (train.senses[WORDS] == 1).any():
-        raise ManyviewsError(f"{train.name} has no words that are read, so there is nothing to tell.")
+        raise ManyviewsError(f"{train.name} has no words that are read, so there is nothing to predict.")
     return train, test
 
 
@@ -148,7 +148,7 @@ def pixel_classes(train: ItemSet, test: ItemSet) -> tuple[str, ...]:
     names = train.pixel_classes or tuple(str(id) for id in range(max(found, default=-1) + 1))
     if len(names) > VOID:
         raise ManyviewsError(
-            f"{train.name} names {len(names)} classes of pixels, but an id is a byte and {VOID} means none: there can be {VOID}."
+            f"{train.name} names {len(names)} classes of pixels, but an id is a byte and {VOID} means none, so at most {VOID} are possible."
         )
     if found and found[-1] >= len(names):
         raise ManyviewsError(
@@ -191,7 +191,7 @@ def scored_sets(
         if data is not None and data.pairs is None:
             names = ", ".join(f'"{name}"' for name in asked)
             raise ManyviewsError(
-                f"{data.name} does not say how alike two texts are, which {names} needs: world-similarity does, and a table "
-                "of two columns of texts with a column score; in Python, pairs with floats beside them."
+                f"{data.name} does not say how alike two texts are, which {names} needs: world-similarity does, and so does a table "
+                "of two columns of texts and a column score; in Python, give pairs of texts together with floats."
             )
     return train, test

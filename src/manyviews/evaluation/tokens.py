@@ -233,7 +233,7 @@ def _learned(
     """A copy of the reader with a head, when both have learned, and the last loss."""
     if not isinstance(encoder, Reader):
         raise ManyviewsError(
-            f"Tokens are told by a net that reads texts, and {type(encoder).__name__} does not."
+            f"Tokens can be judged only with a net that reads texts, and {type(encoder).__name__} does not."
         )
     device, plan = device_of(encoder), Plan(how.epochs, how.batch, how.seed, "tokens")
     total, last = how.epochs * plan.steps_per_epoch(len(train)), torch.tensor(0.0)

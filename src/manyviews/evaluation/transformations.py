@@ -91,7 +91,7 @@ class Told(Encoder):
     def __init__(self, reader: nn.Module, reads: Embeds, tokeniser: Tokeniser | None, seed: int):
         if not isinstance(reader, Reader) or tokeniser is None:
             raise ManyviewsError(
-                f'"{reads}" and the loss of a language are of nets that read texts, and {type(reader).__name__} does not.'
+                f'"{reads}" and the language-modelling loss need a net that reads texts, and {type(reader).__name__} does not.'
             )
         net = require_writer(reader)
         super().__init__(reader.width, reader.in_channels)

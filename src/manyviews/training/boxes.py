@@ -65,7 +65,7 @@ class Boxes:
             )
         if steps is not None and (steps - 1) // epoch * epoch / steps < recipe.crop_first:
             raise ManyviewsError(
-                f"{WHO} would never look for boxes: it does as an epoch begins, and none begins in the run after "
+                f"{WHO} would never look for boxes: it does so at the start of an epoch, and no epoch of this run starts after "
                 f"--crop-first {recipe.crop_first}; lower it, or lengthen --budget."
             )
 

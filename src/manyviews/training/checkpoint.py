@@ -91,8 +91,8 @@ def agreed(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
     step = 0 if state is None else state["step"]
     if (first := int(distributed.from_main(step))) != step:
         raise ManyviewsError(
-            f"This process would go on from step {step} and the first one from step {first}: all need the same {folder}, on a "
-            "disk that they share, and every checkpoint in it whole."
+            f"This process would go on from step {step} and the first one from step {first}: all processes need the same {folder}, on a "
+            "shared disk, with every checkpoint in it undamaged."
         )
     return state, refused
 
@@ -110,5 +110,5 @@ def newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
         except ManyviewsError as error:
             refused.append(str(error))
     if refused:
-        raise ManyviewsError(f"No checkpoint in {folder} is whole ({'; '.join(refused)}); start the run anew")
+        raise ManyviewsError(f"No checkpoint in {folder} is whole ({'; '.join(refused)}); start a new run")
     return None, []

@@ -85,7 +85,7 @@ class Loop:
         rows = self.recipe.batch // (distributed.world_size() * self.recipe.accumulate)
         if rows < 2 and any(isinstance(part, nn.BatchNorm1d) for part in self.method.modules()):
             raise ManyviewsError(
-                f"A batch of {self.recipe.batch} leaves {rows} item to each device and piece (--accumulate), and a norm of the batch "
+                f"A batch of {self.recipe.batch} leaves {rows} item to each device and piece (--accumulate), and batch normalisation "
                 "needs two; choose a larger --batch or fewer pieces."
             )
 

@@ -90,11 +90,11 @@ def optimiser(method: Method, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimiser == "gd" and recipe.batch != method.spec.items:
         raise ManyviewsError(
             f"Gradient descent takes its gradient over all {method.spec.items} items, not over {recipe.batch}: say "
-            f"--batch {method.spec.items} (and --accumulate, should memory not do), or --optimiser sgd --inertia 0"
+            f"--batch {method.spec.items} (and --accumulate, if memory is too small), or --optimiser sgd --inertia 0"
         )
     if recipe.layer_decay < 1 and not any(w.requires_grad for w in method.encoder.parameters()):
         raise ManyviewsError(
-            "--layer-decay is of an encoder that learns, and the one that is kept here follows another: leave it out"
+            "--layer-decay is of an encoder that learns, but the encoder kept by this method only follows another one: leave it out"
         )
     return over(groups(method, recipe, method.constant_rate(), method.encoder), recipe)
 
@@ -110,15 +110,15 @@ def over(parts: Iterable[Any], recipe: Recipe) -> torch.optim.Optimizer:
     common: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
     if not 0 <= inertia < 1:
         raise ManyviewsError(
-            f"An inertia of {inertia} is not in [0, 1): say how much of the past stays, as 0.9"
+            f"An inertia of {inertia} is not in [0, 1): say which share of the past to keep, such as 0.9"
         )
     if not 0 <= recipe.beta2 < 1:
         raise ManyviewsError(
-            f"A beta2 of {recipe.beta2} is not in [0, 1): say how much of the past stays, as 0.999"
+            f"A beta2 of {recipe.beta2} is not in [0, 1): say which share of the past to keep, such as 0.999"
         )
     if not recipe.eps > 0:
         raise ManyviewsError(
-            f"An eps of {recipe.eps} keeps no root from 0: say a small number above it, as 1e-8"
+            f"An eps of {recipe.eps} keeps no root from 0: give a small positive number, such as 1e-8"
         )
     if name not in ("adam", "adamw") and recipe.eps != Recipe.eps:
         raise ManyviewsError(

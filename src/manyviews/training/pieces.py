@@ -15,7 +15,7 @@ def pieces(batch: Batch, count: int) -> list[Batch]:
     rows = len(batch.index)
     if rows % count:
         raise ManyviewsError(
-            f"A batch of {rows} does not split into {count} pieces; choose --accumulate to divide it"
+            f"A batch of {rows} does not split into {count} pieces; choose an --accumulate that divides it"
         )
     return [_part(batch, slice(start, start + rows // count)) for start in range(0, rows, rows // count)]
 

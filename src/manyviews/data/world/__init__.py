@@ -110,7 +110,7 @@ def scene(split: str, indices: Sequence[int] | Tensor, size: int, *, seed: int =
         ManyviewsError: for a side under 8 pixels.
     """
     if size < 8:
-        raise ManyviewsError(f"The world cannot be seen at {size} pixels a side: ask for at least 8.")
+        raise ManyviewsError(f"The world cannot be drawn at {size} pixels a side: ask for at least 8.")
     z = latents(split, indices, seed=seed)
     image, mask = render(z, size)
     return Scene(image=image, mask=mask, box=boxes(mask), species=z.species, latents=z)

@@ -89,7 +89,7 @@ def caption(latents: Latents, language: str = "en", *, named: bool = True) -> li
         ManyviewsError: for an unknown language.
     """
     if language not in LANGUAGES:
-        raise ManyviewsError(f"The world is not told in {language!r}: choose one of {', '.join(LANGUAGES)}.")
+        raise ManyviewsError(f"Captions are not told in {language!r}: choose one of {', '.join(LANGUAGES)}.")
     dice = Dice(latents.key.numpy(), "caption")
     columns: dict[str, list[float]] = {}
     return [_told(fact, Draw(dice, columns, row, language), named) for row, fact in enumerate(facts(latents))]
