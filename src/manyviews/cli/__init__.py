@@ -125,7 +125,7 @@ COMMANDS = (
     Command("embed", "turn images, sounds or texts into vectors", "using"),
     Command("classify", "predict the class of every image, with the classifier that a run learned", "using"),
     Command("search", "find what is nearest to one image, sound or text", "using"),
-    Command("translate", "translate texts, or a corpus of pairs with its BLEU score", "writing"),
+    Command("translate", "translate texts, or a corpus of pairs, whose BLEU score is printed", "writing"),
     Command("write", "continue a text with a run that learned to predict the next token", "writing"),
     Command("prompt", "classify texts by prompting a next-token run: zero-, one- or few-shot", "writing"),
     Command(

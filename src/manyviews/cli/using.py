@@ -126,7 +126,7 @@ def search_command(words: list[str]) -> None:
         """Find the images, sounds or texts that are nearest to a given one."""
 
         run: positional(Path, RUN)  # pyright: ignore[reportInvalidTypeForm]
-        data: positional(str, "what to search: a folder, or the name of a set")  # pyright: ignore[reportInvalidTypeForm]
+        data: positional(str, "what to search: a folder, a file, or a set's name")  # pyright: ignore[reportInvalidTypeForm]
         query: str  # an image or sound file, or the text itself
         k: int = 10  # how many to find
         sheet: Path = Path("search.png")  # picture of what was found, except for texts
