@@ -58,7 +58,7 @@ def claim_command(words: list[str]) -> None:
         """Run the experiment behind a claim, and say whether it holds. What was trained once is not trained again."""
 
         name: positional(str | None, "name of the claim; `manyviews claims` lists all") = None  # pyright: ignore[reportInvalidTypeForm]
-        all: bool = False  # all claims that fit into --budget: without a current verdict first, cheapest first
+        all: bool = False  # claims that fit into --budget: those without a current verdict, cheapest, first
         budget: str | None = None  # time for --all: 30m, 2h; if not given, as long as it takes
         scale: str = "laptop"  # laptop or gpu
         seeds: int | None = None  # runs per arm, if the claim trains; if not given, as many as it states
