@@ -163,7 +163,7 @@ def _there(files: list[str], path: Path) -> list[str]:
     if missing:
         what = "a file that is" if len(missing) == 1 else f"{len(missing)} files that are"
         more = ", ..." if len(missing) > 3 else ""
-        raise ManyviewsError(f"{path} lists {what} not there: {', '.join(missing[:3])}{more}.")
+        raise ManyviewsError(f"{path} names {what} not there: {', '.join(missing[:3])}{more}.")
     seen: set[str] = set()
     for file in files:
         if file in seen:

@@ -109,7 +109,7 @@ def multi_scale(
 
 def _check_scales(scales: Sequence[float]) -> None:
     if not scales or min(scales) < 1:
-        raise ManyviewsError(f"Scales are {list(scales)}; give at least one scale, and none below 1.")
+        raise ManyviewsError(f"Scales are {list(scales)}; give at least one scale, each at least 1.")
 
 
 def _whole(encoder: nn.Module, head: nn.Module, size: int, scales: Sequence[float]) -> Way:
