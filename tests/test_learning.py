@@ -20,6 +20,7 @@ from manyviews.data import ItemSet, open_data, summary
 from manyviews.data.world import world
 from manyviews.evaluation import EncoderEmbedder, embed_all
 from manyviews.evaluation.linear import probe_lbfgs
+from manyviews.learn import pretrain
 from manyviews.method import Batch, Method, find, names
 from manyviews.nets.encoder import judging
 from manyviews.runs import Run
@@ -159,3 +160,20 @@ def test_it_foretells_texts_that_it_never_saw(name: str, tmp_path: Path) -> None
     assert loop.run() == "finished"
     after = loss_of(method, unseen)
     assert after < most, f"{after:.3f} nats after {run.recipe.budget}, {most:.3f} {what}"
+
+
+@pytest.mark.slow
+def test_views_that_a_generator_is_played_for_share_less(tmp_path: Path) -> None:
+    small: dict[str, Any] = {
+        "net": "cifar_resnet8",
+        "size": 16,
+        "batch": 64,
+        "budget": "120steps",
+        "quiet": True,
+    }
+    shared = [
+        pretrain("infomin_learned", out=tmp_path / str(weight), adversary=weight, judged=False, **small)
+        .metrics()[-1]["mutual_information"]
+        for weight in (1.0, 0.0)
+    ]  # fmt: skip
+    assert shared[0] < shared[1] - 0.3, shared

@@ -183,21 +183,3 @@ def test_a_second_run_learns_encoders_on_views_that_stay(
         manyviews.pretrain(
             "infomin_learned", images, out=tmp_path / "x", generator=str(first.path), blocks=3, **same
         )
-
-
-@pytest.mark.slow
-def test_views_that_are_played_for_share_less(tmp_path: Path) -> None:
-    same: dict[str, Any] = {
-        "net": "cifar_resnet8",
-        "size": 16,
-        "batch": 64,
-        "budget": "120steps",
-        "quiet": True,
-    }
-    shared = [
-        manyviews.pretrain(
-            "infomin_learned", out=tmp_path / str(weight), adversary=weight, judged=False, **same
-        ).metrics()[-1]["mutual_information"]
-        for weight in (1.0, 0.0)
-    ]
-    assert shared[0] < shared[1] - 0.3

@@ -78,6 +78,7 @@ def process(rank: int, folder: str) -> None:
     here = Path(folder)
     found = {"seen": watched(here), "loss": stopped(here, "loss"), "weights": stopped(here, "weights")}
     torch.save(found, f"{folder}/{rank}.pt")
+    dist.barrier()  # neither leaves while the other still talks to it
     dist.destroy_process_group()
 
 

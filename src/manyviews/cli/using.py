@@ -197,9 +197,9 @@ def methods_command(words: list[str]) -> None:
         print("\n".join(f"| {' | '.join(line)} |" for line in lines))
         return
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("method", *columns)
+    table = Table(Column("method", no_wrap=True), *columns)
     for name, row in rows.items():
         table.add_row(name, *row.values())
     Console().print(table)

@@ -74,9 +74,8 @@ def layers(encoder: nn.Module) -> list[list[nn.Parameter]]:
     that are single operations (a stem's convolution and norm) are one layer together. What belongs to no module that
     was named (a class token, position embeddings) learns with the first layer.
     """
-    if isinstance(
-        encoder, Split
-    ):  # two nets side by side, none above the other; what is before both learns with the first
+    if isinstance(encoder, Split):
+        # Two nets side by side, none above the other; what stands before both learns with their first layers.
         found = [a + b for a, b in zip(layers(encoder.light), layers(encoder.colour), strict=True)]
         known = {id(p) for layer in found for p in layer}
         return [[p for p in encoder.parameters() if id(p) not in known] + found[0], *found[1:]]
