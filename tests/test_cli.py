@@ -867,11 +867,11 @@ def test_methods_are_compared_on_what_has_no_up_and_whose_colours_tell(
         "--out",
         str(tmp_path / "c"),
     ]
-    result = answer(capsys, *words, "--no-upright", "--colour", "0.3")
-    assert (result["upright"], result["colour"]) == (False, 0.3)
+    result = answer(capsys, *words, "--no-upright", "--no-mirror", "--colour", "0.3")
+    assert (result["upright"], result["mirror"], result["colour"]) == (False, False, 0.3)
     for name in ("simclr", "simsiam"):
         recipe = manyviews.load(tmp_path / "c" / f"{name}-0").recipe
-        assert (recipe.upright, recipe.colour) == (False, 0.3)
+        assert (recipe.pose, recipe.colour) == ({"upright": False, "mirror": False}, 0.3)
     said = refused(capsys, *words)  # another comparison may not go on in the same folder
     assert "of other settings" in said
     words[1:3], words[-1] = ["simclr", "mae"], str(tmp_path / "d")  # whose views change no colours

@@ -1,4 +1,4 @@
-"""Data that is not made of photos, whole commands: `--no-upright` and `--colour`, and what they cannot be said of."""
+"""Data that is not made of photos, whole commands: `--no-upright`, `--no-mirror` and `--colour`, and what they cannot be said of."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -36,21 +36,24 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_run_is_learned_by_turned_views(capsys: pytest.CaptureFixture[str]) -> None:
-    answer(capsys, "pretrain", "moco", "--no-upright", "--colour", "0.5", *SMALL, "random", "supervised")
+    words = ["--no-upright", "--no-mirror", "--colour", "0.5"]
+    answer(capsys, "pretrain", "moco", *words, *SMALL, "random", "supervised")
     run = Run.open("run")
     views = run.build(open_data("world", size=16)).suited_views()
     assert isinstance(views, Views) and all(view.turn and view.grey == 0.1 for view in views.views)
-    assert not run.recipe.upright and not Run.open("run/supervised").recipe.upright
+    assert all(view.flip == 0 for view in views.views)
+    assert run.recipe.pose == Run.open("run/supervised").recipe.pose == {"upright": False, "mirror": False}
 
 
-def test_its_classifier_learns_by_turned_views_too(capsys: pytest.CaptureFixture[str]) -> None:
-    answer(capsys, "pretrain", "moco", "--no-upright", *SMALL, "random")
+@pytest.mark.parametrize("pose", ["upright", "mirror"])
+def test_its_classifier_learns_by_such_views_too(capsys: pytest.CaptureFixture[str], pose: str) -> None:
+    answer(capsys, "pretrain", "moco", f"--no-{pose}", *SMALL, "random")
     words = ["evaluate", "run", "--protocol", "finetune", "--option", "finetune.epochs=1"]
-    usual, turned, upright = (
+    its_own, alike, other = (
         answer(capsys, *words, *more)["figures"]["finetune"]["loss"]
-        for more in ([], ["finetune.upright=false"], ["finetune.upright=true"])
+        for more in ([], [f"finetune.{pose}=false"], [f"finetune.{pose}=true"])
     )
-    assert usual == turned != upright
+    assert its_own == alike != other
 
 
 @pytest.mark.parametrize("name", ["cpc", "cpcv2"])
@@ -80,6 +83,7 @@ def test_patches_change_their_colours_less_too(name: str) -> None:
         (("simclr", "--colour", "-1"), "--colour is -1"),
         (("igpt", "--colour", "0.5"), "views of this method have none"),
         (("cpc_sequence", "--no-upright"), "are of images"),
+        (("cpc_sequence", "--no-mirror"), "are of images"),
         (("bert", "--no-upright"), "are of images"),
     ],
 )
@@ -87,3 +91,12 @@ def test_what_it_cannot_be_said_of(
     words: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert says in refused(capsys, "pretrain", *words)
+
+
+def test_digits_are_not_flipped_unless_it_is_asked_for() -> None:
+    for name, usual in (("simclr", "cifar10"), ("supervised", "mnist")):
+        paper = find(name)
+        assert plan.recipe_name(paper, "mnist", None) == usual
+        config, recipe = plan.base(paper, "mnist")
+        assert not recipe.mirror and plan.base(paper, "cifar10")[1].mirror
+        assert plan.changed(paper, config, recipe, {"mirror": True})[1].mirror

@@ -50,6 +50,7 @@ def compare(
     batch: int | None = None,
     recipe: str | None = None,
     upright: bool = True,
+    mirror: bool = True,
     colour: float = 1.0,
     out: str | Path | None = None,
     data_root: str | Path | None = None,
@@ -77,7 +78,8 @@ def compare(
         batch: the same for all; None: each method's own.
         recipe: the recipe that every method starts from, such as "world", which suits a short budget; None: the one for
             this data.
-        upright, colour: the same for all, as in ``Recipe``: for images without up and down, or whose colours carry meaning.
+        upright, mirror, colour: the same for all, as in ``Recipe``: for images without up and down, whose left and right
+            differ, or whose colours carry meaning.
         out: the folder of the comparison; None: the next free one under ``runs/``.
         data_root: where named sets are.
         jobs: runs side by side, each with its share of the cores; where the budget is a time, each then learns less in it.
@@ -103,7 +105,9 @@ def compare(
     if not chosen:
         having = f" and has a recipe '{recipe}'" if recipe else ""
         raise ManyviewsError(f"There is no method that learns from {data} without labels{having}.")
-    suited = ({} if upright else {"upright": False}) | ({} if colour == 1 else {"colour": colour})
+    usual = {"upright": True, "mirror": True, "colour": 1.0}
+    told = {"upright": upright, "mirror": mirror, "colour": colour}
+    suited = {name: value for name, value in told.items() if value != usual[name]}
     asked = {"budget": budget, "net": net, "size": size, "batch": batch, **suited}
     same, own = _alike(chosen, data, recipe, asked)
     called = str(data) if isinstance(data, str) else "data"
@@ -208,7 +212,8 @@ def _most(values: Sequence[Any]) -> Any:
 def _own(paper: Paper, data: Any, wanted: str | None, same: dict[str, Any]) -> dict[str, Any]:
     """The net of the method's own recipe, where it cannot use the one of all the others; all its colours, where none change."""
     config, recipe = plan.base(paper, data, wanted)
-    spec = replace(_any_data(same["size"]), upright=same.get("upright", True), colour=same.get("colour", 1.0))
+    suited = {name: same[name] for name in ("upright", "mirror", "colour") if name in same}
+    spec = replace(_any_data(same["size"]), **suited)
     for net in dict.fromkeys((same["net"], recipe.net)):
         with torch.random.fork_rng(devices=[]), suppress(ManyviewsError):
             method = paper.method(config, net_factory(net, same["size"]), spec)  # pyright: ignore[reportCallIssue]

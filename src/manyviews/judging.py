@@ -76,7 +76,7 @@ class _Sets:
     rest: ItemSet  # what a judge may learn from: all, or what is left where a part is held out to judge by
     judged: ItemSet | None
     seed: int
-    upright: bool
+    pose: dict[str, bool]  # `Recipe.pose`
 
     @property
     def labelled(self) -> bool:
@@ -86,7 +86,7 @@ class _Sets:
         """Its figures by protocol, those asked for beside the usual ones among them."""
         protocols = (*(PROTOCOLS if self.labelled else ("labelfree",)), *more)
         judged = self.judged if self.labelled else None
-        how: dict[str, Any] = {"seed": self.seed, "upright": self.upright}
+        how: dict[str, Any] = {"seed": self.seed, **self.pose}
         if "linear" in protocols and len(self.rest) > MOST_PROBED:
             how["options"] = {"linear": {"label_fraction": MOST_PROBED / len(self.rest)}}
         return evaluate(embedder, self.rest, judged, protocols=protocols, **how)
@@ -102,7 +102,7 @@ def _sets(run: Run, images: ItemSet, data: Any) -> _Sets:
     # What nothing that is judged has learned the labels of; a run that learns from labels has left it out.
     hold = labelled and test is None
     rest, judged = held_apart(images) if hold else (images, test)
-    return _Sets(images, test, rest, judged, run.recipe.seed, run.recipe.upright)
+    return _Sets(images, test, rest, judged, run.recipe.seed, run.recipe.pose)
 
 
 def _each(sets: _Sets, embedders: dict[str, Any]) -> dict[str, Any]:
@@ -125,7 +125,9 @@ def _supervised(run: Run, images: ItemSet, data: Any, quiet: bool) -> Run:
     """The same net trained on the labels, by the supervised recipe for this data, in a run of its own inside this one."""
     path = run.path / "supervised"
     paper = find("supervised")
-    same = {name: getattr(run.recipe, name) for name in ("net", "size", "upright", "precision", "seed")}
+    same = {
+        name: getattr(run.recipe, name) for name in ("net", "size", "upright", "mirror", "precision", "seed")
+    }
     same["batch"] = min(run.recipe.batch, len(images))  # a part may be held out of what the run learned from
     pieces = run.recipe.accumulate * distributed.started()  # it learns on one device, with no more at a time
     same["accumulate"] = gcd(same["batch"], pieces)

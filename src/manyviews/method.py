@@ -49,6 +49,7 @@ class Spec:
     class_names: tuple[str, ...] | None = None
     labels: Tensor | None = None  # [N] int64, -1 where hidden; only for methods that declare ``supervised``
     upright: bool = True  # False: what is to be seen has no up and down
+    mirror: bool = True  # False: its left and right differ
     colour: float = 1.0  # share of the changes of colour that views are to have
     tokeniser: "Tokeniser | None" = None  # of texts: what their tokens mean, and how many there are
 
@@ -126,7 +127,14 @@ class Method(nn.Module):
 
     def suited_views(self) -> Looks:
         """``views`` as this data wants them."""
-        return suited(self.views(), self.spec.upright, self.spec.colour, elsewhere=self.colours)
+        spec = self.spec
+        return suited(
+            self.views(),
+            upright=spec.upright,
+            mirror=spec.mirror,
+            colour=spec.colour,
+            elsewhere=self.colours,
+        )
 
     def loss(self, batch: Batch, progress: float) -> Out:
         """The loss of one step at ``progress`` in [0, 1] of the run."""

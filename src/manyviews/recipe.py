@@ -46,6 +46,7 @@ class Recipe:
     accumulate: int = 1  # pieces of a batch, to save memory; negatives, codes and token means are per piece
     clip: float | None = None  # largest allowed norm of the gradient; None: no limit
     upright: bool = True  # --no-upright: nothing is up or down (cells, satellites), so views are rotated too
+    mirror: bool = True  # --no-mirror: left and right differ (digits, letters), so no view is flipped
     colour: float = 1.0  # share of the method's colour augmentation to keep: 0 where colours carry meaning
     crops: Literal["random", "contrastive"] = "random"  # contrastive: in a box around what the net looks at
     crop_alpha: float = 0.6  # crop centres follow Beta(alpha, alpha) over the box (0.1 for small sets)
@@ -57,6 +58,11 @@ class Recipe:
     channels_last: bool = True  # memory layout of images: the same figures, faster on most machines
     shard: bool = False  # split weights, gradients and optimiser state among the devices (FSDP2)
     seed: int = 0  # of the first weights, the order of items, views and dropout
+
+    @property
+    def pose(self) -> dict[str, bool]:
+        """How what is seen may be posed, for whoever else makes views of it."""
+        return {"upright": self.upright, "mirror": self.mirror}
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def evaluate(
     options = dict(options or {})
     if "scratch" in protocol:
         options["scratch"] = {**_cost(run), **options.get("scratch", {})}
-    how: dict[str, Any] = {"classifier": run.classifier, "seen": {}, "upright": run.recipe.upright}
+    how: dict[str, Any] = {"classifier": run.classifier, "seen": {}, **run.recipe.pose}
     shows = not isinstance(run, Given) and writable(run.path / "results.json")
     show = _shown(run) if shows else None
     figures = judge(

@@ -1,5 +1,6 @@
 """Ten crops against torchvision's, dense testing against a plain formula and where it has to change nothing."""
 
+import itertools
 import math
 from typing import Any
 
@@ -216,6 +217,34 @@ def test_crops_of_a_wide_image_reach_from_edge_to_edge() -> None:
     torch.testing.assert_close(crops[-1], crops[-2].flip(-1))
     (middle, _) = grid_of_crops(image, 16, 20, 1)
     torch.testing.assert_close(middle, normalise(image[:, :, 2:18, 12:28].float() / 255))
+
+
+class Counting(Unpadded):
+    """Counts how often it looks."""
+
+    looks = 0
+
+    def grid(self, x_BCHW: Tensor) -> Tensor:
+        self.looks += 1
+        return super().grid(x_BCHW)
+
+
+def test_where_left_and_right_differ_no_look_is_at_a_mirror_image(blobs, head) -> None:
+    image = picture(1, 3, 30, 40)
+    for crops, all_ten in (
+        (ten_crops(image, 16, mirror=False), list(ten_crops(image, 16))[:5]),
+        (grid_of_crops(image, 16, 20, 3, mirror=False), list(grid_of_crops(image, 16, 20, 3))[::2]),
+    ):
+        torch.testing.assert_close(list(crops), all_ten, rtol=0, atol=0)
+    data, names = blobs(30, seed=0, size=20), ("ten-crop", "multi-crop", "dense", "multi-scale")
+    looks: dict[bool, list[int]] = {True: [], False: []}
+    for mirror, name in itertools.product((True, False), names):
+        encoder = Counting()
+        classifier = Classifier(head, data.classes)
+        evaluate(encoder, data, data, protocols=(name,), classifier=classifier, size=16, mirror=mirror)
+        looks[mirror].append(encoder.looks)
+    fewer = [both - one for both, one in zip(looks[True], looks[False], strict=True)]
+    assert fewer == [5, 3 * 5 * 5, 1, len(SCALES)]
 
 
 @pytest.mark.parametrize(

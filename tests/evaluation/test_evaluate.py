@@ -54,7 +54,7 @@ def test_the_same_seed_gives_the_same_figures(blobs, net):
 
 QUARTERS = {
     "finetune": ("loss", {"epochs": 1}),
-    "linear-sgd": ("history", {"epochs": 4, "batch": 30, "batch_norm": True}),
+    "linear-sgd": ("history", {"epochs": 8, "batch": 30, "batch_norm": True, "lr": 0.02}),
     "scratch": ("loss", {"epochs": 1, "pretraining_items": 0}),
     "segment": ("loss", {"epochs": 1}),
     "labelfree": ("alignment", {}),
@@ -62,24 +62,28 @@ QUARTERS = {
 
 
 @pytest.mark.parametrize("name", QUARTERS)
-def test_what_has_no_up_and_down_is_seen_turned(blobs, name):
+def test_what_has_no_up_and_down_is_seen_turned_and_what_has_no_mirror_image_never_flipped(blobs, name):
+    torch.manual_seed(0)
     encoder, (figure, options) = nets.build("cifar_resnet8", size=16), QUARTERS[name]
     dense = {"classes": torch.arange(256).view(1, 1, 16, 16).expand(90, -1, -1, -1).to(torch.uint8) // 86}
     train = dataclasses.replace(blobs(90, seed=0), senses=dense, pixel_classes=("a", "b", "c"))
     how = {"protocols": (name,), "options": {name: options}}
-    usual, upright, turned = (
+    usual, upright, turned, flipped, plain = (
         evaluate(encoder, train, train, **how, **more)[name][figure]
-        for more in ({}, {"upright": True}, {"upright": False})
+        for more in ({}, {"upright": True}, {"upright": False}, {"mirror": True}, {"mirror": False})
     )
-    assert usual == upright != turned
+    assert usual == upright == flipped and len({str(each) for each in (usual, turned, plain)}) == 3
 
 
-def test_only_images_are_turned():
+def test_only_images_are_turned_or_flipped():
     for kind in ("sounds", "texts"):
         assert usual_view(kind, 8) == usual_view(kind, 8, upright=True)
-        with pytest.raises(ManyviewsError, match=f"upright=false is of images, and these are {kind}"):
-            usual_view(kind, 8, upright=False)
-    assert usual_view("images", 8, upright=False) == dataclasses.replace(usual_view("images", 8), turn=True)
+        for said in ("upright", "mirror"):
+            with pytest.raises(ManyviewsError, match=f"{said}=false is of images, and these are {kind}"):
+                usual_view(kind, 8, **{said: False})
+    usual = usual_view("images", 8)
+    assert usual_view("images", 8, upright=False) == dataclasses.replace(usual, turn=True)
+    assert usual_view("images", 8, mirror=False) == dataclasses.replace(usual, flip=0.0)
 
 
 def test_without_a_test_set_a_fifth_is_held_out(blobs):

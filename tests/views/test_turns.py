@@ -85,8 +85,8 @@ def test_it_is_told() -> None:
 def test_colours_change_less() -> None:
     strong = View(size=8, jitter=(0.8, 0.4, 0.2, 0.1), grey=0.2, blur=0.5, solarise=0.4)
     looks = Views(strong, View(size=8, jitter=None, flip=0.0))
-    assert suited(looks, True, 1.0) is looks
-    half = suited(looks, True, 0.5)
+    assert suited(looks) is looks
+    half = suited(looks, colour=0.5)
     assert isinstance(half, Views)
     first, second = half.views
     assert first.jitter == (0.4, 0.2, 0.1, 0.05) and (first.grey, first.solarise, first.blur) == (
@@ -95,21 +95,31 @@ def test_colours_change_less() -> None:
         0.5,
     )
     assert second == looks.views[1]
-    none = suited(looks, False, 0.0)
+    none = suited(looks, upright=False, colour=0.0)
     assert isinstance(none, Views) and none.views[0].jitter is None and none.views[0].grey == 0
     assert [view.turn for view in none.views] == [True, True]
 
 
 @pytest.mark.parametrize("looks", [Waves(Wave(size=64)), Texts(Text(size=8))])
 def test_sounds_and_texts_are_neither_turned_nor_coloured(looks: Waves | Texts) -> None:
-    with pytest.raises(ManyviewsError, match="are of images"):
-        suited(looks, False, 1.0)
+    for said in ({"upright": False}, {"mirror": False}, {"colour": 0.5}):
+        with pytest.raises(ManyviewsError, match="are of images"):
+            suited(looks, **said)
+
+
+def test_what_has_no_mirror_image_is_never_flipped() -> None:
+    looks = suited(Views(View(size=8, flip=0.3), View(size=8, flip=0.0, blur=0.5)), mirror=False)
+    assert isinstance(looks, Views)
+    assert looks.views == (View(size=8, flip=0.0), View(size=8, flip=0.0, blur=0.5))
+    turned = suited(Views(View(size=8)), upright=False, mirror=False)
+    assert isinstance(turned, Views) and turned.views == (View(size=8, turn=True, flip=0.0),)
+    assert "flipped" not in turned.describe() and "flipped" in Views(View(size=8)).describe()
 
 
 def test_what_changes_no_colours_cannot_change_them_less() -> None:
     with pytest.raises(ManyviewsError, match="views of this method have none"):
-        suited(Views(View(size=8)), False, 0.5)
-    (view,) = suited(Views(View(size=8)), True, 0.5, elsewhere=True).views
+        suited(Views(View(size=8)), upright=False, colour=0.5)
+    (view,) = suited(Views(View(size=8)), colour=0.5, elsewhere=True).views
     assert view == View(size=8)
 
 
@@ -117,7 +127,7 @@ def test_shifts_and_randaugments_colours_go_with_the_colours() -> None:
     grey = ((0.1, 0.0, 0.0), (0.0, 0.1, 0.0), (0.0, 0.0, 0.1))
     strong = Views(View(size=8, pca=0.1, rgb=grey, randaugment=(2, 9)))
     for colour, pca, kept in ((0.5, 0.05, True), (0.0, 0.0, False)):
-        looks = suited(strong, True, colour)
+        looks = suited(strong, colour=colour)
         assert isinstance(looks, Views)
         (view,) = looks.views
         assert (view.pca, view.randaugment_colours) == (pca, kept)

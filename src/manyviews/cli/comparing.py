@@ -24,6 +24,7 @@ def compare_command(words: list[str]) -> None:
         batch: int | None = None  # for all; if not given, each method's own
         recipe: str | None = None  # for all; if not given, the one for the data; world suits short budgets
         upright: bool = True  # --no-upright: nothing is up or down, so views are rotated too
+        mirror: bool = True  # --no-mirror: left and right differ, so no view is flipped
         colour: float = 1.0  # share of the colour augmentation to keep: 0 where colours carry meaning
         out: Path | None = None  # folder of the comparison; one that was stopped continues there
         data_root: Path | None = None  # folder of the named sets

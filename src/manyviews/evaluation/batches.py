@@ -14,6 +14,7 @@ from manyviews.errors import ManyviewsError
 from manyviews.evaluation.features import Make, read_ahead
 from manyviews.evaluation.labels import label_subset
 from manyviews.views import Draws, Kind, Text, View, Wave, nothing, views_of
+from manyviews.views.suited import posed
 
 
 @dataclass(frozen=True)
@@ -62,18 +63,19 @@ def usual_batch(items: int) -> int:
     return min(256, max(8, items // 8))
 
 
-def usual_view(kind: Kind, size: int, upright: bool = True) -> View | Wave | Text:
+def usual_view(kind: Kind, size: int, upright: bool = True, mirror: bool = True) -> View | Wave | Text:
     """How training items are seen where nothing is said: random resized crop of 8% to 100% and flip; a window; a text.
 
-    Of what is not ``upright`` each crop is also turned by 0 to 3 quarters.
+    Of what is not ``upright`` each crop is also turned by 0 to 3 quarters; of what has no ``mirror`` image none is flipped.
 
     Raises:
-        ManyviewsError: it is no image, and said to have no up and down.
+        ManyviewsError: it is no image, and said to have no up and down, or no mirror image.
     """
     if kind == "images":
-        return View(size=size, turn=not upright)
-    if not upright:
-        raise ManyviewsError(f"upright=false is of images, and these are {kind}; leave it out.")
+        return posed(View(size=size), upright, mirror)
+    if not (upright and mirror):
+        said = "mirror=false" if upright else "upright=false"
+        raise ManyviewsError(f"{said} is of images, and these are {kind}; leave it out.")
     return Text(size=size) if kind == "texts" else Wave(size=size)
 
 

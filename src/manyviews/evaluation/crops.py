@@ -41,9 +41,14 @@ def single(encoder: nn.Module, head: nn.Module, test: ItemSet, *, classes: int, 
     return _judged([(nn.Sequential(encoder, head), centre)], encoder, test, classes, size, 1.0)
 
 
-def ten_crop(encoder: nn.Module, head: nn.Module, test: ItemSet, *, classes: int, size: int) -> Scores:
-    """The mean softmax over four corners and the centre of the central square (256 for 224), and their mirror images."""
-    looks = partial(ten_crops, size=size)
+def ten_crop(
+    encoder: nn.Module, head: nn.Module, test: ItemSet, *, classes: int, size: int, mirror: bool = True
+) -> Scores:
+    """The mean softmax over four corners and the centre of the central square (256 for 224), and their mirror images.
+
+    Here and below ``mirror`` is False where left and right differ: no look is at a mirror image then.
+    """
+    looks = partial(ten_crops, size=size, mirror=mirror)
     return _judged([(nn.Sequential(encoder, head), looks)], encoder, test, classes, size, 8 / 7)
 
 
@@ -57,6 +62,7 @@ def multi_crop(
     scales: Sequence[float] = CROPPED,
     across: int = 5,
     with_dense: bool = False,
+    mirror: bool = True,
 ) -> Scores:
     """The mean softmax over crops in a regular grid on the whole image and their mirror images, at several scales.
 
@@ -74,23 +80,30 @@ def multi_crop(
 
     def crops(image_BCHW: Tensor) -> Iterator[Tensor]:
         for scale in scales:
-            yield from grid_of_crops(image_BCHW, size, round(size * scale), across)
+            yield from grid_of_crops(image_BCHW, size, round(size * scale), across, mirror)
 
     ways: list[Way] = [(nn.Sequential(encoder, head), crops)]
     if with_dense:
-        ways.append(_whole(encoder, head, size, scales))
+        ways.append(_whole(encoder, head, size, scales, mirror))
     return _judged(ways, encoder, test, classes, size, max(scales))
 
 
 def dense(
-    encoder: nn.Module, head: nn.Module, test: ItemSet, *, classes: int, size: int, scale: float = 8 / 7
+    encoder: nn.Module,
+    head: nn.Module,
+    test: ItemSet,
+    *,
+    classes: int,
+    size: int,
+    scale: float = 8 / 7,
+    mirror: bool = True,
 ) -> Scores:
     """The whole image at one scale (256 for 224), the scores averaged over places; softmax over it and its mirror image.
 
     Raises:
         ManyviewsError: the net is no convolution from its image to its embedding, so it has no answer for each place.
     """
-    return multi_scale(encoder, head, test, classes=classes, size=size, scales=(scale,))
+    return multi_scale(encoder, head, test, classes=classes, size=size, scales=(scale,), mirror=mirror)
 
 
 def multi_scale(
@@ -101,10 +114,11 @@ def multi_scale(
     classes: int,
     size: int,
     scales: Sequence[float] = SCALES,
+    mirror: bool = True,
 ) -> Scores:
     """``dense``, its softmax averaged over several scales."""
     _check_scales(scales)
-    return _judged([_whole(encoder, head, size, scales)], encoder, test, classes, size, max(scales))
+    return _judged([_whole(encoder, head, size, scales, mirror)], encoder, test, classes, size, max(scales))
 
 
 def _check_scales(scales: Sequence[float]) -> None:
@@ -112,13 +126,13 @@ def _check_scales(scales: Sequence[float]) -> None:
         raise ManyviewsError(f"Scales are {list(scales)}; give at least one scale, each at least 1.")
 
 
-def _whole(encoder: nn.Module, head: nn.Module, size: int, scales: Sequence[float]) -> Way:
+def _whole(encoder: nn.Module, head: nn.Module, size: int, scales: Sequence[float], mirror: bool) -> Way:
     """The scores everywhere, and the whole image and its mirror image at each scale."""
 
     def whole(image_BCHW: Tensor) -> Iterator[Tensor]:
         for scale in scales:
             x_BCHW = normalise(scaled(image_BCHW, round(size * scale)).float() / 255)
-            yield from (x_BCHW, x_BCHW.flip(-1))
+            yield from _both_sides(x_BCHW, mirror)
 
     def everywhere(x_BCHW: Tensor) -> Tensor:
         # The head is linear: the mean of all places' scores is the score of their mean.
@@ -128,19 +142,26 @@ def _whole(encoder: nn.Module, head: nn.Module, size: int, scales: Sequence[floa
     return everywhere, whole
 
 
-def ten_crops(image_BCHW: Tensor, size: int) -> Iterator[Tensor]:
+def _both_sides(image_BCHW: Tensor, mirror: bool) -> tuple[Tensor, ...]:
+    """An image and, where it has one, its mirror image."""
+    return (image_BCHW, image_BCHW.flip(-1)) if mirror else (image_BCHW,)
+
+
+def ten_crops(image_BCHW: Tensor, size: int, mirror: bool = True) -> Iterator[Tensor]:
     """The ten crops of uint8 ``[B, 3, H, W]``, each normalised ``[B, 3, size, size]``: five, then those of the mirror image."""
     short = short_side(size)
     x_BCHW = scaled(image_BCHW, short)
     top, left = round((x_BCHW.shape[2] - short) / 2), round((x_BCHW.shape[3] - short) / 2)
     square_BCHW = x_BCHW[:, :, top : top + short, left : left + short]
     far, middle = short - size, round((short - size) / 2)
-    for mirrored in (square_BCHW, square_BCHW.flip(-1)):
+    for seen_BCHW in _both_sides(square_BCHW, mirror):
         for y, x in ((0, 0), (0, far), (far, 0), (far, far), (middle, middle)):
-            yield normalise(mirrored[:, :, y : y + size, x : x + size].float() / 255)
+            yield normalise(seen_BCHW[:, :, y : y + size, x : x + size].float() / 255)
 
 
-def grid_of_crops(image_BCHW: Tensor, size: int, short: int, across: int) -> Iterator[Tensor]:
+def grid_of_crops(
+    image_BCHW: Tensor, size: int, short: int, across: int, mirror: bool = True
+) -> Iterator[Tensor]:
     """Crops of uint8 ``[B, 3, H, W]`` with its short side at ``short``, from edge to edge, each normalised ``[B, 3, size, size]``
     and followed by its mirror image; one crop is the centre."""
     x_BCHW = scaled(image_BCHW, short)
@@ -148,7 +169,7 @@ def grid_of_crops(image_BCHW: Tensor, size: int, short: int, across: int) -> Ite
     for top in tops:
         for left in lefts:
             crop_BCHW = normalise(x_BCHW[:, :, top : top + size, left : left + size].float() / 255)
-            yield from (crop_BCHW, crop_BCHW.flip(-1))
+            yield from _both_sides(crop_BCHW, mirror)
 
 
 def _places(room: int, count: int) -> list[int]:

@@ -43,6 +43,7 @@ def evaluate(
     show: Callable[[str, Tensor], None] | None = None,
     seen: dict[str, Features] | None = None,
     upright: bool = True,
+    mirror: bool = True,
 ) -> dict[str, dict[str, Any]]:
     """Run protocols on an embedder or encoder; the figures of each, under its name, ready for JSON.
 
@@ -60,6 +61,7 @@ def evaluate(
         show: takes what protocols have to show: a title, and pictures uint8 [R, C, 3, S, S].
         seen: what the sets look like to the embedder is kept here, and looked up: for another seed of the same three.
         upright: False: images have no up and down, and the views by which protocols learn or compare are turned too.
+        mirror: False: their left and right differ, and no protocol looks at mirror images.
         options: by protocol, keyword arguments of the function behind it, e.g. ``{"linear-sgd": {"epochs": 10}}``.
 
     Raises:
@@ -107,7 +109,7 @@ def evaluate(
                 'take "linear" or "finetune", which learn one.'
             )
     kept = {} if seen is None else seen
-    task = Task(embedder, train, test, classes or 0, seed, kept, classifier, show, upright)
+    task = Task(embedder, train, test, classes or 0, seed, kept, classifier, show, upright, mirror)
     if not isinstance(embedder, EncoderEmbedder):
         return {name: PROTOCOLS[name].run(task, **options.get(name, {})) for name in protocols}
     with frozen(embedder.encoder):

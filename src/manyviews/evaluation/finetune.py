@@ -77,6 +77,7 @@ def finetune(
     label_fraction: float = 1.0,
     view: View | Wave | Text | None = None,
     upright: bool = True,
+    mirror: bool = True,
     embedding: Embedding = "mean",
     watch: bool = False,
     joint: float = 0.0,
@@ -102,6 +103,7 @@ def finetune(
         batch: images a step; None: 256, or an eighth of what there is where that is less, and at least 8.
         view: how training images are seen; None: random resized crop of 8% to 100% and flip.
         upright: False: images have no up and down, and the usual view is also turned by 0 to 3 quarters.
+        mirror: False: their left and right differ, and the usual view is not flipped.
         embedding: of texts, what the head reads: the mean over the tokens, or "pooled", what [CLS] makes of all of them;
             of a net that tells the next token also its "last" state, or that of the token that GPT-1 puts there:
             "extract", "similarity" (two texts in both orders) or "choice" (a text and two answers); see `Told`.
@@ -165,7 +167,7 @@ def finetune(
             else eager(torch.optim.SGD)(groups, momentum=0.9)
         )
         loss, history, started, items = torch.tensor(0.0), [], time.perf_counter(), 0
-        for now in augmented(train, view or usual_view(train.kind, size, upright), plan, device):
+        for now in augmented(train, view or usual_view(train.kind, size, upright, mirror), plan, device):
             with same_randomness(device):
                 torch.manual_seed(rng.seed_of(seed, "dropout", now.step))
                 x_BCHW, target = mixing(now.x_BCHW, now.labels_B)

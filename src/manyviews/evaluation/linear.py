@@ -206,6 +206,7 @@ def probe_sgd(
     label_fraction: float = 1.0,
     view: View | Wave | Text | None = None,
     upright: bool = True,
+    mirror: bool = True,
     seed: int = 0,
 ) -> SgdProbe:
     """The papers' linear protocol: a linear layer trained by SGD on augmented images, under a frozen encoder.
@@ -223,6 +224,7 @@ def probe_sgd(
         batch_norm: the features are standardised before the linear layer by a batch norm that learns nothing else.
         view: how training images are seen; None: random resized crop of 8% to 100% and flip.
         upright: False: images have no up and down, and the usual view is also turned by 0 to 3 quarters.
+        mirror: False: their left and right differ, and the usual view is not flipped.
 
     Raises:
         NotFrozen: the encoder changed.
@@ -246,7 +248,7 @@ def probe_sgd(
             head.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay
         )
         history = []
-        for now in augmented(train, view or usual_view(train.kind, size, upright), plan, device):
+        for now in augmented(train, view or usual_view(train.kind, size, upright, mirror), plan, device):
             peak = lr * min(batch, len(train)) / 256
             optimiser.param_groups[0]["lr"] = peak * share_of_peak(now.step / total, schedule)
             with torch.no_grad(), same_randomness(device):

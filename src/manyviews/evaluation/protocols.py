@@ -36,6 +36,7 @@ from manyviews.evaluation.verdict import verdict
 from manyviews.nets.classifier import Classifier
 from manyviews.nets.encoder import judging
 from manyviews.views import View, Wave, views_of
+from manyviews.views.suited import posed
 
 LOOKED_AT = 512  # images for the label-free figures: as many as during a run, for the rank depends on it
 JITTER = (0.4, 0.4, 0.4, 0.1)  # of the two views that are compared: brightness, contrast, saturation, hue
@@ -57,6 +58,12 @@ class Task:
     classifier: Classifier | None = None
     show: Callable[[str, Tensor], None] | None = None
     upright: bool = True
+    mirror: bool = True
+
+    @property
+    def pose(self) -> dict[str, bool]:
+        """How what is seen may be posed, for whoever makes views of it."""
+        return {"upright": self.upright, "mirror": self.mirror}
 
     @property
     def train_features(self) -> Features:
@@ -119,7 +126,7 @@ def _trained(train_it: Callable[..., Any], task: Task, **options: Any) -> dict[s
 
 
 def _viewed(train_it: Callable[..., Any], task: Task, **options: Any) -> dict[str, Any]:
-    return _trained(train_it, task, **{"upright": task.upright} | options)
+    return _trained(train_it, task, **task.pose | options)
 
 
 def _finetuned(task: Task, **options: Any) -> dict[str, Any]:
@@ -139,9 +146,13 @@ def _asked(look: Callable[..., Any], task: Task, **options: Any) -> dict[str, An
     ).as_dict()
 
 
+def _looked(look: Callable[..., Any], task: Task, **options: Any) -> dict[str, Any]:
+    return _asked(look, task, **{"mirror": task.mirror} | options)
+
+
 def _segmented(task: Task, **options: Any) -> dict[str, Any]:
     train, test = _there(task.train), _there(task.test)
-    how = {"size": task.embedder.size, "seed": task.seed, "upright": task.upright} | options
+    how: dict[str, Any] = {"size": task.embedder.size, "seed": task.seed} | task.pose | options
     done = segment(task.encoder, train, test, **how)
     if task.show is not None:
         what = "linear segmentation" if options.get("frozen") else "segmentation"
@@ -171,7 +182,7 @@ def _seen(task: Task, data: ItemSet, which: str) -> Tensor:
     """Embeddings ``[N, D]`` of one random view of each image."""
     assert data.values is not None
     size = task.embedder.size
-    photo = View(size=size, jitter=JITTER, grey=0.2, turn=not task.upright)
+    photo = posed(View(size=size, jitter=JITTER, grey=0.2), **task.pose)
     views = views_of(Wave(size=size, gain=GAIN) if data.kind == "sounds" else photo)
     draws = views.draw(len(data), task.seed, "labelfree", which)
     device = device_of(task.encoder)
@@ -201,10 +212,10 @@ PROTOCOLS = {
     "sts": Protocol(_similar, _similar, labels=False, senses=SCORED, drawn=False),
     "scratch": Protocol(partial(_viewed, scratch), scratch, encoder=True),
     "single": Protocol(partial(_asked, single), single, **JUDGED),
-    "ten-crop": Protocol(partial(_asked, ten_crop), ten_crop, **JUDGED),
-    "multi-crop": Protocol(partial(_asked, multi_crop), multi_crop, whole=True, **JUDGED),
-    "dense": Protocol(partial(_asked, dense), dense, whole=True, **JUDGED),
-    "multi-scale": Protocol(partial(_asked, multi_scale), multi_scale, whole=True, **JUDGED),
+    "ten-crop": Protocol(partial(_looked, ten_crop), ten_crop, **JUDGED),
+    "multi-crop": Protocol(partial(_looked, multi_crop), multi_crop, whole=True, **JUDGED),
+    "dense": Protocol(partial(_looked, dense), dense, whole=True, **JUDGED),
+    "multi-scale": Protocol(partial(_looked, multi_scale), multi_scale, whole=True, **JUDGED),
     "segment": Protocol(_segmented, segment, labels=False, senses=DENSE, encoder=True),
     "segment-linear": Protocol(
         partial(_segmented, frozen=True, lr=1e-2), segment, labels=False, senses=DENSE, encoder=True

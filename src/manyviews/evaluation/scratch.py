@@ -63,6 +63,7 @@ def scratch(
     batch: int | None = None,
     label_fraction: float = 1.0,
     upright: bool = True,
+    mirror: bool = True,
     seed: int = 0,
 ) -> FromScratch:
     """Fine-tune the encoder, and train the same net from random weights for the cost of both; all else is equal.
@@ -71,6 +72,7 @@ def scratch(
         pretraining_items: images of ``size`` pixels that pre-training learned from, every view counted.
         pretraining_seconds: how long it took, for the record.
         upright: False: images have no up and down, and views are also turned by 0 to 3 quarters.
+        mirror: False: their left and right differ, and views are not flipped.
         epochs: of fine-tuning; from scratch it is as many more as make up for pre-training, rounded up.
 
     Raises:
@@ -93,7 +95,7 @@ def scratch(
     fresh.load_state_dict(palette, strict=False)  # how an image is read is no part of what was learned
     settings: dict[str, Any] = {
         "classes": classes, "size": size, "lr": lr, "batch": batch, "label_fraction": label_fraction,
-        "upright": upright, "seed": seed,
+        "upright": upright, "mirror": mirror, "seed": seed,
     }  # fmt: skip
     pretrained = finetune(encoder, train, test, epochs=epochs, **settings)
     longer = epochs_at_equal_cost(pretraining_items, epochs, pretrained.items // epochs)

@@ -30,6 +30,7 @@ from manyviews.evaluation.sets import pixel_classes
 from manyviews.nets.encoder import Encoder, judging
 from manyviews.nets.grids import Grid, grid_of
 from manyviews.views import View, Views
+from manyviews.views.suited import posed
 
 SHOWN = 8  # test images among the pictures
 
@@ -124,6 +125,7 @@ def segment(
     batch: int = 32,
     view: View | None = None,
     upright: bool = True,
+    mirror: bool = True,
     seed: int = 0,
 ) -> Segmented:
     """Learn the classes of pixels with a copy of the encoder, and judge on the centre square of every test image.
@@ -139,6 +141,7 @@ def segment(
         layer_decay: each layer of the encoder learns at this share of the rate of the one above.
         view: how training images and their classes are seen; None: a crop of 25% to 100% and flip.
         upright: False: images have no up and down, and the usual view is also turned by 0 to 3 quarters.
+        mirror: False: their left and right differ, and the usual view is not flipped.
 
     Raises:
         ManyviewsError: an encoder without a feature map, a rate that cannot be, a loss that is not finite.
@@ -152,7 +155,7 @@ def segment(
     names, device = pixel_classes(train, test), device_of(encoder)
     grid = grid_of(encoder, size, '"segment"')
     plan = Plan(epochs, batch, seed, "segment")
-    views = Views(view or View(size=size, crop=(0.25, 1.0), turn=not upright))
+    views = Views(view or posed(View(size=size, crop=(0.25, 1.0)), upright, mirror))
     total, loss = epochs * plan.steps_per_epoch(len(train)), torch.tensor(0.0)
     with unchanged(encoder), torch.enable_grad(), same_randomness(device):
         torch.manual_seed(rng.seed_of(seed, "segment", "head"))

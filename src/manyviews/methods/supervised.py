@@ -3,7 +3,8 @@
 Paper    He, Girshick, Dollár, ICCV 2019 (arXiv:1811.08883), for training from scratch at equal cost. Recipes: AlexNet
          (Krizhevsky, Sutskever, Hinton, NIPS 2012, sections 4.1 and 5), VGG (Simonyan, Zisserman, ICLR 2015,
          arXiv:1409.1556, section 3.1), ResNet (He, Zhang, Ren, Sun, CVPR 2016, arXiv:1512.03385, 3.4 and 4.2), ViT
-         (Dosovitskiy et al., ICLR 2021, arXiv:2010.11929, appendix B.1).
+         (Dosovitskiy et al., ICLR 2021, arXiv:2010.11929, appendix B.1), neural ODE (Chen, Rubanova, Bettencourt,
+         Duvenaud, NeurIPS 2018, arXiv:1806.07366, section 3).
 Differs  This is no pretext task: it learns from labels alone. In the papers of AlexNet, VGG and ResNet the learning
          rate is lowered by hand when the validation error stalls; here it falls after equal parts of the run (on
          CIFAR-10 at the paper's steps). Here channels are also divided by their deviation. AlexNet's crops come from
@@ -13,7 +14,8 @@ Differs  This is no pretext task: it learns from labels alone. In the papers of 
          here it spares norms, biases and the class token. VGG's scales vary from the start here; the paper first trains
          a net at one scale and goes on from it. The classifier starts with torch's default weights here, at 0 in ViT,
          and with a deviation of 0.01 in AlexNet and in Goyal et al. The recipe `alexnet` has one rate for weights and
-         biases; AlexNet's code doubles it for biases.
+         biases; AlexNet's code doubles it for biases. Of `ode` images are normalised and padded with the mean; in the
+         authors' example they are as they are, and padded with 0.
 Shapes   B images, C H W pixels, K classes.
 """
 
@@ -157,6 +159,21 @@ RECIPES = {
         Recipe(
             data="cifar10", net="cifar_resnet20", batch=128, budget="64000steps",
             optimiser="sgd", lr=0.1, weight_decay=1e-4, decay_all=True, schedule="step", milestones=(1 / 2, 3 / 4),
+        ),
+    ),
+    "mnist": (
+        Config(min_area=None, scale=(1.0, 1.0), pad=4),
+        Recipe(
+            data="mnist", net="cifar_resnet20", size=28, batch=128, budget="20ep", mirror=False,
+            optimiser="sgd", lr=0.1, weight_decay=5e-4, warmup=0.05,
+        ),
+    ),
+    # Table 1 of Chen et al. 2018, as the authors' example has it: the rate divided after 60, 100 and 140 passes.
+    "ode": (
+        Config(min_area=None, scale=(1.0, 1.0), pad=4),
+        Recipe(
+            data="mnist", net="ode_net", size=28, batch=128, budget="160ep", mirror=False, optimiser="sgd", lr=0.1,
+            weight_decay=0.0, schedule="step", milestones=(60 / 160, 100 / 160, 140 / 160),
         ),
     ),
     "cifar10": (

@@ -20,6 +20,7 @@ def spec_of(data: ItemSet, recipe: Recipe, senses: Mapping[str, int], labels: bo
         class_names=data.classes,
         labels=data.labels if labels else None,
         upright=recipe.upright,
+        mirror=recipe.mirror,
         colour=recipe.colour,
         tokeniser=data.tokeniser,
     )
