@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -88,16 +89,27 @@ def _counted(name: str, flow: bool, make: Any) -> tuple[Part | None, int | None,
 def kept(net: nn.Module, *inputs: Tensor) -> int:
     """Bytes that a forward pass of `net` keeps for its backward pass, beside the parameters; what is kept twice counts once."""
     own = {p.untyped_storage().data_ptr() for p in net.parameters()}
-    held: dict[int, int] = {}  # where a tensor's memory lies -> bytes of it
+    held: WeakSet[_Saved] = (
+        WeakSet()
+    )  # without what is let go before the pass ends, whose place may be taken again
 
-    def hold(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        held[storage.data_ptr()] = storage.nbytes()
-        return tensor.detach()  # an output that held itself would never be freed
+    def hold(tensor: Tensor) -> _Saved:
+        saved = _Saved(tensor.detach())  # an output that held itself would never be freed
+        held.add(saved)
+        return saved
 
-    with torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor):
-        _outputs = net(*inputs)  # and with it all that is held, so that no place is taken twice
-    return sum(size for place, size in held.items() if place not in own)
+    with torch.autograd.graph.saved_tensors_hooks(hold, lambda saved: saved.tensor):
+        _outputs = net(*inputs)  # and with it all that is held
+    storages = (saved.tensor.untyped_storage() for saved in held)
+    sizes = {storage.data_ptr(): storage.nbytes() for storage in storages}
+    return sum(size for place, size in sizes.items() if place not in own)
+
+
+@dataclass(eq=False)
+class _Saved:
+    """A tensor for the backward pass, for as long as something may ask for it."""
+
+    tensor: Tensor
 
 
 def _said(options: Mapping[str, Any]) -> str:
