@@ -84,6 +84,7 @@ def build(name: str, **changes: object) -> tuple[Method, Recipe]:
      ("infomin", {"space": "lab", "grey": 0.5}, "--grey is read only with --space None, and here it is --space lab"),
      ("moco", {"momentum": 1.5}, "--momentum is 1.5; it is a share"), ("densecl", {"dense": 2.0}, "--dense is 2.0; it is a share"),
      ("igpt", {"ratio": 0.5}, "--ratio is read only with --objective masked, and here it is --objective next"),
+     ("instdisc", {"flip": 0.5, "mirror": False}, "--flip is read only with --mirror, and here it is --no-mirror"),
      ("beit", {"block": 4, "masking": "random"}, "--block is read only with --masking block"),
      ("mae", {"min_area": 0.5, "augment": "none"}, "--min-area is read only with --augment crop or --augment jitter"),
      ("invaspread", {"min_area": 0.5, "augmentation": False}, "--min-area is read only with --augmentation, and here it is"),

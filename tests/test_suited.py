@@ -93,10 +93,20 @@ def test_what_it_cannot_be_said_of(
     assert says in refused(capsys, "pretrain", *words)
 
 
-def test_digits_are_not_flipped_unless_it_is_asked_for() -> None:
-    for name, usual in (("simclr", "cifar10"), ("supervised", "mnist")):
-        paper = find(name)
-        assert plan.recipe_name(paper, "mnist", None) == usual
-        config, recipe = plan.base(paper, "mnist")
-        assert not recipe.mirror and plan.base(paper, "cifar10")[1].mirror
-        assert plan.changed(paper, config, recipe, {"mirror": True})[1].mirror
+def test_the_recipes_for_digits_flip_nothing() -> None:
+    paper = find("supervised")
+    assert plan.recipe_name(paper, "mnist", None) == "mnist"
+    assert not any(plan.base(paper, "mnist", wanted)[1].mirror for wanted in (None, "ode"))
+    assert plan.base(paper, "cifar10")[1].mirror
+
+
+def test_a_classifier_looks_at_no_mirror_images_where_its_run_saw_none(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answer(capsys, "pretrain", "supervised", "--no-mirror", *SMALL)
+    words = ["evaluate", "run", "--protocol", "ten-crop"]
+    its_own, alike, other = (
+        answer(capsys, *words, *more)["figures"]["ten-crop"]
+        for more in ([], ["--option", "ten-crop.mirror=false"], ["--option", "ten-crop.mirror=true"])
+    )
+    assert its_own == alike != other

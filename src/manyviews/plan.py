@@ -30,7 +30,6 @@ SERVES: dict[str, tuple[str, tuple[Any, ...]]] = {
 }  # settings that are read only beside some values of another one; () means any but 0
 PHOTO_SIZE = 64  # side of a view where photos are given and no size: small enough for a CPU
 PHOTOS = ("imagenette", "stl10", "stl10-unlabeled")  # named sets of photos: of 96 pixels a side and more
-HANDED = ("mnist",)  # named sets of images that are others in a mirror
 
 
 def recipe_name(paper: Paper, data: Any, wanted: str | None) -> str:
@@ -70,12 +69,11 @@ def base(paper: Paper, data: Any, wanted: str | None = None) -> tuple[Any, Recip
     data = sensed(paper, data)
     config, recipe = paper.recipes[recipe_name(paper, data, wanted)]
     if isinstance(data, (str, Path)):
-        called, images = str(data).lower().replace("_", "-"), paper.method.sees == "images"
-        photos = images and (
-            called in PHOTOS or (Path(data).expanduser().exists() and not is_named(str(data)))
+        photos = paper.method.sees == "images" and (
+            str(data).lower().replace("_", "-") in PHOTOS
+            or (Path(data).expanduser().exists() and not is_named(str(data)))
         )
-        mirror = recipe.mirror and not (images and called in HANDED)
-        recipe = dataclasses.replace(recipe, data=str(data), mirror=mirror)
+        recipe = dataclasses.replace(recipe, data=str(data))
         if photos and wanted is None and str(data) not in paper.recipes:
             recipe = dataclasses.replace(recipe, size=PHOTO_SIZE)
     else:

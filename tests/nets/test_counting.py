@@ -5,7 +5,7 @@ from functools import cache
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from manyviews.errors import ManyviewsError
@@ -107,8 +107,17 @@ def test_an_unknown_net_is_refused():
         network("resnet5o")
 
 
+class LetsGo(nn.Module):
+    """Makes something that nothing depends on."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x.exp()
+        return x.sin()
+
+
 def test_what_a_forward_pass_keeps_counts_once_and_without_the_parameters():
     net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    assert kept(LetsGo(), torch.randn(7, requires_grad=True)) == 4 * 7
     assert kept(net, torch.randn(5, 3)) == 4 * 5 * (3 + 4)  # the input, and what ReLU gives to the next layer
     with torch.no_grad():
         assert kept(net, torch.randn(5, 3)) == 0

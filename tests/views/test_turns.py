@@ -113,6 +113,8 @@ def test_what_has_no_mirror_image_is_never_flipped() -> None:
     assert looks.views == (View(size=8, flip=0.0), View(size=8, flip=0.0, blur=0.5))
     turned = suited(Views(View(size=8)), upright=False, mirror=False)
     assert isinstance(turned, Views) and turned.views == (View(size=8, turn=True, flip=0.0),)
+    always = suited(Views(View(size=8, turn=True)), mirror=False)
+    assert isinstance(always, Views) and always.views[0].turn  # of a method whose own views turn
     assert "flipped" not in turned.describe() and "flipped" in Views(View(size=8)).describe()
 
 

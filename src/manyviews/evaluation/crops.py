@@ -98,7 +98,7 @@ def dense(
     scale: float = 8 / 7,
     mirror: bool = True,
 ) -> Scores:
-    """The whole image at one scale (256 for 224), the scores averaged over places; softmax over it and its mirror image.
+    """The whole image at one scale (256 for 224), the scores averaged over places; softmax over it and, where ``mirror``, its mirror image.
 
     Raises:
         ManyviewsError: the net is no convolution from its image to its embedding, so it has no answer for each place.
@@ -148,7 +148,7 @@ def _both_sides(image_BCHW: Tensor, mirror: bool) -> tuple[Tensor, ...]:
 
 
 def ten_crops(image_BCHW: Tensor, size: int, mirror: bool = True) -> Iterator[Tensor]:
-    """The ten crops of uint8 ``[B, 3, H, W]``, each normalised ``[B, 3, size, size]``: five, then those of the mirror image."""
+    """The ten crops of uint8 ``[B, 3, H, W]``, each normalised ``[B, 3, size, size]``: five, then, where ``mirror``, those of the mirror image."""
     short = short_side(size)
     x_BCHW = scaled(image_BCHW, short)
     top, left = round((x_BCHW.shape[2] - short) / 2), round((x_BCHW.shape[3] - short) / 2)
@@ -163,7 +163,7 @@ def grid_of_crops(
     image_BCHW: Tensor, size: int, short: int, across: int, mirror: bool = True
 ) -> Iterator[Tensor]:
     """Crops of uint8 ``[B, 3, H, W]`` with its short side at ``short``, from edge to edge, each normalised ``[B, 3, size, size]``
-    and followed by its mirror image; one crop is the centre."""
+    and, where ``mirror``, followed by its mirror image; one crop is the centre."""
     x_BCHW = scaled(image_BCHW, short)
     tops, lefts = (_places(side - size, across) for side in x_BCHW.shape[2:])
     for top in tops:

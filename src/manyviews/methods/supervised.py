@@ -14,8 +14,8 @@ Differs  This is no pretext task: it learns from labels alone. In the papers of 
          here it spares norms, biases and the class token. VGG's scales vary from the start here; the paper first trains
          a net at one scale and goes on from it. The classifier starts with torch's default weights here, at 0 in ViT,
          and with a deviation of 0.01 in AlexNet and in Goyal et al. The recipe `alexnet` has one rate for weights and
-         biases; AlexNet's code doubles it for biases. Of `ode` images are normalised and padded with the mean; in the
-         authors' example they are as they are, and padded with 0.
+         biases; AlexNet's code doubles it for biases. Of `ode` images have three equal channels, are normalised and
+         padded with the mean; in the authors' example they have one channel, are as they are, and padded with 0.
 Shapes   B images, C H W pixels, K classes.
 """
 

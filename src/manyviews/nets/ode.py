@@ -2,8 +2,9 @@
 
 Paper    Chen, Rubanova, Bettencourt & Duvenaud, NeurIPS 2018 (arXiv:1806.07366). Adjoint section 2 and appendix B,
          ODE-Net, RK-Net and ResNet for images section 3, table 1; layers and solver are those of the authors' example.
-Differs  Solvers and adjoint come from torchdiffeq here, whose "rk4" is the 3/8 rule (also of order 4). Continuous
-         normalising flows (section 4) and the latent ODE of time series (section 5) are left out.
+Differs  Solvers and adjoint come from torchdiffeq here, whose "rk4" is the 3/8 rule (also of order 4). The paper solves
+         by an implicit Adams method (LSODE, VODE); dopri5 at a tolerance of 1e-3 is that of the authors' later example.
+         Continuous normalising flows (section 4) and the latent ODE of time series (section 5) are left out.
 Shapes   z the state, of any shape; T times; B images, C channels, H W pixels, h w cells.
 """
 

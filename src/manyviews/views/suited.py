@@ -44,7 +44,7 @@ def suited(
 
 def posed(view: View, upright: bool, mirror: bool) -> View:
     """The same view, turned by 0 to 3 quarters if what it shows is not ``upright``, and flipped only if that may ``mirror``."""
-    return replace(view, turn=not upright, flip=view.flip if mirror else 0.0)
+    return replace(view, turn=view.turn or not upright, flip=view.flip if mirror else 0.0)
 
 
 def weaker(view: View, colour: float) -> View:

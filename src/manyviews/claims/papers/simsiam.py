@@ -55,8 +55,8 @@ CLAIMS = {
             Equal("cosine", "1", within=1e-6),
             Equal("ratio of lengths", "1/2", within=1e-6),
         ),
-        unit="of the two gradients",
-        paper="Exact, for the symmetric loss: this is why SimSiam collapses without its predictor although the gradient is stopped.",
+        unit="cosine and ratio of lengths of the two gradients",
+        paper="Exact, for the symmetric loss, which can therefore be expected to collapse without a predictor; the asymmetric loss, for which this does not hold, fails without it too.",
         remark="Computed in float64, on the net's random start and random images.",
     ),
     "simsiam-predictor": Claim(

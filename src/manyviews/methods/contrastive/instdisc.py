@@ -34,7 +34,7 @@ class Config:
     min_area: float = 0.2  # smallest crop, as a share of the image's area (authors' code)
 
 
-SERVES = {"noise": ("softmax", (False,))}
+SERVES = {"noise": ("softmax", (False,)), "flip": ("mirror", (True,))}
 
 ANATOMY = Anatomy(
     pretext="instance discrimination",

@@ -42,7 +42,7 @@ class Config:
     flip: float = 0.0  # probability of a horizontal flip (section 3.1: 0.5 to fine-tune on CIFAR)
 
 
-SERVES = {"ratio": ("objective", ("masked",))}
+SERVES = {"ratio": ("objective", ("masked",)), "flip": ("mirror", (True,))}
 ANATOMY = Anatomy(
     pretext="tell the next pixel, or hidden ones",
     positives="the image's own pixels",
