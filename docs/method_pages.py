@@ -132,16 +132,21 @@ def figures(name: str) -> list[str]:
     rows += [
         ["[ours](../results.md)", one["says"], code(one["command"])] for one in _figures("ours").get(name, [])
     ]
-    rows += claimed(name.replace("_", ""))
+    rows += claimed(name)
     return ["## Figures", table(["Whose", "Figure", "Command"], rows)] if rows else []
 
 
-def claimed(paper: str) -> list[list[str]]:
-    """What the arms of a paper's claims came to, a row a claim that was run."""
+def claimed(method: str) -> list[list[str]]:
+    """What the arms of the claims of a method's paper came to, or of those called like the method, a row a claim that was run."""
+    paper, own = method.replace("_", ""), ""
+    if paper not in papers():
+        paper, own = method.partition("_")[0], method.replace("_", "-")
     if paper not in papers():
         return []
     rows = []
     for name, claim in claims_of(paper).claims.items():
+        if not name.startswith(own):
+            continue
         for result in store.stored(name, RESULTS):
             percent, found = is_share(result), values(result)
             arms = "; ".join(f"{arm}: {mean_of(row, percent)}" for arm, row in found.items())

@@ -19,7 +19,7 @@ from manyviews import distributed, launching
 from manyviews.errors import ManyviewsError
 from manyviews.memory import Queue
 from manyviews.nets.synchronised import synchronise
-from manyviews.objectives import nt_xent, several_positives, sup_con
+from manyviews.objectives import in_batch, nt_xent, several_positives, sup_con
 
 RANKS = 2
 TEMPERATURES = (0.005, 0.1, 0.5)
@@ -57,11 +57,12 @@ def train(net: nn.Module, temperature: float, rows: slice) -> dict[str, Tensor]:
 
 
 def grouped(rows: slice) -> dict[str, Tensor]:
-    """Losses with several positives, some rows having none, and what all ranks' losses say about the rows of all."""
+    """Losses with several positives, some rows having none, or with hard negatives, and what all ranks' losses say about the rows of all."""
     group = torch.tensor([0, 0, 1, 0, 2, 3, 4, 4, 5, 6, 7, 8])[rows]  # most that are in company are on rank 0
     positive = torch.stack([torch.arange(12), (torch.arange(12) + 5) % 12], 1)[rows]
     a, b = (x[rows].double().requires_grad_() for x in data())
     loss = sup_con(a, group, 0.2) + several_positives(a, b, positive, 0.3)
+    loss = loss + in_batch(a, b, 0.2, hard_BD=b.square())
     loss.backward()
     assert a.grad is not None and b.grad is not None
     both = torch.cat([a.grad, b.grad], 1) / distributed.world_size()

@@ -35,7 +35,11 @@ OTHERWISE: dict[str, dict[str, Any]] = {  # ways through a loss that `FEWER` and
     "crd relax": {"positives": "relax", "alpha": 1.0},
     "densecl random": {"match": "random"},
     "densecl projection": {"match": "projection"},
+    "densecl cells": {"cells": 2},
     "infomin space": {"space": "lab", "jigsaw": 0.0},
+    "infomin distance": {"distance": 1.0, "jigsaw": 0.0},
+    "infomin frequency": {"frequency": 1.0, "jigsaw": 0.0},
+    "wcl one head": {"heads": 1, "swap": False},
     "infomin_learned crops": {"two_crops": True, "volume": False, "space": "ydbdr"},
 }
 NET, SYNCHRONISED = "cifar_resnet8+group", "cifar_resnet8"  # without batch statistics, and with some

@@ -10,7 +10,8 @@ Differs  The loss weights each image by the inverse of its cluster's size here; 
          jitters colours (`strength`); the paper leaves colours unchanged (or removes them, by Sobel). The paper's nets,
          VGG-16 and AlexNet with batch norm, apply dropout after both fully connected layers here; the authors' code
          applies it before them (in VGG, before the second alone). Their weights start as in He et al. 2015 here; in the
-         authors' code the fully connected ones have a deviation of 0.01.
+         authors' code the fully connected ones have a deviation of 0.01. K-means is our own, tested against
+         scikit-learn's; the authors use that of faiss.
 Shapes   N images in the data set, B in the batch, K clusters.
 """
 

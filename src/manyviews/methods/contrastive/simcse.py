@@ -147,7 +147,7 @@ RECIPES = {
     "nli": (
         Config(positive="triple", pool="mlp"),
         Recipe(
-            # With --tokens as above, and --data, a table of threes.
+            # With --tokens as above, and --data, texts in threes.
             data="nli", net="bert_base", pretrained="transformers", size=32, batch=512, budget="3ep",
             optimiser="adamw", lr=5e-5, weight_decay=0.0, schedule="linear", clip=1.0,
         ),
