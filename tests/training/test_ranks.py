@@ -32,6 +32,7 @@ OTHERWISE: dict[str, dict[str, Any]] = {  # ways through a loss that `FEWER` and
     "instdisc proximal": {"proximal": 0.5},
     "cmc softmax": {"contrast": "softmax"},
     "cmc batch": {"contrast": "batch", "two_crops": True},
+    "cmc senses": {"modalities": ("image", "depth", "mask")},
     "crd relax": {"positives": "relax", "alpha": 1.0},
     "densecl random": {"match": "random"},
     "densecl projection": {"match": "projection"},
@@ -67,7 +68,8 @@ def build(name: str, net: str, **settings: Any) -> tuple[Method, Recipe]:
     torch.manual_seed(0)
     labels = data(name).labels if find(name).method.supervised else None
     about = {"labels": labels, "colours": colours(data(name)), "tokeniser": data(name).tokeniser}
-    spec = Spec(items=ITEMS, size=recipe.size, classes=4, **about)
+    senses = dict.fromkeys(find(name).method.senses(config), 1)
+    spec = Spec(items=ITEMS, size=recipe.size, classes=4, senses=senses, **about)
     return find(name).method(config, net_factory(net, recipe.size), spec), recipe
 
 
@@ -93,7 +95,14 @@ def exact(name: str, net: str, **settings: Any) -> dict[str, Tensor]:
     if method.unlabelled:
         label_B[: BATCH // 3] = -1  # not as many on either rank
     label = label_B[rows] if method.supervised else None
-    out = method.loss(Batch(views, torch.arange(BATCH)[rows], label), 0.5)
+    senses = {
+        sense: [
+            torch.rand(BATCH, 1, *x.shape[2:], generator=generator(sense, v)).double()[rows]
+            for v, x in enumerate(views)
+        ]
+        for sense in method.senses(method.config)
+    }
+    out = method.loss(Batch(views, torch.arange(BATCH)[rows], label, senses), 0.5)
     out.loss.backward()
     method.after_step(out, 0.5)
     result = {"loss": distributed.all_reduce_mean(out.loss)}
