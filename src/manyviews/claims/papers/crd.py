@@ -72,7 +72,8 @@ CLAIMS = {
         predicts=Order("contrast", ("softened classes", "labels alone")),
         unit="distance to the teacher's correlations of classes",
         paper="Figure 2, CIFAR-100, WRN-40-2 to WRN-40-1: of vanilla students and those of attention transfer, KD and CRD, CRD's have the correlations nearest the teacher's.",
-        remark=FEW,
+        remark=FEW
+        + " Softened classes are trained on the very scores that are compared, and come nearest to them here under each seed.",
     ),
     "crd-teacher": Claim(
         sentence="A student with a teacher learns more than one with the labels alone.",
