@@ -89,9 +89,8 @@ def _counted(name: str, flow: bool, make: Any) -> tuple[Part | None, int | None,
 def kept(net: nn.Module, *inputs: Tensor) -> int:
     """Bytes that a forward pass of `net` keeps for its backward pass, beside the parameters; what is kept twice counts once."""
     own = {p.untyped_storage().data_ptr() for p in net.parameters()}
-    held: WeakSet[_Saved] = (
-        WeakSet()
-    )  # without what is let go before the pass ends, whose place may be taken again
+    # Weak, for what is let go before the pass ends is not kept, and its place may be taken again.
+    held: WeakSet[_Saved] = WeakSet()
 
     def hold(tensor: Tensor) -> _Saved:
         saved = _Saved(tensor.detach())  # an output that held itself would never be freed
